@@ -1,0 +1,23 @@
+"""charrnn: character-level recurrent language models on the CPU, with NumPy.
+
+>>> model = charrnn.load("runs/fables-001")          # a run, or a best.safetensors
+>>> "".join(model.sample(prime="The Fox", length=200))
+>>> model.score("The Fox said nothing.")             # nats per character
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charrnn.textmodel import TextModel
+
+__version__ = "0.1.0"
+
+
+def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
+    """A trained model from a run directory (its `best` or `last` checkpoint) or a checkpoint file: see TextModel."""
+    from charrnn import textmodel  # only now: `charrnn --help` has no need of NumPy
+
+    return textmodel.load(path, checkpoint=checkpoint)

@@ -1,0 +1,164 @@
+"""The settings of a run as frozen dataclasses: one place for each option's name, type, range, default and help text.
+
+The command line, the TOML files, `config.json` and the checkpoints' metadata all read and write these classes.
+A default of None means "chosen for this corpus and budget"; a run's `config.json` holds what was chosen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from charrnn.errors import UsageError
+
+CELLS = ("lstm", "gru", "rnn")
+OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+    shown: str | None = None,
+) -> Any:
+    """A dataclass field with its help text and its limits: low <= value <= high, value < below, value in choices."""
+    limits = {"low": low, "high": high, "below": below, "choices": choices}
+    return field(default=default, metadata={"help": help, "shown": shown, **limits})
+
+
+class Settings:
+    """Base of the settings classes: checks every field, converts to and from plain dictionaries."""
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, limits = getattr(self, spec.name), spec.metadata
+            if value is None or not limits:
+                continue
+            option = "--" + spec.name.replace("_", "-")
+            if limits["choices"] and value not in limits["choices"]:
+                raise UsageError(f"{option} {value}: not one of {', '.join(limits['choices'])}")
+            if isinstance(value, str | bool):
+                continue
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{option} {value}: must be a finite number")
+            if limits["low"] is not None and value < limits["low"]:
+                raise UsageError(f"{option} {value}: must be at least {limits['low']}")
+            if limits["high"] is not None and value > limits["high"]:
+                raise UsageError(f"{option} {value}: must be at most {limits['high']}")
+            if limits["below"] is not None and value >= limits["below"]:
+                raise UsageError(f"{option} {value}: must be less than {limits['below']}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Strict: unknown names and wrong types raise UsageError, as do values out of range."""
+        hints = typing.get_type_hints(cls)
+        unknown = sorted(set(values) - set(hints))
+        if unknown:
+            raise UsageError(f"unknown setting {unknown[0]!r}")
+        for name, value in values.items():
+            allowed = _types(hints[name])
+            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+                wanted = " or ".join(kind.__name__ for kind in allowed if kind is not types.NoneType)
+                raise UsageError(f"setting {name!r} is {value!r}: must be of type {wanted}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    """The run-time types of an annotation such as `float | None`; an int will do for a float."""
+    kinds = typing.get_args(hint) or (hint,)
+    return (*kinds, int) if float in kinds else kinds
+
+
+@dataclass(frozen=True)
+class ModelConfig(Settings):
+    """The shape of a network: everything that decides the names and sizes of its parameters."""
+
+    cell: str = setting("lstm", "The recurrent cell: lstm, gru or rnn (tanh).", choices=CELLS)
+    hidden_size: int = setting(256, "Hidden units a layer.", low=1, high=65536)
+    num_layers: int = setting(1, "Recurrent layers.", low=1, high=64)
+    embedding_size: int = setting(0, "Width of a learnt input embedding; 0 = one-hot input.", low=0, high=65536)
+    dropout: float = setting(0.0, "Share of each layer's outputs dropped in training.", low=0, below=1)
+
+
+@dataclass(frozen=True)
+class TextConfig(Settings):
+    """How a corpus is read and split."""
+
+    bytes: bool = setting(False, "Learn byte values instead of characters: any file trains.")
+    encoding: str = setting("utf-8", "Text encoding of the corpus.")
+    lines: bool = setting(False, "Each line is a record of its own: the state resets, the newline ends it.")
+    val_fraction: float = setting(0.1, "Share of the text kept for validation, after the training part.", low=0, below=1)
+    test_fraction: float = setting(0.0, "Share of the text kept for a final test, at the end.", low=0, below=1)
+    val_file: str | None = setting(None, "Validate on this file instead of a share of the corpus.")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """How a network is trained. Losses are nats per character."""
+
+    batch_size: int | None = setting(None, "Parallel streams of text (B).", low=1, shown="32, less for a small corpus")
+    seq_length: int | None = setting(
+        None, "Characters of back-propagation through time (T).", low=1, shown="64, less for a small corpus"
+    )
+    optimizer: str = setting("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
+    learning_rate: float | None = setting(None, "Peak learning rate.", low=0, shown="fits the optimizer")
+    schedule: str = setting("cosine", "Decay of the learning rate over the budget.", choices=SCHEDULES)
+    warmup_steps: int = setting(50, "Steps over which the learning rate rises from 0.", low=0)
+    weight_decay: float = setting(0.0, "Decoupled weight decay (adamw), on the weight matrices.", low=0)
+    clip_norm: float = setting(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)
+    clip_value: float = setting(0.0, "Clip each element of the gradient; 0 = off.", low=0)
+    max_epochs: float | None = setting(None, "Stop after this many passes over the training text.", low=0)
+    max_steps: int | None = setting(None, "Stop after this many steps.", low=0)
+    max_minutes: float | None = setting(None, "Stop after this many minutes.", low=0, shown="5, if no other budget")
+    patience: int = setting(0, "Stop after this many evaluations without a better validation loss; 0 = off.", low=0)
+    seed: int = setting(1, "Seed of everything random.", low=0, high=2**63 - 1)
+    workers: int | None = setting(None, "Processes that share each batch.", low=1, high=1024, shown="the cores")
+    eval_every: int | None = setting(None, "Steps between evaluations.", low=1, shown="20 times in the budget")
+    save_every: int | None = setting(None, "Steps between saves.", low=1, shown="every 30 s and evaluation")
+    sample_every: int | None = setting(None, "Steps between samples shown while training.", low=1, shown="never")
+
+
+@dataclass(frozen=True)
+class SampleConfig(Settings):
+    """How the next character is chosen from the model's distribution."""
+
+    temperature: float = setting(1.0, "Divides the logits: below 1 is safer, above 1 wilder; 0 = greedy.", low=0)
+    top_k: int = setting(0, "Choose among the k most likely characters; 0 = all.", low=0)
+    top_p: float = setting(1.0, "Choose among the most likely characters that hold this much probability.", low=0, high=1)
+    min_p: float = setting(0.0, "Drop characters less likely than this share of the most likely one's.", low=0, high=1)
+    greedy: bool = setting(False, "Always take the most likely character.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run: what `config.json` holds."""
+
+    corpus: tuple[str, ...]
+    model: ModelConfig
+    text: TextConfig
+    train: TrainConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"corpus": list(self.corpus)} | {part: getattr(self, part).to_dict() for part in ("model", "text", "train")}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Strict, as the parts are. Raises UsageError, KeyError or TypeError."""
+        return cls(
+            tuple(map(str, values["corpus"])),
+            ModelConfig.from_dict(values["model"]),
+            TextConfig.from_dict(values["text"]),
+            TrainConfig.from_dict(values["train"]),
+        )

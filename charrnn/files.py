@@ -1,0 +1,61 @@
+"""Writing that cannot be torn: a file is either the old one or the new one, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from charrnn.errors import StorageError
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """The one line for a disk that is full, failing or not writable."""
+    return StorageError(f"cannot write {path}: {error.strerror or error}", "what was saved before is intact")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Temporary file in the same directory, fsync, rename, fsync of the directory. Raises StorageError."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from None
+
+
+def append_line(path: Path, line: str) -> int:
+    """Appends a whole line, durably; returns the file's size. Raises StorageError."""
+    try:
+        with open(path, "ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+    except OSError as error:
+        raise storage_error(path, error) from None
+
+
+def cut(path: Path, size: int) -> None:
+    """Cuts a file back to `size` bytes if it is longer. Raises StorageError."""
+    try:
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
+    except OSError as error:
+        raise storage_error(path, error) from None
+
+
+def sync_directory(path: Path) -> None:
+    """Makes a rename in `path` durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

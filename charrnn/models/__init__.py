@@ -1,0 +1,1 @@
+"""Models: each puts the pieces of `nn` together for a task."""

@@ -1,0 +1,1 @@
+"""The mathematics: arrays in, arrays out. No files, no vocabulary, no configuration."""

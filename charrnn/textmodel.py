@@ -1,0 +1,150 @@
+"""A trained model in the hands of its user: sample text, score text, or step through it character by character."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from charrnn.checkpoint import Checkpoint, load_checkpoint
+from charrnn.config import SampleConfig
+from charrnn.errors import CorpusError, RunError
+from charrnn.evaluate import SEQ_LENGTH, num_streams, text_nats
+from charrnn.models.language import LanguageModel, layer_weights, parameter_specs
+from charrnn.nn.ops import linear_forward
+from charrnn.nn.stepper import Stepper
+from charrnn.params import count, views
+from charrnn.runs import Run
+from charrnn.sampling import generate
+
+Array = NDArray[Any]
+
+
+class TextModel:
+    """A model with its vocabulary. Losses are nats per character."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.config, self.vocabulary, self.lines = checkpoint.model, checkpoint.vocabulary, checkpoint.lines
+        self._stepper: Stepper | None = None
+
+    def sample(self, prime: str = "", *, length: int = 500, seed: int | None = None, **choice: Any) -> Iterator[str]:
+        """Yields `length` characters (0: without end) that go on from `prime`, which is not repeated.
+
+        `choice`: temperature, top_k, top_p, min_p, greedy (see SampleConfig). Raises CorpusError for a character that
+        the model does not know, UsageError for a choice out of range.
+        """
+        for (text, _), *_ in self.sample_many(self.vocabulary.encode(prime), length, [seed], SampleConfig.from_dict(choice)):
+            yield text
+
+    def sample_many(
+        self, prime: Array, length: int, seeds: list[int | None], config: SampleConfig
+    ) -> Iterator[list[tuple[str, float]]]:
+        """Several samples side by side: yields for each character a (text, nats) of each stream. `prime` is ids.
+
+        The text of a byte model is empty until its bytes make a whole character.
+        """
+        stepper = self._new_stepper(len(seeds))
+        ids = np.concatenate([[self.vocabulary.start], prime]).astype(np.intp) if not len(prime) or self.lines else prime
+        logits = self._after(stepper, ids, len(seeds))
+
+        def step(ids: Array) -> Array:
+            return self._step(stepper, ids)
+
+        decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
+        symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
+        rngs = [np.random.default_rng(seed) for seed in seeds]
+        for count_, (chosen, nats) in enumerate(generate(step, logits, config, rngs), 1):
+            texts = [symbols[i] for i in chosen.tolist()]
+            if self.vocabulary.is_bytes:
+                last = count_ == length
+                texts = [d.decode(t.encode("latin-1"), final=last) for d, t in zip(decoders, texts, strict=True)]
+            yield list(zip(texts, nats.tolist(), strict=True))
+            if count_ == length:
+                return
+
+    def score(self, text: str) -> float:
+        """Mean nats per character of `text`, each character given all before it (the first is not scored).
+
+        Raises CorpusError for unknown characters and for a text without a second character.
+        """
+        return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
+
+    def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
+        """The nats of each prediction ids[1:]. With `lines` (default: as trained) the state resets at each line, and
+        the first character is predicted too, from the start of its record."""
+        record_end = self.vocabulary.newline if (self.lines if lines is None else lines) else None
+        if record_end is not None:
+            ids = np.concatenate([[record_end], ids])
+        if len(ids) < 2:
+            raise CorpusError("the text has no second character to predict")
+        return self.part_nats(ids, record_end)
+
+    def part_nats(self, ids: Array, record_end: int | None) -> Array:
+        """The nats of each prediction ids[1:], the state starting from zero at each `record_end`."""
+        total = num_streams(len(ids))
+        model = LanguageModel(self.config, len(self.vocabulary), self._flat(), total, SEQ_LENGTH)
+        with threadpool_limits(1):
+            return text_nats(model, ids, range(total), total, record_end)
+
+    def step(self, text: str = "", *, reset: bool = False) -> dict[str, float]:
+        """Moves the model's state over `text` (from the start with `reset`); the next character's probabilities."""
+        if self._stepper is None or reset:
+            self._stepper, start = self._new_stepper(1), [self.vocabulary.start]
+        else:
+            start = []
+        ids = np.concatenate([np.array(start, np.intp), self.vocabulary.encode(text)]).astype(np.intp)
+        if not len(ids):
+            raise CorpusError("step: no character to move over")
+        logits = self._after(self._stepper, ids, 1)[0]
+        p = np.exp(logits - logits.max())
+        symbols = (chr(code) for code in self.vocabulary.codes.tolist())
+        return dict(zip(symbols, (p / p.sum()).tolist(), strict=True))
+
+    def _new_stepper(self, streams: int) -> Stepper:
+        weights = layer_weights(self.checkpoint.weights, self.config.num_layers)
+        return Stepper(self.config.cell, weights, streams, self.checkpoint.weights.get("embedding.weight"))
+
+    def _after(self, stepper: Stepper, ids: Array, streams: int) -> Array:
+        """The logits (B, V) once all streams have read `ids`."""
+        for i in ids[:-1]:
+            self._move(stepper, np.full(streams, i))
+        return self._step(stepper, np.full(streams, ids[-1]))
+
+    def _move(self, stepper: Stepper, ids: Array) -> Array:
+        if self.lines:
+            stepper.reset(ids == self.vocabulary.newline)
+        return stepper.step(ids)
+
+    def _step(self, stepper: Stepper, ids: Array) -> Array:
+        y = self._move(stepper, ids)
+        return linear_forward(y, self.checkpoint.weights["head.weight"], self.checkpoint.weights["head.bias"])
+
+    def _flat(self) -> Array:
+        """The weights as one vector."""
+        specs = parameter_specs(self.config, len(self.vocabulary))
+        flat = np.empty(count(specs), self.checkpoint.weights["head.bias"].dtype)
+        for name, view in views(specs, flat).items():
+            view[...] = self.checkpoint.weights[name]
+        return flat
+
+
+def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
+    """Loads a model from a run directory (its `best` or `last` checkpoint) or from a checkpoint file. Raises RunError."""
+    path = Path(path)
+    if path.is_dir():
+        run = Run(path)
+        file = run.best if checkpoint == "best" else run.last
+        if not file.exists():
+            other = run.last if checkpoint == "best" else run.best
+            if checkpoint == "best" and other.exists():
+                file = other  # stopped before its first evaluation
+            else:
+                raise RunError(f"{path}: this run has no {file.name} yet", "train it further with --resume")
+        return TextModel(load_checkpoint(file))
+    return TextModel(load_checkpoint(path))

@@ -1,0 +1,343 @@
+"""The training loop. It yields events and never prints; the command line draws them, a program may do as it likes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import schedules
+from charrnn.budget import Budget
+from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from charrnn.config import RunConfig, SampleConfig
+from charrnn.corpus import BatchStream, Corpus
+from charrnn.errors import CharRNNError, DivergedError, RunError
+from charrnn.files import append_line, cut
+from charrnn.models.language import LanguageModel, parameter_specs
+from charrnn.nn.ops import dropout_mask
+from charrnn.optim import clip_factor
+from charrnn.parallel import EVALUATE, GRADIENT, REDUCE, UPDATE, Plan, Team
+from charrnn.params import count, initialise, views
+from charrnn.runs import Run
+from charrnn.textmodel import TextModel
+
+
+Array = NDArray[Any]
+
+EVALUATIONS = 20  # in a budget, if --eval-every does not say
+SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
+SAMPLE_LENGTH = 200
+DROPOUT = 1  # purpose of a random stream: generators are keyed by (seed, purpose, step)
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the part of its state that is not an array. Saved in the checkpoint as it is."""
+
+    step: int = 0
+    seconds: float = 0.0
+    milestone: int = 0  # evaluations due so far, of EVALUATIONS
+    loss_sum: float = 0.0  # of the steps since the last evaluation
+    loss_steps: int = 0
+    grad_norm: float | None = None
+    learning_rate: float = 0.0
+    evaluated_step: int = -1
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
+    stale_evaluations: int = 0
+    metrics_size: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step was taken. loss and grad_norm are the batch's."""
+
+    step: int
+    loss: float
+    progress: float
+    chars_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The line that was written to metrics.jsonl."""
+
+    metrics: dict[str, Any]
+    best: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    step: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result, as written to result.json."""
+
+    result: dict[str, Any]
+
+
+Event = Step | Evaluated | Sampled | Saved | Done
+
+
+class Trainer:
+    """One run, from its start or its last checkpoint to its end."""
+
+    def __init__(self, run: Run, config: RunConfig, corpus: Corpus, start: dict[str, Array] | None = None) -> None:
+        """start: the weights to begin with (--init-from). The settings of `config.train` must all be chosen."""
+        self.run_directory, self.config, self.corpus, self.start = run, config, corpus, start
+        train = config.train
+        assert train.batch_size and train.seq_length and train.workers and train.learning_rate is not None
+        self.learning_rate, self.chars_per_step = train.learning_rate, train.batch_size * train.seq_length
+        newline = corpus.vocabulary.newline if config.text.lines else None
+        self.stream = BatchStream(corpus.train, train.batch_size, train.seq_length, newline)
+        self.budget = Budget.of(train, self.chars_per_step, self.stream.pairs)
+        self.specs = parameter_specs(config.model, len(corpus.vocabulary))
+        self.plan = Plan(
+            model=config.model,
+            vocabulary_size=len(corpus.vocabulary),
+            workers=train.workers,
+            batch_size=train.batch_size,
+            seq_length=train.seq_length,
+            optimizer=train.optimizer,
+            clip_value=train.clip_value,
+            weight_decay=train.weight_decay if train.optimizer == "adamw" else 0.0,
+            dtype="float32",
+            val_length=len(corpus.val) if len(corpus.val) > 1 else 0,
+            record_end=newline,
+        )
+        self.progress = Progress()
+        self.signal: int | None = None
+
+    def interrupt(self, signal: int) -> None:
+        """Asks the run to save and stop after the current step. For signal handlers."""
+        self.signal = signal
+
+    def run(self, *, resume: bool = False) -> Iterator[Event]:
+        """Trains to the end of the budget. Raises DivergedError, StorageError, WorkerError or RunError."""
+        with self.run_directory.lock(), Team(self.plan) as team:
+            self.team, self.arena = team, team.arena
+            if self.plan.val_length:
+                self.arena.val[:] = self.corpus.val
+            if resume:
+                self._restore()
+            else:
+                self._initialise()
+            self.began = time.monotonic() - self.progress.seconds
+            self.saved_at = time.monotonic()
+            try:
+                yield from self._train()
+            except CharRNNError as error:
+                if isinstance(error, DivergedError):
+                    self._save()
+                    self._write_result("diverged")
+                raise
+
+    def _train(self) -> Iterator[Event]:
+        config, progress = self.config.train, self.progress
+        progress.milestone = int(EVALUATIONS * self._share())
+        first_step, first_second = progress.step, time.monotonic()
+        while not (status := self._status()):
+            loss = self._step()
+            now = time.monotonic()
+            share = self._share()
+            rate = (progress.step - first_step) * self.chars_per_step / max(now - first_second, 1e-9)
+            yield Step(progress.step, loss, share, rate, progress.seconds * (1 / share - 1) if share else math.inf)
+            milestone, progress.milestone = progress.milestone, int(EVALUATIONS * share)
+            if progress.step % config.eval_every == 0 if config.eval_every else progress.milestone > milestone:
+                yield self._evaluate()
+            if config.sample_every and progress.step % config.sample_every == 0:
+                yield Sampled(self._sample())
+            evaluated = progress.evaluated_step == progress.step
+            late = time.monotonic() - self.saved_at > SAVE_SECONDS
+            if evaluated or (progress.step % config.save_every == 0 if config.save_every else late):
+                yield self._save()
+        if status != "interrupted" and progress.evaluated_step != progress.step:
+            yield self._evaluate()
+        yield self._save()
+        yield Done(self._write_result(status))
+
+    def _status(self) -> str | None:
+        """Why the run is over, or None."""
+        if self.signal is not None:
+            return "interrupted"
+        if self.config.train.patience and self.progress.stale_evaluations >= self.config.train.patience:
+            return "early_stopped"
+        return "completed" if self._share() >= 1 else None
+
+    def _share(self) -> float:
+        self.progress.seconds = time.monotonic() - self.began
+        return self.budget.progress(self.progress.step, self.progress.seconds)
+
+    def _step(self) -> float:
+        """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
+        arena, config, progress = self.arena, self.config, self.progress
+        x, targets, keep = self.stream.batch(progress.step)
+        arena.x[:], arena.targets[:] = x, targets
+        arena.has_keep[...] = keep is not None
+        if keep is not None:
+            arena.keep[:] = keep
+        if config.model.dropout:
+            rng = np.random.default_rng((config.train.seed, DROPOUT, progress.step))
+            arena.masks[:] = dropout_mask(rng, arena.masks.shape, config.model.dropout, arena.masks.dtype)
+            arena.has_masks[...] = True
+        loss = self.team.run(GRADIENT)
+        norm = math.sqrt(self.team.run(REDUCE))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
+        share = self.budget.progress(progress.step, progress.seconds)
+        factor = schedules.factor(config.train.schedule, share, progress.step, config.train.warmup_steps)
+        arena.learning_rate[...] = progress.learning_rate = self.learning_rate * factor
+        arena.clip_factor[...] = clip_factor(norm, config.train.clip_norm)
+        arena.step[...] = progress.step + 1
+        self.team.run(UPDATE)
+        arena.current[...] = 1 - arena.current
+        progress.step += 1
+        progress.loss_sum += loss
+        progress.loss_steps += 1
+        progress.grad_norm = norm
+        return loss
+
+    def _diverged(self, what: str) -> DivergedError:
+        hint = f"the state before step {self.progress.step + 1} is saved; try a lower --learning-rate"
+        return DivergedError(f"diverged at step {self.progress.step + 1}: {what}", hint)
+
+    def _evaluate(self) -> Evaluated:
+        """Validates, notes the metrics, and keeps the weights if they are the best so far."""
+        progress = self.progress
+        if progress.loss_steps:
+            progress.train_loss = progress.loss_sum / progress.loss_steps
+        better = True
+        if self.plan.val_length:
+            val_loss = self.team.run(EVALUATE) / (self.plan.val_length - 1)
+            if not math.isfinite(val_loss):
+                raise self._diverged(f"the validation loss is {val_loss:g}")
+            progress.val_loss = val_loss
+            better = progress.best_val_loss is None or val_loss < progress.best_val_loss
+            progress.stale_evaluations = 0 if better else progress.stale_evaluations + 1
+            if better:
+                progress.best_val_loss = val_loss
+        if better:
+            progress.best_step = progress.step
+        progress.evaluated_step, progress.loss_sum, progress.loss_steps = progress.step, 0.0, 0
+        chars = progress.step * self.chars_per_step
+        seconds = time.monotonic() - self.began
+        metrics = {
+            "step": progress.step,
+            "epoch": chars / self.stream.pairs,
+            "chars": chars,
+            "seconds": round(seconds, 3),
+            "train_loss": progress.train_loss,
+            "val_loss": progress.val_loss,
+            "val_bpc": bits(progress.val_loss),
+            "learning_rate": progress.learning_rate,
+            "grad_norm": progress.grad_norm,
+            "chars_per_second": round(chars / seconds, 1),
+        }
+        progress.metrics_size = append_line(self.run_directory.metrics, json.dumps(metrics))
+        if better:
+            save_checkpoint(self.run_directory.best, self._checkpoint())
+        return Evaluated(metrics, better)
+
+    def _checkpoint(self, *, training: bool = False) -> Checkpoint:
+        """The weights as they are, and with `training` everything that a resume needs."""
+        weights = views(self.specs, self.arena.params)
+        vocabulary, lines = self.corpus.vocabulary, self.config.text.lines
+        if not training:
+            return Checkpoint(self.config.model, vocabulary, lines, weights, training={"step": self.progress.step})
+        tensors = {"moments": self.arena.moments, "state": self.arena.states[int(self.arena.current)]}
+        state = {"progress": asdict(self.progress), "config": self.config.to_dict(), "corpus": self.corpus.fingerprint}
+        return Checkpoint(self.config.model, vocabulary, lines, weights, tensors, state)
+
+    def _save(self) -> Saved:
+        self.progress.seconds = time.monotonic() - self.began
+        save_checkpoint(self.run_directory.last, self._checkpoint(training=True))
+        self.saved_at = time.monotonic()
+        return Saved(self.progress.step)
+
+    def _initialise(self) -> None:
+        initialise(self.specs, self.arena.params, self.config.train.seed)
+        for name, view in views(self.specs, self.arena.params).items():
+            if self.start is not None:
+                view[...] = self.start[name]
+
+    def _restore(self) -> None:
+        """Everything from last.safetensors, or from the start if the run was killed before its first save."""
+        path = self.run_directory.last
+        if not path.exists():
+            cut(self.run_directory.metrics, 0)
+            return self._initialise()
+        checkpoint = load_checkpoint(path)
+        if checkpoint.training.get("corpus") != self.corpus.fingerprint:
+            raise RunError(f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text")
+        targets = {"moments": self.arena.moments, "state": self.arena.states[0]}
+        try:
+            self.progress = Progress(**checkpoint.training["progress"])
+        except (KeyError, TypeError):
+            raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
+        for name, view in views(self.specs, self.arena.params).items():
+            view[...] = checkpoint.weights[name]
+        for name, target in targets.items():
+            if name not in checkpoint.tensors or checkpoint.tensors[name].shape != target.shape:
+                raise RunError(f"{path}: its training state does not fit its configuration")
+            target[...] = checkpoint.tensors[name]
+        self.progress.stale_evaluations = min(self.progress.stale_evaluations, max(0, self.config.train.patience - 1))
+        cut(self.run_directory.metrics, self.progress.metrics_size)
+        return None
+
+    def _sample(self) -> str:
+        model = TextModel(self._checkpoint())
+        seeds: list[int | None] = [self.config.train.seed]
+        pieces = model.sample_many(model.vocabulary.encode(""), SAMPLE_LENGTH, seeds, SampleConfig())
+        return "".join(text for ((text, _),) in pieces)
+
+    def _write_result(self, status: str) -> dict[str, Any]:
+        progress, chars = self.progress, self.progress.step * self.chars_per_step
+        result = {
+            "run": str(self.run_directory.path),
+            "status": status,
+            "steps": progress.step,
+            "epochs": chars / self.stream.pairs,
+            "chars": chars,
+            "seconds": round(progress.seconds, 3),
+            "chars_per_second": round(chars / max(progress.seconds, 1e-9), 1),
+            "train_loss": progress.train_loss,
+            "val_loss": progress.val_loss,
+            "best_val_loss": progress.best_val_loss,
+            "best_val_bpc": bits(progress.best_val_loss),
+            "best_step": progress.best_step,
+            "test_loss": self._test_loss() if status in ("completed", "early_stopped") else None,
+            "parameters": count(self.specs),
+            "vocabulary_size": self.plan.vocabulary_size,
+            "workers": self.plan.workers,
+            "config": self.config.to_dict(),
+        }
+        self.run_directory.write_json(self.run_directory.result, result)
+        return result
+
+    def _test_loss(self) -> float | None:
+        """Of the best weights, on the test part of the corpus."""
+        if len(self.corpus.test) < 2:
+            return None
+        model = TextModel(load_checkpoint(self.run_directory.best))
+        return float(model.part_nats(self.corpus.test, self.plan.record_end).mean(dtype=np.float64))
+
+
+def bits(nats: float | None) -> float | None:
+    """Nats -> bits."""
+    return None if nats is None else nats / math.log(2)
