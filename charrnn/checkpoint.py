@@ -1,6 +1,6 @@
 """Checkpoints: safetensors files whose metadata says what the weights are. The only user of safetensors.
 
-A checkpoint's metadata has two entries: `charrnn`, a JSON object (version, model, vocabulary, lines, step and more), and
+A checkpoint's metadata has two entries: `charrnn`, a JSON object (version, model, vocabulary, lines and more), and
 `sha256`, over that text and every tensor. A file that does not add up is refused before anything in it is used.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(f"{path}: no such checkpoint")
     try:
         return _load(path)
-    except (SafetensorError, json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except (
+        SafetensorError,
+        json.JSONDecodeError,
+        RecursionError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a charrnn checkpoint, or damaged: {reason}") from None
     except RunError:
@@ -119,7 +128,7 @@ def _vocabulary(codes: Any, is_bytes: Any) -> Vocabulary:
     if not isinstance(codes, list) or not all(type(code) is int for code in codes) or not isinstance(is_bytes, bool):
         raise ValueError("its vocabulary is not a list of codes")
     limit = 0xFF if is_bytes else 0x10FFFF
-    if not codes or codes[0] < 0 or codes[-1] > limit or any(a >= b for a, b in zip(codes, codes[1:], strict=False)):
+    if not codes or codes[0] < 0 or codes[-1] > limit or any(a >= b for a, b in pairwise(codes)):
         raise ValueError("its vocabulary is not in order")
     return Vocabulary(np.array(codes, np.uint32), is_bytes)
 
@@ -128,5 +137,5 @@ def _digest(text: str, tensors: dict[str, Array]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]))
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()

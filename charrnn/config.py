@@ -99,7 +99,9 @@ class TextConfig(Settings):
     bytes: bool = setting(False, "Learn byte values instead of characters: any file trains.")
     encoding: str = setting("utf-8", "Text encoding of the corpus.")
     lines: bool = setting(False, "Each line is a record of its own: the state resets, the newline ends it.")
-    val_fraction: float = setting(0.1, "Share of the text kept for validation, after the training part.", low=0, below=1)
+    val_fraction: float = setting(
+        0.1, "Share of the text kept for validation, after the training part.", low=0, below=1
+    )
     test_fraction: float = setting(0.0, "Share of the text kept for a final test, at the end.", low=0, below=1)
     val_file: str | None = setting(None, "Validate on this file instead of a share of the corpus.")
 
@@ -136,7 +138,9 @@ class SampleConfig(Settings):
 
     temperature: float = setting(1.0, "Divides the logits: below 1 is safer, above 1 wilder; 0 = greedy.", low=0)
     top_k: int = setting(0, "Choose among the k most likely characters; 0 = all.", low=0)
-    top_p: float = setting(1.0, "Choose among the most likely characters that hold this much probability.", low=0, high=1)
+    top_p: float = setting(
+        1.0, "Choose among the most likely characters that hold this much probability.", low=0, high=1
+    )
     min_p: float = setting(0.0, "Drop characters less likely than this share of the most likely one's.", low=0, high=1)
     greedy: bool = setting(False, "Always take the most likely character.")
 
@@ -151,7 +155,9 @@ class RunConfig:
     train: TrainConfig
 
     def to_dict(self) -> dict[str, Any]:
-        return {"corpus": list(self.corpus)} | {part: getattr(self, part).to_dict() for part in ("model", "text", "train")}
+        return {"corpus": list(self.corpus)} | {
+            part: getattr(self, part).to_dict() for part in ("model", "text", "train")
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:

@@ -27,7 +27,7 @@ def smallest_uint(largest: int) -> type[np.unsignedinteger[Any]]:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The symbols of a corpus in code-point order; a symbol's place is its id. Symbols are characters or byte values."""
+    """The symbols of a corpus, characters or byte values, in code-point order; a symbol's place is its id."""
 
     codes: Array  # (V,) uint32, ascending: code points, or byte values
     is_bytes: bool = False
@@ -60,12 +60,14 @@ class Vocabulary:
         if unknown.any():
             if not skip_unknown:
                 position = int(unknown.argmax())
-                raise CorpusError(f"{self.describe(int(codes[position]))} at position {position} is not in the vocabulary")
+                raise CorpusError(
+                    f"{self.describe(int(codes[position]))} at position {position} is not in the vocabulary"
+                )
             ids = ids[~unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
-        """Text -> ids, in bytes through UTF-8 if the symbols are bytes. Raises CorpusError naming an unknown character."""
+        """Text -> ids, through UTF-8 if the symbols are bytes. Raises CorpusError naming an unknown character."""
         if self.is_bytes:
             codes = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
         else:
@@ -81,7 +83,7 @@ class Vocabulary:
 
     def describe(self, code: int) -> str:
         """A symbol by name, safe to print: character 'ß' (U+00DF), or byte 0xff."""
-        return f"byte 0x{code:02x}" if self.is_bytes else f"character {ascii(chr(code))} (U+{code:04X})"
+        return f"byte 0x{code:02x}" if self.is_bytes else f"character {chr(code)!a} (U+{code:04X})"
 
 
 @dataclass(frozen=True)
@@ -115,21 +117,17 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
     newline = vocabulary.newline
     if config.lines and newline is None:
         raise CorpusError("--lines: the corpus has no line feed")
-    val_fraction = 0.0 if config.val_file else config.val_fraction
-    cuts = [int(len(ids) * (1 - val_fraction - config.test_fraction) + 1e-9), len(ids) - int(len(ids) * config.test_fraction)]
-    if config.lines:
-        cuts = [_line_start(ids, cut, newline) for cut in cuts]
+    cuts = _cuts(ids, config, newline, notices)
     train, val, test = np.split(ids, cuts)
     if config.val_file:
         val = val_file
-    if config.lines:
+    if newline is not None and config.lines:
         # What stands before a record is the newline that ended the one before.
         train, val, test = (np.insert(part, 0, newline) if len(part) else part for part in (train, val, test))
     if len(train) < 2:
-        raise CorpusError(f"{', '.join(paths)}: too few characters left to train on", "lower --val-fraction or --test-fraction")
-    for name, share, part in (("validate", val_fraction, val), ("test", config.test_fraction, test)):
-        if share and len(part) < 2:
-            notices.append(f"the corpus is too small to {name} on: {len(part)} characters would be kept for it")
+        raise CorpusError(
+            f"{', '.join(paths)}: too few characters left to train on", "lower --val-fraction or --test-fraction"
+        )
     return Corpus(vocabulary, train, val, test, _fingerprint(ids, val_file, vocabulary), tuple(notices))
 
 
@@ -159,6 +157,20 @@ def _ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
     return ids
 
 
+def _cuts(ids: Array, config: TextConfig, newline: int | None, notices: list[str]) -> tuple[int, int]:
+    """Where validation and test begin: train first, validation next, test last. A part too small to use is left out."""
+    shares = {"validate": 0.0 if config.val_file else config.val_fraction, "test": config.test_fraction}
+    for purpose, share in shares.items():
+        if share and int(len(ids) * share) < 2:
+            notices.append(f"the corpus is too small to {purpose} on: {len(ids)} characters; all are trained on")
+            shares[purpose] = 0.0
+    rest = 1 - shares["validate"] - shares["test"]
+    train_end, test_start = int(len(ids) * rest + 1e-9), len(ids) - int(len(ids) * shares["test"])
+    if config.lines:
+        return _line_start(ids, train_end, newline), _line_start(ids, test_start, newline)
+    return train_end, test_start
+
+
 def _line_start(ids: Array, cut: int, newline: int | None) -> int:
     """The first start of a line at or after `cut`."""
     if cut == 0:
@@ -171,7 +183,7 @@ def _fingerprint(ids: Array, val_file: Array, vocabulary: Vocabulary) -> str:
     digest = hashlib.sha256(vocabulary.codes.astype("<u4").tobytes())
     for part in (ids, val_file):
         digest.update(len(part).to_bytes(8, "little"))
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 
@@ -181,15 +193,15 @@ def fit_batch(pairs: int, batch_size: int | None, seq_length: int | None) -> tup
     Raises UsageError naming the largest that fits if the given ones do not.
     """
     if seq_length is not None and seq_length > pairs:
-        raise UsageError(f"--seq-length {seq_length}: longer than the training text", f"the largest that fits is {pairs}")
+        raise UsageError(
+            f"--seq-length {seq_length}: longer than the training text", f"the largest that fits is {pairs}"
+        )
     fitted_t = seq_length or max(1, min(SEQ_LENGTH, pairs // (batch_size or 1)))
     fitted_b = batch_size or max(1, min(BATCH_SIZE, pairs // fitted_t))
     if fitted_b * fitted_t > pairs:
         largest = max(1, pairs // (seq_length or 1))
-        raise UsageError(
-            f"--batch-size {fitted_b}: the training text has too few characters for it at a sequence length of {fitted_t}",
-            f"the largest that fits is {largest}",
-        )
+        what = f"--batch-size {fitted_b}: too few characters to train on for it at a sequence length of {fitted_t}"
+        raise UsageError(what, f"the largest that fits is {largest}")
     return fitted_b, fitted_t
 
 

@@ -172,30 +172,37 @@ class Worker:
         self.arena.results[self.rank] = self.phases[phase]()
 
 
+def _nameless_file() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("charrnn")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 class Team:
     """All workers of a run, and the parent's side of their work. Use as a context manager."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.memory = tempfile.TemporaryFile() if sys.platform != "linux" else os.fdopen(os.memfd_create("charrnn"), "r+b")
-        size = Arena(plan).size
-        os.truncate(self.memory.fileno(), size)
-        self.arena = Arena(plan, mmap.mmap(self.memory.fileno(), size))
+        self.fd, size = _nameless_file(), Arena(plan).size
+        os.truncate(self.fd, size)
+        self.arena = Arena(plan, mmap.mmap(self.fd, size))
         self.limits = threadpool_limits(1)
         self.children: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        fd = self.memory.fileno()
-        single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+        single = dict.fromkeys(
+            ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+        )
         for rank in range(1, self.plan.workers):
-            command = [sys.executable, "-m", "charrnn.parallel", str(fd), str(rank), self.plan.to_json()]
+            command = [sys.executable, "-m", "charrnn.parallel", str(self.fd), str(rank), self.plan.to_json()]
             # In a session of its own, so that Ctrl-C reaches the parent alone.
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
-                pass_fds=(fd,),
+                pass_fds=(self.fd,),
                 env=os.environ | single,
                 start_new_session=True,
             )
@@ -211,7 +218,7 @@ class Team:
                 if pipe:
                     pipe.close()
         self.limits.restore_original_limits()
-        self.memory.close()
+        os.close(self.fd)
 
     def run(self, phase: bytes) -> float:
         """Runs a phase on all workers; the sum of what they return. Raises WorkerError if one has died."""
@@ -220,7 +227,7 @@ class Team:
         self.worker.run(phase)
         for child in self.children:
             self._talk(child, None)
-        return sum(self.arena.results.tolist())
+        return math.fsum(self.arena.results)
 
     def _talk(self, child: subprocess.Popen[bytes], phase: bytes | None) -> None:
         """Sends a phase, or with None waits for the answer."""

@@ -67,6 +67,6 @@ def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """A random orthogonal matrix (Saxe, McClelland & Ganguli 2014), so that a state neither grows nor fades at first."""
+    """A random orthogonal matrix (Saxe, McClelland & Ganguli 2014), so that a state at first keeps its length."""
     q, r = np.linalg.qr(rng.standard_normal(shape))
     return np.asarray(q * np.sign(np.diag(r)))

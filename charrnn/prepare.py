@@ -30,7 +30,9 @@ def choose(train: TrainConfig, corpus: Corpus) -> TrainConfig:
     """Fills in everything that was left open. Raises UsageError for what does not fit."""
     batch_size, seq_length = fit_batch(len(corpus.train) - 1, train.batch_size, train.seq_length)
     if train.workers is not None and train.workers > batch_size:
-        raise UsageError(f"--workers {train.workers}: more than the batch has streams", f"the largest that fits is {batch_size}")
+        raise UsageError(
+            f"--workers {train.workers}: more than the batch has streams", f"the largest that fits is {batch_size}"
+        )
     no_budget = train.max_steps is None and train.max_epochs is None and train.max_minutes is None
     rate = OPTIMIZERS[train.optimizer].learning_rate if train.learning_rate is None else train.learning_rate
     return dataclasses.replace(
@@ -55,7 +57,9 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
     if start is not None:
         old = start.vocabulary
         if old.is_bytes != config.text.bytes:
-            raise UsageError("--init-from: one of the two has bytes for a vocabulary, the other characters", "see --bytes")
+            raise UsageError(
+                "--init-from: one of the two has bytes for a vocabulary, the other characters", "see --bytes"
+            )
         corpus = extend_vocabulary(corpus, old)
         config = dataclasses.replace(config, model=dataclasses.replace(start.model, dropout=config.model.dropout))
         weights = transfer(start, corpus.vocabulary, config.train.seed)
@@ -71,9 +75,11 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
 
 
 def resumed_run(run: Run, config: RunConfig) -> Trainer:
-    """A trainer for a run that exists; `config` is its own, but for budgets, outputs, workers or a corpus that moved."""
+    """A trainer for a run that exists; `config` is its own, but for budgets, outputs, workers, moved corpus."""
     if "-" in config.corpus:
-        raise CorpusError(f"{run.path}: its corpus came from standard input", "name the file that holds it, after --resume")
+        raise CorpusError(
+            f"{run.path}: its corpus came from standard input", "name the file that holds it, after --resume"
+        )
     corpus = load_corpus(config.corpus, config.text)
     return Trainer(run, config, corpus)
 

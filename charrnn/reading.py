@@ -31,7 +31,7 @@ def read_codes(paths: Sequence[str], config: TextConfig, notices: list[str]) -> 
     try:
         b"".decode(config.encoding)
     except (LookupError, ValueError):
-        raise UsageError(f"--encoding {ascii(config.encoding)}: no such text encoding") from None
+        raise UsageError(f"--encoding {config.encoding!a}: no such text encoding") from None
     for path in paths:
         name = "standard input" if path == "-" else path
         try:
@@ -49,7 +49,7 @@ def read_text(path: str, encoding: str = "utf-8") -> str:
     return b"".join(chunk.astype("<u4").tobytes() for chunk in chunks).decode("utf-32-le", "surrogatepass")
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(path: str) -> IO[bytes] | gzip.GzipFile:
     if path == "-":
         return open(sys.stdin.fileno(), "rb", closefd=False)
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it
@@ -66,7 +66,9 @@ class _Guarded(gzip.GzipFile):
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
         if self.tell() > self.limit:
-            raise CorpusError(f"{self.packed.name}: unpacks to over {BOMB_RATIO} times its size", "unpack it yourself if you trust it")
+            raise CorpusError(
+                f"{self.packed.name}: unpacks to over {BOMB_RATIO} times its size", "unpack it yourself if you trust it"
+            )
         return data
 
     def close(self) -> None:
@@ -74,12 +76,12 @@ class _Guarded(gzip.GzipFile):
         self.packed.close()
 
 
-def _bytes(file: IO[bytes]) -> Iterator[Array]:
+def _bytes(file: IO[bytes] | gzip.GzipFile) -> Iterator[Array]:
     while data := file.read(CHUNK):
         yield np.frombuffer(data, np.uint8)
 
 
-def _characters(file: IO[bytes], name: str, encoding: str, notices: list[str]) -> Iterator[Array]:
+def _characters(file: IO[bytes] | gzip.GzipFile, name: str, encoding: str, notices: list[str]) -> Iterator[Array]:
     decoder = codecs.getincrementaldecoder(encoding)()
     offset, first, seen_crlf, ended_cr = 0, True, False, False
     while True:
@@ -91,10 +93,13 @@ def _characters(file: IO[bytes], name: str, encoding: str, notices: list[str]) -
             place = offset - pending + error.start
             byte = error.object[error.start] if error.start < len(error.object) else 0
             raise CorpusError(
-                f"{name}: not {encoding} at byte {place} (0x{byte:02x})", "try --encoding latin-1, or --bytes for any file"
+                f"{name}: not {encoding} at byte {place} (0x{byte:02x})",
+                "try --encoding latin-1, or --bytes for any file",
             ) from None
         except UnicodeError as error:
-            raise CorpusError(f"{name}: not {encoding}: {error}", "try another --encoding, or --bytes for any file") from None
+            raise CorpusError(
+                f"{name}: not {encoding}: {error}", "try another --encoding, or --bytes for any file"
+            ) from None
         offset += len(data)
         if first and text:
             first = False

@@ -115,7 +115,9 @@ def create_run(path: Path | None, stem: str) -> Run:
             raise storage_error(path, error) from None
         return Run(path)
     root = runs_root()
-    taken = [int(p.name[len(stem) + 1 :]) for p in root.glob(f"{_escape(stem)}-*") if p.name[len(stem) + 1 :].isdecimal()]
+    taken = [
+        int(p.name[len(stem) + 1 :]) for p in root.glob(f"{_escape(stem)}-*") if p.name[len(stem) + 1 :].isdecimal()
+    ]
     number = max(taken, default=0) + 1
     while True:
         path = root / f"{stem}-{number:03d}"
@@ -169,7 +171,7 @@ def _last_metrics(path: Path) -> dict[str, Any]:
         return {}
     last = lines[-1]
     validated = [line for line in lines if line["val_loss"] is not None]
-    best = min(validated, key=lambda line: line["val_loss"], default={})
+    best: dict[str, Any] = min(validated, key=lambda line: line["val_loss"], default={})
     return {
         "steps": last["step"],
         "epochs": last["epoch"],

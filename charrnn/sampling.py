@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 def distribution(logits: Array, config: SampleConfig) -> Array:
-    """Logits (B, V), overwritten -> probabilities (B, V): temperature, then top-k, top-p (Holtzman et al. 2020), min-p."""
+    """Logits (B, V), overwritten -> probabilities (B, V): temperature, top-k, top-p (Holtzman et al. 2020), min-p."""
     if config.greedy or config.temperature == 0:
         best = logits.argmax(axis=1)
         logits.fill(0)
@@ -31,7 +31,9 @@ def distribution(logits: Array, config: SampleConfig) -> Array:
         order = np.argsort(-p, axis=1, kind="stable")
         ordered = np.take_along_axis(p, order, axis=1)
         before = np.cumsum(ordered, axis=1) - ordered  # the most likely one always stays
-        np.put_along_axis(p, order, np.where(before < config.top_p * ordered.sum(axis=1, keepdims=True), ordered, 0), axis=1)
+        np.put_along_axis(
+            p, order, np.where(before < config.top_p * ordered.sum(axis=1, keepdims=True), ordered, 0), axis=1
+        )
     if config.min_p > 0:
         p[p < config.min_p * p.max(axis=1, keepdims=True)] = 0
     return p
@@ -56,8 +58,8 @@ def generate(
 ) -> Iterator[tuple[Array, Array]]:
     """Endless text for B streams: yields (ids (B,), their nats under the model (B,)).
 
-    `step` takes ids and gives the next logits (B, V); `logits` are those after the prime. Each stream has a generator of
-    its own, so a sample does not depend on which others are drawn beside it.
+    `step` takes ids and gives the next logits (B, V); `logits` are those after the prime. Each stream has a generator
+    of its own, so a sample does not depend on which others are drawn beside it.
     """
     rows = np.arange(len(rngs))
     while True:

@@ -39,7 +39,9 @@ class TextModel:
         `choice`: temperature, top_k, top_p, min_p, greedy (see SampleConfig). Raises CorpusError for a character that
         the model does not know, UsageError for a choice out of range.
         """
-        for (text, _), *_ in self.sample_many(self.vocabulary.encode(prime), length, [seed], SampleConfig.from_dict(choice)):
+        for (text, _), *_ in self.sample_many(
+            self.vocabulary.encode(prime), length, [seed], SampleConfig.from_dict(choice)
+        ):
             yield text
 
     def sample_many(
@@ -50,7 +52,9 @@ class TextModel:
         The text of a byte model is empty until its bytes make a whole character.
         """
         stepper = self._new_stepper(len(seeds))
-        ids = np.concatenate([[self.vocabulary.start], prime]).astype(np.intp) if not len(prime) or self.lines else prime
+        ids = (
+            np.concatenate([[self.vocabulary.start], prime]).astype(np.intp) if not len(prime) or self.lines else prime
+        )
         logits = self._after(stepper, ids, len(seeds))
 
         def step(ids: Array) -> Array:
@@ -135,7 +139,7 @@ class TextModel:
 
 
 def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
-    """Loads a model from a run directory (its `best` or `last` checkpoint) or from a checkpoint file. Raises RunError."""
+    """A model from a run directory (its `best` or `last` checkpoint) or from a checkpoint file. Raises RunError."""
     path = Path(path)
     if path.is_dir():
         run = Run(path)

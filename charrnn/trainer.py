@@ -19,14 +19,13 @@ from charrnn.config import RunConfig, SampleConfig
 from charrnn.corpus import BatchStream, Corpus
 from charrnn.errors import CharRNNError, DivergedError, RunError
 from charrnn.files import append_line, cut
-from charrnn.models.language import LanguageModel, parameter_specs
+from charrnn.models.language import parameter_specs
 from charrnn.nn.ops import dropout_mask
 from charrnn.optim import clip_factor
 from charrnn.parallel import EVALUATE, GRADIENT, REDUCE, UPDATE, Plan, Team
 from charrnn.params import count, initialise, views
 from charrnn.runs import Run
 from charrnn.textmodel import TextModel
-
 
 Array = NDArray[Any]
 
@@ -284,7 +283,9 @@ class Trainer:
             return self._initialise()
         checkpoint = load_checkpoint(path)
         if checkpoint.training.get("corpus") != self.corpus.fingerprint:
-            raise RunError(f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text")
+            raise RunError(
+                f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
+            )
         targets = {"moments": self.arena.moments, "state": self.arena.states[0]}
         try:
             self.progress = Progress(**checkpoint.training["progress"])

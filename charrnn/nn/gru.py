@@ -1,10 +1,10 @@
-"""Gated recurrent unit (Cho et al. 2014), with the reset gate applied after the hidden product, as PyTorch and cuDNN do.
+"""Gated recurrent unit (Cho et al. 2014), its reset gate applied after the hidden product, as PyTorch and cuDNN do.
 
-    r_t = sigma(x_t W_ir^T + b_ir + h_{t-1} W_hr^T + b_hr)     reset gate
-    z_t = sigma(x_t W_iz^T + b_iz + h_{t-1} W_hz^T + b_hz)     update gate                   (1)
-    m_t = h_{t-1} W_hn^T + b_hn                                                              (2)
-    n_t = tanh(x_t W_in^T + b_in + r_t m_t)                    candidate                     (3)
-    h_t = (1 - z_t) n_t + z_t h_{t-1}                                                        (4)
+r_t = sigma(x_t W_ir^T + b_ir + h_{t-1} W_hr^T + b_hr)     reset gate
+z_t = sigma(x_t W_iz^T + b_iz + h_{t-1} W_hz^T + b_hz)     update gate                   (1)
+m_t = h_{t-1} W_hn^T + b_hn                                                              (2)
+n_t = tanh(x_t W_in^T + b_in + r_t m_t)                    candidate                     (3)
+h_t = (1 - z_t) n_t + z_t h_{t-1}                                                        (4)
 """
 
 from __future__ import annotations

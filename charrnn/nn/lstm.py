@@ -1,11 +1,11 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000).
 
-    i_t = sigma(x_t W_ii^T + b_ii + h_{t-1} W_hi^T + b_hi)     input gate
-    f_t = sigma(x_t W_if^T + b_if + h_{t-1} W_hf^T + b_hf)     forget gate
-    g_t =  tanh(x_t W_ig^T + b_ig + h_{t-1} W_hg^T + b_hg)     candidate
-    o_t = sigma(x_t W_io^T + b_io + h_{t-1} W_ho^T + b_ho)     output gate                   (1)
-    c_t = f_t c_{t-1} + i_t g_t                                                              (2)
-    h_t = o_t tanh(c_t)                                                                      (3)
+i_t = sigma(x_t W_ii^T + b_ii + h_{t-1} W_hi^T + b_hi)     input gate
+f_t = sigma(x_t W_if^T + b_if + h_{t-1} W_hf^T + b_hf)     forget gate
+g_t =  tanh(x_t W_ig^T + b_ig + h_{t-1} W_hg^T + b_hg)     candidate
+o_t = sigma(x_t W_io^T + b_io + h_{t-1} W_ho^T + b_ho)     output gate                   (1)
+c_t = f_t c_{t-1} + i_t g_t                                                              (2)
+h_t = o_t tanh(c_t)                                                                      (3)
 """
 
 from __future__ import annotations

@@ -88,4 +88,5 @@ def cross_entropy_backward(probabilities: Array, targets: Array, scale: float) -
 
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
     """Inverted dropout: each element is 0 with probability `rate`, else 1 / (1 - rate) (Srivastava et al. 2014)."""
-    return (rng.random(shape, dtype=np.float32) >= rate).astype(dtype) / np.asarray(1 - rate, dtype)
+    kept: Array = rng.random(shape, dtype=np.float32) >= rate
+    return np.where(kept, np.asarray(1 / (1 - rate), dtype), np.asarray(0, dtype))

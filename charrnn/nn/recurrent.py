@@ -118,7 +118,14 @@ class RecurrentLayer:
         return self.h[1 : steps + 1]
 
     def backward(
-        self, x: Array, dy: Array, dstate: Array, grads: Weights, da: Array, keep: Array | None = None, dx: Array | None = None
+        self,
+        x: Array,
+        dy: Array,
+        dstate: Array,
+        grads: Weights,
+        da: Array,
+        keep: Array | None = None,
+        dx: Array | None = None,
     ) -> None:
         """dy (T, B, H) and dstate (num_states, B, H) are the gradients of y and of the final state. Adds to `grads`;
         turns dstate into the initial state's gradient; writes the inputs' gradient to dx (T, B, D) if it is given.

@@ -1,6 +1,6 @@
 """The vanilla recurrent network (Elman 1990).
 
-    h_t = tanh(x_t W_ih^T + b_ih + h_{t-1} W_hh^T + b_hh)                                    (1)
+h_t = tanh(x_t W_ih^T + b_ih + h_{t-1} W_hh^T + b_hh)                                    (1)
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class RNN(RecurrentLayer):
         np.tanh(a[0], out=new[0])  # (1)
 
     def recur(self, steps: int, state: Array, keep: Array | None) -> None:
-        for t, (a, h_last, h_prev, h) in enumerate(zip(self.a[:, :steps].swapaxes(0, 1), self.h, self.h_in, self.h[1:], strict=False)):
+        for t, (a, h_last, h_prev, h) in enumerate(
+            zip(self.a[:, :steps].swapaxes(0, 1), self.h, self.h_in, self.h[1:], strict=False)
+        ):
             if keep is not None:
                 np.multiply(h_last, keep[t], out=h_prev)
             a += self.times_w_hh(h_prev)

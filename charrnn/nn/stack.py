@@ -26,7 +26,9 @@ def state_shape(cell: str, num_layers: int, batch_size: int, hidden_size: int) -
 class RecurrentStack:
     """L layers for B streams of up to T steps. State in, state out; the work space is allocated once."""
 
-    def __init__(self, cell: str, weights: Sequence[Weights], batch_size: int, seq_length: int, *, training: bool) -> None:
+    def __init__(
+        self, cell: str, weights: Sequence[Weights], batch_size: int, seq_length: int, *, training: bool
+    ) -> None:
         self.layers = [CELLS[cell](w, batch_size, seq_length) for w in weights]
         self.keep: Array | None = None
         self.masks: Array | None = None

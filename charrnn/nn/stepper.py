@@ -22,9 +22,7 @@ class Stepper:
 
     def __init__(self, cell: str, weights: Sequence[Weights], batch_size: int, embedding: Array | None = None) -> None:
         kind = CELLS[cell]
-        self.layers = [
-            _Layer(kind, w, batch_size, one_hot=n == 0 and embedding is None) for n, w in enumerate(weights)
-        ]
+        self.layers = [_Layer(kind, w, batch_size, one_hot=n == 0 and embedding is None) for n, w in enumerate(weights)]
         self.embedding = embedding
 
     def reset(self, which: Array) -> None:

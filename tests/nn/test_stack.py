@@ -79,7 +79,9 @@ def test_gradients_equal_central_differences(cell, layers, one_hot, extras):
     grads = [Weights(*(np.zeros_like(w) for w in layer)) for layer in weights]
     dx, state_gradient = None if one_hot else np.empty_like(x), dstate.copy()
     stack.backward(dy.copy(), state_gradient, grads, dx)
-    pairs = [(w, g) for layer, gradient in zip(weights, grads, strict=True) for w, g in zip(layer, gradient, strict=True)]
+    pairs = [
+        (w, g) for layer, gradient in zip(weights, grads, strict=True) for w, g in zip(layer, gradient, strict=True)
+    ]
     pairs.append((state, state_gradient))
     if dx is not None:
         pairs.append((x, dx))

@@ -1,0 +1,89 @@
+"""The application: its commands, and the one boundary where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from charrnn import __version__
+from charrnn.cli.evaluate import evaluate
+from charrnn.cli.inspect import info, runs
+from charrnn.cli.sample import sample
+from charrnn.cli.train import train
+from charrnn.errors import CharRNNError
+
+app = typer.Typer(
+    name="charrnn",
+    help="Train character-level RNN, LSTM and GRU language models on the CPU, and sample text from them.",
+    epilog="First steps: charrnn train FILE, then charrnn sample. Each command's --help has examples.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(sample)
+app.command("eval")(evaluate)
+app.command()(info)
+app.command()(runs)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"charrnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs a command and exits with its code: an error is one line on stderr; only a bug shows a traceback."""
+    # The workers are the parallelism; the BLAS's threads would only cost memory. Before NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        code: Any = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except CharRNNError as error:
+        _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        _fail(error.format_message(), 2)
+    except BrokenPipeError:
+        code = 0  # `charrnn sample | head`: the reader has seen enough
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            _fail(f"cannot write the output: {error.strerror}", 6)
+        raise
+    _leave(int(code or 0))
+
+
+_NO_ROOM = (5, 28, 122)  # EIO, ENOSPC, EDQUOT
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    line = " ".join(message.split())
+    print(f"charrnn: error: {line}", file=sys.stderr)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exits; what cannot be flushed any more is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

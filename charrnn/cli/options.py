@@ -1,0 +1,120 @@
+"""Command-line options made from the settings classes, and the options that several commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import tomllib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from charrnn.config import ModelConfig, SampleConfig, Settings, TextConfig, TrainConfig
+from charrnn.errors import RunError, UsageError
+
+if typing.TYPE_CHECKING:
+    from charrnn.textmodel import TextModel
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PANELS = {ModelConfig: "Model", TextConfig: "Text", TrainConfig: "Training", SampleConfig: "Choice of characters"}
+OUTPUT = "Output"
+OUTPUT_SETTINGS = ("eval_every", "save_every", "sample_every")
+ALIASES = {"learning_rate": ("--lr",)}
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT)]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="The run to use. [dim]default: the newest[/dim]", show_default=False)
+]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="A checkpoint file to use instead of a run.", show_default=False)
+]
+CheckpointOption = Annotated[
+    str | None, typer.Option(help="Which weights of the run: best or last.", show_default="best")
+]
+OnUnknown = Annotated[str, typer.Option(help="What to do with characters that the model does not know: error or skip.")]
+
+
+def with_settings(*classes: type[Settings]) -> Callable[[Command], Command]:
+    """Gives a command, in the place of its **settings, an option for each field of the classes.
+
+    An option that was not given arrives as None, so that a command can tell.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters += [_option(cls, spec) for cls in classes for spec in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _option(cls: type[Settings], spec: dataclasses.Field[Any]) -> inspect.Parameter:
+    kind = typing.get_type_hints(cls)[spec.name]
+    base = next(t for t in (typing.get_args(kind) or (kind,)) if t is not type(None))
+    default = spec.default if spec.metadata["shown"] is None else spec.metadata["shown"]
+    option = typer.Option(
+        "--" + spec.name.replace("_", "-"),
+        *ALIASES.get(spec.name, ()),
+        help=spec.metadata["help"],
+        show_default=str(default) if default is not None and base is not bool else False,
+        rich_help_panel=OUTPUT if spec.name in OUTPUT_SETTINGS else PANELS[cls],
+    )
+    return inspect.Parameter(
+        spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[base | None, option]
+    )
+
+
+def given(settings: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
+    """The settings that were given: those of the TOML file, overruled by those of the command line."""
+    named = {name: value for name, value in settings.items() if value is not None}
+    if config_file is None:
+        return named
+    try:
+        with open(config_file, "rb") as file:
+            from_file = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config {config_file}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--config {config_file}: {error}") from None
+    unknown = sorted(set(from_file) - set(settings))
+    if unknown:
+        raise UsageError(f"--config {config_file}: unknown setting {unknown[0]!r}")
+    return from_file | named
+
+
+def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
+    """An object of the class from those of the settings that are its own."""
+    names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls.from_dict({name: value for name, value in settings.items() if name in names})
+
+
+def one_of(option: str, value: str, *choices: str) -> None:
+    if value not in choices:
+        raise UsageError(f"{option} {value}: not one of {', '.join(choices)}")
+
+
+def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> TextModel:
+    """The model that --run, --model and --checkpoint name."""
+    from charrnn import load
+    from charrnn.runs import newest_run
+
+    if run is not None and model is not None:
+        raise UsageError("--run and --model exclude each other")
+    if model is not None:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint goes with --run: a --model is one checkpoint")
+        if model.is_dir():
+            raise RunError(f"{model}: is a directory", "name a run with --run")
+        return load(model)
+    one_of("--checkpoint", checkpoint or "best", "best", "last")
+    path = run or newest_run().path
+    if not path.is_dir():
+        raise RunError(f"{path}: no such run")
+    return load(path, checkpoint=checkpoint or "best")
