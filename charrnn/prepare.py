@@ -40,14 +40,15 @@ def choose(train: TrainConfig, corpus: Corpus) -> TrainConfig:
         batch_size=batch_size,
         seq_length=seq_length,
         learning_rate=rate,
-        workers=train.workers or max(1, min(cores(), batch_size // STREAMS_PER_WORKER)),
+        workers=train.workers or default_workers(batch_size),
         max_minutes=DEFAULT_MINUTES if no_budget else train.max_minutes,
     )
 
 
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers(batch_size: int) -> int:
+    """The processors that this process may use, as far as the batch keeps them busy."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, batch_size // STREAMS_PER_WORKER))
 
 
 def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = None) -> Trainer:

@@ -82,7 +82,6 @@ class LanguageModel:
         self.stack = RecurrentStack(config.cell, weights, batch_size, seq_length, training=grads is not None)
         self.head_rows = max(1, HEAD_ELEMENTS // vocabulary_size)
         if grads is not None:
-            self.flat_grads = grads
             self.grads = views(specs, grads)
             self.grad_weights = layer_weights(self.grads, config.num_layers)
             self.dy = np.empty((seq_length, batch_size, config.hidden_size), flat.dtype)
@@ -123,7 +122,8 @@ class LanguageModel:
     ) -> float:
         """Sum of the nats x scale over x, targets (T, B); the gradient of it is written to the flat gradients.
         `state` is overwritten with the final state; no gradient flows into it (truncated back-propagation)."""
-        self.flat_grads.fill(0)
+        self.grads["head.weight"].fill(0)
+        self.grads["head.bias"].fill(0)
         hidden, flat_targets = self.hidden(x, state, masks, keep), targets.ravel()
         dy = self.dy[: len(x)]
         dhidden = dy.reshape(hidden.shape)

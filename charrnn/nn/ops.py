@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def rows_by_id(ids: Array) -> tuple[Array, Array, Array]:
-    """Sort positions by id: (unique ids (U,), order (N,), start of each id's run in `order` (U,))."""
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    return ordered[starts], order, starts
+class OneHot:
+    """The one-hot matrix (N, V) of ids (N,), as far as it is needed: its product with the gradient of what it chose.
 
-
-def scatter_add_rows(target: Array, ids: Array, rows: Array) -> None:
-    """target[ids[n]] += rows[n] for every n: target (V, D), ids (N,), rows (N, D).
-
-    One product with a one-hot matrix for few distinct ids, sorted segments for many.
+    A product with a small matrix (distinct ids, N) for few distinct ids, sums over sorted segments for many.
     """
-    unique, order, starts = rows_by_id(ids)
-    if len(unique) <= 256:
-        one_hot = np.zeros((len(unique), len(ids)), rows.dtype)
-        one_hot[np.searchsorted(unique, ids), np.arange(len(ids))] = 1
-        target[unique] += one_hot @ rows
-    else:
-        target[unique] += np.add.reduceat(rows[order], starts, axis=0)
+
+    def __init__(self, ids: Array, dtype: Any) -> None:
+        self.order = np.argsort(ids, kind="stable")
+        ordered = ids[self.order]
+        self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        self.ids = ordered[self.starts]
+        self.matrix: Array | None = None
+        if len(self.ids) <= 256:
+            self.matrix = np.zeros((len(self.ids), len(ids)), dtype)
+            self.matrix[np.searchsorted(self.ids, ids), np.arange(len(ids))] = 1
+
+    def sum_rows(self, rows: Array, out: Array) -> None:
+        """out[id] = sum of the rows (N, D) at which that id stood; out (V, D), zero for absent ids."""
+        out[...] = 0
+        sums = np.add.reduceat(rows[self.order], self.starts, axis=0) if self.matrix is None else self.matrix @ rows
+        out[self.ids] = sums
 
 
 def embedding_forward(weight: Array, ids: Array) -> Array:
@@ -41,8 +42,8 @@ def embedding_forward(weight: Array, ids: Array) -> Array:
 
 
 def embedding_backward(dy: Array, ids: Array, dweight: Array) -> None:
-    """Adds the gradient of the rows that `ids` chose to dweight (V, D)."""
-    scatter_add_rows(dweight, ids.ravel(), dy.reshape(-1, dweight.shape[1]))
+    """Writes the gradient of the rows that `ids` chose to dweight (V, D)."""
+    OneHot(ids.ravel(), dy.dtype).sum_rows(dy.reshape(-1, dweight.shape[1]), out=dweight)
 
 
 def linear_forward(x: Array, weight: Array, bias: Array) -> Array:

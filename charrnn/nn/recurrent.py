@@ -19,10 +19,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.nn.ops import scatter_add_rows
+from charrnn.nn.ops import OneHot
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # arrays (B, H)
+
+CHUNK = 512
 
 
 class Weights(NamedTuple):
@@ -40,6 +42,11 @@ class Slot(NamedTuple):
     x_gate: int | None
     h_gate: int | None
     scale: float
+
+
+def row_chunks(rows: int) -> list[slice]:
+    """Slices of at most CHUNK rows: what is added to a product is then still in the cache."""
+    return [slice(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
 
 
 def blocks(batch_size: int, hidden_size: int) -> int:
@@ -70,9 +77,6 @@ class RecurrentLayer:
         self.a = self.empty(len(self.slots))  # (S, T, B, H)
         self.h = np.empty((self.T + 1, self.B, self.H), self.dtype)
         self.h_in: Array = self.h[:-1]  # what each step reads: h of the step before, zeroed where a record starts
-        self.x_slots = [s for s, slot in enumerate(self.slots) if slot.x_gate is not None]
-        h_slots = [s for s, slot in enumerate(self.slots) if slot.h_gate is not None]
-        self.h_part = slice(h_slots[0], h_slots[-1] + 1)  # they stand together
         k = blocks(self.B, self.H)
         packed = (self.gates, k, self.H, self.H // k)
         self.w_forward, self.w_backward = np.empty(packed, self.dtype), np.empty(packed, self.dtype)
@@ -127,7 +131,7 @@ class RecurrentLayer:
         keep: Array | None = None,
         dx: Array | None = None,
     ) -> None:
-        """dy (T, B, H) and dstate (num_states, B, H) are the gradients of y and of the final state. Adds to `grads`;
+        """dy (T, B, H) and dstate (num_states, B, H) are the gradients of y and of the final state. Writes `grads`;
         turns dstate into the initial state's gradient; writes the inputs' gradient to dx (T, B, D) if it is given.
         da (S, T, B, H) is work space."""
         steps = len(x)
@@ -135,22 +139,21 @@ class RecurrentLayer:
         da = da[:, :steps]
         self.recur_backward(dy, dstate, da, keep)
         rows = steps * self.B
-        h_in = self.h_in[:steps].reshape(rows, self.H)
-        ones = np.ones(rows, self.dtype)
-        w_ih, w_hh = self._by_gate(grads.w_ih), self._by_gate(grads.w_hh)
-        b_ih, b_hh = self._by_gate(grads.b_ih), self._by_gate(grads.b_hh)
+        h_in, ones = self.h_in[:steps].reshape(rows, self.H), np.ones(rows, self.dtype)
+        one_hot = OneHot(x.ravel(), self.dtype) if x.ndim == 2 else None
+        w_ih, w_hh, b_ih, b_hh = map(self._by_gate, grads)
         for slot, da_slot in zip(self.slots, da, strict=True):
             d = da_slot.reshape(rows, self.H)
             dbias = ones @ d
             if slot.h_gate is not None:
-                w_hh[slot.h_gate] += d.T @ h_in
-                b_hh[slot.h_gate] += dbias
+                np.matmul(d.T, h_in, out=w_hh[slot.h_gate])
+                b_hh[slot.h_gate] = dbias
             if slot.x_gate is not None:
-                b_ih[slot.x_gate] += dbias
-                if x.ndim == 2:
-                    scatter_add_rows(w_ih[slot.x_gate].T, x.ravel(), d)
+                b_ih[slot.x_gate] = dbias
+                if one_hot is None:
+                    np.matmul(d.T, x.reshape(rows, -1), out=w_ih[slot.x_gate])
                 else:
-                    w_ih[slot.x_gate] += d.T @ x.reshape(rows, -1)
+                    one_hot.sum_rows(d, out=w_ih[slot.x_gate].T)
         if dx is not None:
             self._project_backward(da, dx.reshape(rows, -1))
 
@@ -161,7 +164,7 @@ class RecurrentLayer:
     def _project(self, x: Array) -> None:
         """a[slot] = scale x (x W_ih^T + the biases), over all T at once; a row gather for one-hot input."""
         rows = x.shape[0] * self.B
-        w_ih, b_ih, b_hh = (self._by_gate(w) for w in (self.weights.w_ih, self.weights.b_ih, self.weights.b_hh))
+        w_ih, _, b_ih, b_hh = map(self._by_gate, self.weights)
         if x.ndim == 2:
             unique, place = np.unique(x, return_inverse=True)
         for slot, a in zip(self.slots, self.a, strict=True):
@@ -179,19 +182,21 @@ class RecurrentLayer:
                 table += bias
                 np.take(table, place.ravel(), axis=0, out=flat, mode="clip")
             else:
-                np.matmul(x.reshape(rows, -1), (w_ih[slot.x_gate] * slot.scale).T, out=flat)
-                flat += bias
+                inputs, weight = x.reshape(rows, -1), w_ih[slot.x_gate] * slot.scale
+                for part in row_chunks(rows):
+                    np.matmul(inputs[part], weight.T, out=flat[part])
+                    flat[part] += bias
 
     def _project_backward(self, da: Array, dx: Array) -> None:
         """dx (rows, D) = sum over slots of da[slot] W_ih[gate]."""
         w_ih = self._by_gate(self.weights.w_ih)
-        for n, s in enumerate(self.x_slots):
-            gate = self.slots[s].x_gate
-            d = da[s].reshape(-1, self.H)
-            if n == 0:
-                np.matmul(d, w_ih[gate], out=dx)
-            else:
-                dx += d @ w_ih[gate]
+        pairs = [(d.reshape(dx.shape[0], -1), slot.x_gate) for d, slot in zip(da, self.slots, strict=True)]
+        (first, gate), *others = [(d, gate) for d, gate in pairs if gate is not None]
+        product = np.empty((CHUNK, dx.shape[1]), self.dtype)
+        for part in row_chunks(len(dx)):
+            np.matmul(first[part], w_ih[gate], out=dx[part])
+            for d, other in others:
+                dx[part] += np.matmul(d[part], w_ih[other], out=product[: part.stop - part.start])
 
     def _pack(self, *, forward: bool) -> None:
         """Lay W_hh out for the loop: (gates, k, H, H/k), the gates in the order of the slots."""

@@ -51,8 +51,8 @@ class RecurrentStack:
 
     def backward(self, dy: Array, dstate: Array, grads: Sequence[Weights], dx: Array | None = None) -> None:
         """Inverts the forward call just before. dy (T, B, H) is the gradient of y, and is overwritten on the way down;
-        dstate (L, num_states, B, H) that of the final state, turned into that of the initial one. Adds to `grads`;
-        writes the inputs' gradient to dx (T, B, D) if it is given."""
+        dstate (L, num_states, B, H) that of the final state, turned into that of the initial one. Writes `grads`,
+        and the inputs' gradient to dx (T, B, D) if it is given."""
         for n in reversed(range(len(self.layers))):
             if self.masks is not None:
                 dy *= self.masks[n]

@@ -1,0 +1,208 @@
+"""Training and sampling speed beside PyTorch: python tests/benchmarks/compare_torch.py [--json] [--cells lstm,gru] ...
+
+The same model on both sides: one-hot input, L x H, V = 65, Adam, clipping by global norm, state carried, float32.
+PyTorch runs nn.LSTM/GRU/RNN with its default threads; charrnn its default workers. Each side is a process of its own
+that sleeps while the other runs; they take turns (A B A B ...), and the medians of the turns are shown.
+Memory is the proportional set size of a side's processes, all together, at the end of its training turns.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+VOCABULARY = 65
+SHAPES = {"2x128": (128, 50, 50), "2x256": (256, 64, 64), "2x512": (512, 64, 128)}  # H, B, T
+
+
+class CharRNN:
+    """charrnn's side: its own training step, as the trainer takes it, and its own sampler."""
+
+    def __init__(self, cell, hidden, batch, length):
+        import numpy as np
+
+        from charrnn import parallel, prepare
+        from charrnn.config import ModelConfig
+        from charrnn.params import initialise
+
+        self.phases = parallel
+        workers = prepare.default_workers(batch)
+        self.model = ModelConfig(cell=cell, hidden_size=hidden, num_layers=2)
+        plan = parallel.Plan(self.model, VOCABULARY, workers, batch, length, "adam", 0.0, 0.0, "float32", 0, None)
+        self.team = parallel.Team(plan).__enter__()
+        self.specs = parallel.parameter_specs(self.model, VOCABULARY)
+        initialise(self.specs, self.team.arena.params, 1)
+        rng = np.random.default_rng(1)
+        self.team.arena.x[:] = rng.integers(0, VOCABULARY, (length, batch))
+        self.team.arena.targets[:] = rng.integers(0, VOCABULARY, (length, batch))
+
+    def step(self):
+        from charrnn.optim import clip_factor
+
+        arena = self.team.arena
+        self.team.run(self.phases.GRADIENT)
+        norm = self.team.run(self.phases.REDUCE) ** 0.5
+        arena.clip_factor[...], arena.learning_rate[...] = clip_factor(norm, 1.0), 1e-3
+        arena.step[...] += 1
+        self.team.run(self.phases.UPDATE)
+        arena.current[...] = 1 - arena.current
+
+    def sample(self, count):
+        import numpy as np
+
+        from charrnn.checkpoint import Checkpoint
+        from charrnn.config import SampleConfig
+        from charrnn.corpus import Vocabulary
+        from charrnn.params import views
+        from charrnn.textmodel import TextModel
+
+        vocabulary = Vocabulary(np.arange(32, 32 + VOCABULARY, dtype=np.uint32))
+        weights = views(self.specs, self.team.arena.params)
+        model = TextModel(Checkpoint(self.model, vocabulary, False, weights))
+        for _ in model.sample_many(vocabulary.encode("A"), count, [1], SampleConfig()):
+            pass
+
+
+class Torch:
+    """PyTorch's side: the training step and the sampling loop that its users write."""
+
+    def __init__(self, cell, hidden, batch, length):
+        import torch
+        from torch import nn
+
+        self.torch, self.is_lstm = torch, cell == "lstm"
+        torch.manual_seed(1)
+        self.rnn = getattr(nn, cell.upper())(VOCABULARY, hidden, 2)
+        self.head = nn.Linear(hidden, VOCABULARY)
+        self.parameters = [*self.rnn.parameters(), *self.head.parameters()]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3)
+        self.x = torch.randint(0, VOCABULARY, (length, batch))
+        self.targets = torch.randint(0, VOCABULARY, (length, batch))
+        self.state = None
+
+    def step(self):
+        functional = self.torch.nn.functional
+        if self.state is not None:
+            self.state = tuple(s.detach() for s in self.state) if self.is_lstm else self.state.detach()
+        y, self.state = self.rnn(functional.one_hot(self.x, VOCABULARY).float(), self.state)
+        loss = functional.cross_entropy(self.head(y).reshape(-1, VOCABULARY), self.targets.reshape(-1))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+
+    def sample(self, count):
+        torch = self.torch
+        with torch.inference_mode():
+            ids, state = torch.zeros(1, 1, dtype=torch.long), None
+            for _ in range(count):
+                y, state = self.rnn(torch.nn.functional.one_hot(ids, VOCABULARY).float(), state)
+                probabilities = torch.softmax(self.head(y[-1]), dim=-1)
+                ids = torch.multinomial(probabilities, 1)
+                ids.item()
+
+
+def serve(side, cell, hidden, batch, length):
+    """A side's process: reads `train SECONDS`, `sample SECONDS` or `memory`, answers with characters/s or megabytes."""
+    subject = {"charrnn": CharRNN, "torch": Torch}[side](cell, hidden, batch, length)
+    for line in sys.stdin:
+        order, seconds = line.split()
+        if order == "memory":
+            answer = proportional_set_size_mb()
+        else:
+            work, size = (subject.step, batch * length) if order == "train" else (lambda: subject.sample(200), 200)
+            work()
+            done, start = 0, time.perf_counter()
+            while (spent := time.perf_counter() - start) < float(seconds) or done < 2:
+                work()
+                done += 1
+            answer = done * size / spent
+        print(answer, flush=True)
+
+
+def proportional_set_size_mb():
+    """Of this process and its children (Linux)."""
+    children = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True).stdout.split()
+    total = 0
+    for pid in [str(os.getpid()), *children]:
+        rollup = Path(f"/proc/{pid}/smaps_rollup")
+        if rollup.exists():
+            total += next(int(line.split()[1]) for line in rollup.read_text().splitlines() if line.startswith("Pss:"))
+    return total / 1024
+
+
+def compare(cell, shape, rounds, seconds):
+    hidden, batch, length = SHAPES[shape]
+    sides = {
+        side: subprocess.Popen(
+            [sys.executable, __file__, "--serve", side, cell, str(hidden), str(batch), str(length)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for side in ("charrnn", "torch")
+    }
+
+    def ask(side, order):
+        process = sides[side]
+        process.stdin.write(f"{order} {seconds}\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    row = {"cell": cell, "shape": shape, "batch": batch, "seq_length": length}
+    for order in ("train", "sample"):
+        turns = [(ask("charrnn", order), ask("torch", order)) for _ in range(rounds)]
+        ours, theirs = (statistics.median(turn[n] for turn in turns) for n in (0, 1))
+        ratios = sorted(a / b for a, b in turns)
+        row[order] = {"charrnn": ours, "torch": theirs, "ratio": statistics.median(ratios), "ratios": ratios}
+        if order == "train":
+            row["memory_mb"] = {side: ask(side, "memory") for side in sides}
+    for process in sides.values():
+        process.stdin.close()
+        process.wait()
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", default="lstm,gru,rnn")
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", nargs=5, metavar=("SIDE", "CELL", "H", "B", "T"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        side, cell, *numbers = options.serve
+        serve(side, cell, *map(int, numbers))
+        return
+    if importlib.util.find_spec("torch") is None:
+        sys.exit("compare_torch.py needs PyTorch: pip install torch==2.13.0 (the CPU build)")
+    rows = []
+    if not options.json:
+        print("median characters/s           charrnn      torch  ratio (min-max)       sampling: charrnn  torch  ratio")
+    for cell in options.cells.split(","):
+        for shape in options.shapes.split(","):
+            row = compare(cell, shape, options.rounds, options.seconds)
+            rows.append(row)
+            if not options.json:
+                train, sample, memory = row["train"], row["sample"], row["memory_mb"]
+                low, high = train["ratios"][0], train["ratios"][-1]
+                print(
+                    f"{cell:4} {shape} B{row['batch']} T{row['seq_length']:<4}"
+                    f"{train['charrnn']:16,.0f} {train['torch']:10,.0f}  {train['ratio']:.2f} ({low:.2f}-{high:.2f})"
+                    f"{sample['charrnn']:19,.0f} {sample['torch']:8,.0f}  {sample['ratio']:.1f}"
+                    f"   memory {memory['charrnn']:.0f} / {memory['torch']:.0f} MB",
+                    flush=True,
+                )
+    if options.json:
+        print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
