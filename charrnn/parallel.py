@@ -220,6 +220,31 @@ class Team:
         self.limits.restore_original_limits()
         os.close(self.fd)
 
+    def set_batch(self, x: Array, targets: Array, keep: Array | None = None, masks: Array | None = None) -> None:
+        """The next batch, (T, B); keep (T, B, 1) and the dropout masks (L, B, H) where there are any."""
+        arena = self.arena
+        arena.x[:], arena.targets[:] = x, targets
+        arena.has_keep[...], arena.has_masks[...] = keep is not None, masks is not None
+        if keep is not None:
+            arena.keep[:] = keep
+        if masks is not None:
+            arena.masks[:] = masks
+
+    def gradient(self) -> tuple[float, float]:
+        """The batch's loss, and the norm of its gradient."""
+        return self.run(GRADIENT), math.sqrt(self.run(REDUCE))
+
+    def update(self, step: int, learning_rate: float, factor: float) -> None:
+        """The optimizer's step number `step` (from 1) with the gradient times `factor`; moves on to the next state."""
+        arena = self.arena
+        arena.step[...], arena.learning_rate[...], arena.clip_factor[...] = step, learning_rate, factor
+        self.run(UPDATE)
+        arena.current[...] = 1 - arena.current
+
+    def validate(self) -> float:
+        """Mean nats per character of the validation text."""
+        return self.run(EVALUATE) / (self.plan.val_length - 1)
+
     def run(self, phase: bytes) -> float:
         """Runs a phase on all workers; the sum of what they return. Raises WorkerError if one has died."""
         for child in self.children:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import RunConfig, TrainConfig
-from charrnn.corpus import Corpus, Vocabulary, extend_vocabulary, fit_batch, load_corpus
+from charrnn.corpus import Vocabulary, extend_vocabulary, fit_batch, load_corpus
 from charrnn.errors import CharRNNError, CorpusError, UsageError
 from charrnn.models.language import parameter_specs
 from charrnn.optim import OPTIMIZERS
@@ -26,9 +26,12 @@ DEFAULT_MINUTES = 5.0
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
 
 
-def choose(train: TrainConfig, corpus: Corpus) -> TrainConfig:
-    """Fills in everything that was left open. Raises UsageError for what does not fit."""
-    batch_size, seq_length = fit_batch(len(corpus.train) - 1, train.batch_size, train.seq_length)
+def choose(train: TrainConfig, pairs: int) -> TrainConfig:
+    """Fills in everything that was left open, for a text of so many pairs of a character and the next.
+
+    Raises UsageError for what does not fit.
+    """
+    batch_size, seq_length = fit_batch(pairs, train.batch_size, train.seq_length)
     if train.workers is not None and train.workers > batch_size:
         raise UsageError(
             f"--workers {train.workers}: more than the batch has streams", f"the largest that fits is {batch_size}"
@@ -64,7 +67,7 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
         corpus = extend_vocabulary(corpus, old)
         config = dataclasses.replace(config, model=dataclasses.replace(start.model, dropout=config.model.dropout))
         weights = transfer(start, corpus.vocabulary, config.train.seed)
-    config = dataclasses.replace(config, train=choose(config.train, corpus))
+    config = dataclasses.replace(config, train=choose(config.train, len(corpus.train) - 1))
     run = create_run(path, corpus_stem(config.corpus[0]))
     try:
         run.write_json(run.config, config.to_dict())

@@ -1,71 +1,51 @@
-"""Choosing the next character, and writing text with it."""
+"""Choosing the next character. Pure functions: the randomness is handed in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import SampleConfig
-from charrnn.nn.ops import softmax_forward
 
 Array = NDArray[Any]
 
 
-def distribution(logits: Array, config: SampleConfig) -> Array:
-    """Logits (B, V), overwritten -> probabilities (B, V): temperature, top-k, top-p (Holtzman et al. 2020), min-p."""
-    if config.greedy or config.temperature == 0:
-        best = logits.argmax(axis=1)
-        logits.fill(0)
-        logits[np.arange(len(best)), best] = 1
-        return logits
-    if config.temperature != 1:
-        logits -= logits.max(axis=1, keepdims=True)  # so that a small temperature cannot overflow
-        logits /= max(config.temperature, 1e-6)
-    p = softmax_forward(logits)
-    if config.top_k and config.top_k < p.shape[1]:
-        _keep(p, np.argsort(-p, axis=1, kind="stable")[:, : config.top_k])
-    if config.top_p < 1:
-        order = np.argsort(-p, axis=1, kind="stable")
-        ordered = np.take_along_axis(p, order, axis=1)
-        before = np.cumsum(ordered, axis=1) - ordered  # the most likely one always stays
-        np.put_along_axis(
-            p, order, np.where(before < config.top_p * ordered.sum(axis=1, keepdims=True), ordered, 0), axis=1
-        )
-    if config.min_p > 0:
-        p[p < config.min_p * p.max(axis=1, keepdims=True)] = 0
-    return p
+def weights(logits: Array, config: SampleConfig) -> Array:
+    """Logits (V,), the largest of them 0 -> unnormalised probabilities (V,), 0 for what may not be chosen.
 
-
-def _keep(p: Array, places: Array) -> None:
-    kept = np.take_along_axis(p, places, axis=1)
-    p.fill(0)
-    np.put_along_axis(p, places, kept, axis=1)
-
-
-def choose(p: Array, u: Array) -> Array:
-    """Weights p (B, V), uniform numbers u (B,) in [0, 1) -> ids (B,), by inverting the cumulative distribution."""
-    cumulative = p.cumsum(axis=1, dtype=np.float64)
-    targets = u * cumulative[:, -1]
-    # side="right" never takes a symbol of probability zero.
-    return np.array([row.searchsorted(target, side="right") for row, target in zip(cumulative, targets, strict=True)])
-
-
-def generate(
-    step: Callable[[Array], Array], logits: Array, config: SampleConfig, rngs: list[np.random.Generator]
-) -> Iterator[tuple[Array, Array]]:
-    """Endless text for B streams: yields (ids (B,), their nats under the model (B,)).
-
-    `step` takes ids and gives the next logits (B, V); `logits` are those after the prime. Each stream has a generator
-    of its own, so a sample does not depend on which others are drawn beside it.
+    In this order: temperature, top-k, top-p (Holtzman et al. 2020), min-p. The most likely symbol always stays.
     """
-    rows = np.arange(len(rngs))
-    while True:
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        normaliser = np.log(np.exp(shifted).sum(axis=1))
-        u = np.array([rng.random() for rng in rngs])
-        ids = choose(distribution(logits, config), u)
-        yield ids, normaliser - shifted[rows, ids]
-        logits = step(ids)
+    w: Array = np.exp(logits if config.temperature == 1 else logits / max(config.temperature, 1e-6))
+    if config.top_k or config.top_p < 1:
+        order = np.argsort(-w, kind="stable")
+        if config.top_k:
+            w[order[config.top_k :]] = 0
+        if config.top_p < 1:
+            ordered = w[order]
+            before = np.cumsum(ordered) - ordered
+            w[order[before >= max(config.top_p, 1e-9) * ordered.sum()]] = 0
+            w[order[0]] = ordered[0]
+    if config.min_p:
+        w[w < config.min_p * w.max()] = 0
+    return w
+
+
+def choose(logits: Array, config: SampleConfig, u: float) -> tuple[int, float]:
+    """Logits (V,) and a uniform number u in [0, 1) -> the next id, and its nats under the model (before any filter)."""
+    shifted = logits - np.maximum.reduce(logits)
+    if config.greedy or config.temperature == 0:
+        return int(shifted.argmax()), math.log(np.exp(shifted).sum())
+    w = weights(shifted, config)
+    cumulative = np.add.accumulate(w)
+    # Inverts the cumulative distribution; side="right" never takes a symbol of weight zero.
+    i = int(cumulative.searchsorted(cumulative.dtype.type(u) * cumulative[-1], side="right"))
+    if i >= len(w):  # u x total rounded up to the total
+        i = int(np.flatnonzero(w)[-1])
+    total = float(cumulative[-1]) if config == PLAIN else float(np.exp(shifted).sum())
+    return i, math.log(total) - float(shifted[i])
+
+
+PLAIN = SampleConfig()

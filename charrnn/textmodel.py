@@ -16,11 +16,10 @@ from charrnn.config import SampleConfig
 from charrnn.errors import CorpusError, RunError
 from charrnn.evaluate import SEQ_LENGTH, num_streams, text_nats
 from charrnn.models.language import LanguageModel, layer_weights, parameter_specs
-from charrnn.nn.ops import linear_forward
 from charrnn.nn.stepper import Stepper
 from charrnn.params import count, views
 from charrnn.runs import Run
-from charrnn.sampling import generate
+from charrnn.sampling import choose
 
 Array = NDArray[Any]
 
@@ -47,30 +46,32 @@ class TextModel:
     def sample_many(
         self, prime: Array, length: int, seeds: list[int | None], config: SampleConfig
     ) -> Iterator[list[tuple[str, float]]]:
-        """Several samples side by side: yields for each character a (text, nats) of each stream. `prime` is ids.
+        """Samples side by side: yields for each character a (text, nats) of each stream. `prime` is ids.
 
-        The text of a byte model is empty until its bytes make a whole character.
+        Each stream has a generator of its own, so a sample does not depend on which others are drawn beside it. The
+        text of a byte model is empty until its bytes make a whole character.
         """
-        stepper = self._new_stepper(len(seeds))
-        ids = (
-            np.concatenate([[self.vocabulary.start], prime]).astype(np.intp) if not len(prime) or self.lines else prime
-        )
-        logits = self._after(stepper, ids, len(seeds))
-
-        def step(ids: Array) -> Array:
-            return self._step(stepper, ids)
-
-        decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
+        stepper, uniforms = self._new_stepper(len(seeds)), [np.random.default_rng(seed).random for seed in seeds]
+        if not len(prime) or self.lines:
+            prime = np.concatenate([[self.vocabulary.start], prime]).astype(np.intp)
         symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
-        rngs = [np.random.default_rng(seed) for seed in seeds]
-        for count_, (chosen, nats) in enumerate(generate(step, logits, config, rngs), 1):
-            texts = [symbols[i] for i in chosen.tolist()]
+        decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
+        logits = self._read(stepper, prime, len(seeds))
+        written = 0
+        while True:
+            chosen = [choose(row, config, uniform()) for row, uniform in zip(logits, uniforms, strict=True)]
+            written += 1
+            pieces = [(symbols[i], nats) for i, nats in chosen]
             if self.vocabulary.is_bytes:
-                last = count_ == length
-                texts = [d.decode(t.encode("latin-1"), final=last) for d, t in zip(decoders, texts, strict=True)]
-            yield list(zip(texts, nats.tolist(), strict=True))
-            if count_ == length:
+                last = written == length
+                decoded = (
+                    d.decode(text.encode("latin-1"), last) for d, (text, _) in zip(decoders, pieces, strict=True)
+                )
+                pieces = [(text, nats) for text, (_, nats) in zip(decoded, pieces, strict=True)]
+            yield pieces
+            if written == length:
                 return
+            logits = self._step(stepper, [i for i, _ in chosen])
 
     def score(self, text: str) -> float:
         """Mean nats per character of `text`, each character given all before it (the first is not scored).
@@ -105,29 +106,29 @@ class TextModel:
         ids = np.concatenate([np.array(start, np.intp), self.vocabulary.encode(text)]).astype(np.intp)
         if not len(ids):
             raise CorpusError("step: no character to move over")
-        logits = self._after(self._stepper, ids, 1)[0]
+        logits = self._read(self._stepper, ids, 1)[0]
         p = np.exp(logits - logits.max())
         symbols = (chr(code) for code in self.vocabulary.codes.tolist())
         return dict(zip(symbols, (p / p.sum()).tolist(), strict=True))
 
     def _new_stepper(self, streams: int) -> Stepper:
         weights = layer_weights(self.checkpoint.weights, self.config.num_layers)
-        return Stepper(self.config.cell, weights, streams, self.checkpoint.weights.get("embedding.weight"))
+        named = self.checkpoint.weights
+        return Stepper(
+            self.config.cell, weights, named["head.weight"], named["head.bias"], streams, named.get("embedding.weight")
+        )
 
-    def _after(self, stepper: Stepper, ids: Array, streams: int) -> Array:
+    def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
         """The logits (B, V) once all streams have read `ids`."""
-        for i in ids[:-1]:
-            self._move(stepper, np.full(streams, i))
-        return self._step(stepper, np.full(streams, ids[-1]))
+        for i in ids.tolist():
+            logits = self._step(stepper, [i] * streams)
+        return logits
 
-    def _move(self, stepper: Stepper, ids: Array) -> Array:
+    def _step(self, stepper: Stepper, ids: list[int]) -> Array:
+        """One character for each stream -> the next logits (B, V), valid until the next call."""
         if self.lines:
-            stepper.reset(ids == self.vocabulary.newline)
+            stepper.reset([n for n, i in enumerate(ids) if i == self.vocabulary.newline])
         return stepper.step(ids)
-
-    def _step(self, stepper: Stepper, ids: Array) -> Array:
-        y = self._move(stepper, ids)
-        return linear_forward(y, self.checkpoint.weights["head.weight"], self.checkpoint.weights["head.bias"])
 
     def _flat(self) -> Array:
         """The weights as one vector."""

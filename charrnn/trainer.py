@@ -22,14 +22,15 @@ from charrnn.files import append_line, cut
 from charrnn.models.language import parameter_specs
 from charrnn.nn.ops import dropout_mask
 from charrnn.optim import clip_factor
-from charrnn.parallel import EVALUATE, GRADIENT, REDUCE, UPDATE, Plan, Team
+from charrnn.parallel import Plan, Team
 from charrnn.params import count, initialise, views
 from charrnn.runs import Run
 from charrnn.textmodel import TextModel
 
 Array = NDArray[Any]
 
-EVALUATIONS = 20  # in a budget, if --eval-every does not say
+EVALUATIONS = 20  # in a budget, if --eval-every does not say,
+EVALUATION_SHARE = 3  # but at least so many characters trained for one validated: about a tenth of the time
 SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
 SAMPLE_LENGTH = 200
 DROPOUT = 1  # purpose of a random stream: generators are keyed by (seed, purpose, step)
@@ -41,7 +42,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
-    milestone: int = 0  # evaluations due so far, of EVALUATIONS
+    milestone: int = 0  # of EVALUATIONS, at the last one
     loss_sum: float = 0.0  # of the steps since the last evaluation
     loss_steps: int = 0
     grad_norm: float | None = None
@@ -149,7 +150,7 @@ class Trainer:
 
     def _train(self) -> Iterator[Event]:
         config, progress = self.config.train, self.progress
-        progress.milestone = int(EVALUATIONS * self._share())
+        progress.milestone = min(progress.milestone, int(EVALUATIONS * self._share()))
         first_step, first_second = progress.step, time.monotonic()
         while not (status := self._status()):
             loss = self._step()
@@ -157,8 +158,7 @@ class Trainer:
             share = self._share()
             rate = (progress.step - first_step) * self.chars_per_step / max(now - first_second, 1e-9)
             yield Step(progress.step, loss, share, rate, progress.seconds * (1 / share - 1) if share else math.inf)
-            milestone, progress.milestone = progress.milestone, int(EVALUATIONS * share)
-            if progress.step % config.eval_every == 0 if config.eval_every else progress.milestone > milestone:
+            if self._evaluation_is_due(share):
                 yield self._evaluate()
             if config.sample_every and progress.step % config.sample_every == 0:
                 yield Sampled(self._sample())
@@ -170,6 +170,16 @@ class Trainer:
             yield self._evaluate()
         yield self._save()
         yield Done(self._write_result(status))
+
+    def _evaluation_is_due(self, share: float) -> bool:
+        progress, every = self.progress, self.config.train.eval_every
+        if every:
+            return progress.step % every == 0
+        trained = (progress.step - max(0, progress.evaluated_step)) * self.chars_per_step
+        if int(EVALUATIONS * share) == progress.milestone or trained < EVALUATION_SHARE * self.plan.val_length:
+            return False
+        progress.milestone = int(EVALUATIONS * share)
+        return True
 
     def _status(self) -> str | None:
         """Why the run is over, or None."""
@@ -185,27 +195,19 @@ class Trainer:
 
     def _step(self) -> float:
         """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
-        arena, config, progress = self.arena, self.config, self.progress
-        x, targets, keep = self.stream.batch(progress.step)
-        arena.x[:], arena.targets[:] = x, targets
-        arena.has_keep[...] = keep is not None
-        if keep is not None:
-            arena.keep[:] = keep
+        config, progress = self.config, self.progress
+        masks = None
         if config.model.dropout:
             rng = np.random.default_rng((config.train.seed, DROPOUT, progress.step))
-            arena.masks[:] = dropout_mask(rng, arena.masks.shape, config.model.dropout, arena.masks.dtype)
-            arena.has_masks[...] = True
-        loss = self.team.run(GRADIENT)
-        norm = math.sqrt(self.team.run(REDUCE))
+            masks = dropout_mask(rng, self.arena.masks.shape, config.model.dropout, self.arena.masks.dtype)
+        self.team.set_batch(*self.stream.batch(progress.step), masks)
+        loss, norm = self.team.gradient()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
         share = self.budget.progress(progress.step, progress.seconds)
         factor = schedules.factor(config.train.schedule, share, progress.step, config.train.warmup_steps)
-        arena.learning_rate[...] = progress.learning_rate = self.learning_rate * factor
-        arena.clip_factor[...] = clip_factor(norm, config.train.clip_norm)
-        arena.step[...] = progress.step + 1
-        self.team.run(UPDATE)
-        arena.current[...] = 1 - arena.current
+        progress.learning_rate = self.learning_rate * factor
+        self.team.update(progress.step + 1, progress.learning_rate, clip_factor(norm, config.train.clip_norm))
         progress.step += 1
         progress.loss_sum += loss
         progress.loss_steps += 1
@@ -223,7 +225,7 @@ class Trainer:
             progress.train_loss = progress.loss_sum / progress.loss_steps
         better = True
         if self.plan.val_length:
-            val_loss = self.team.run(EVALUATE) / (self.plan.val_length - 1)
+            val_loss = self.team.validate()
             if not math.isfinite(val_loss):
                 raise self._diverged(f"the validation loss is {val_loss:g}")
             progress.val_loss = val_loss

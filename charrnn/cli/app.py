@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from charrnn import __version__
+from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.inspect import info, runs
 from charrnn.cli.sample import sample
@@ -29,6 +30,7 @@ app.command()(sample)
 app.command("eval")(evaluate)
 app.command()(info)
 app.command()(runs)
+app.command()(bench)
 
 
 def _version(value: bool) -> None:
@@ -48,8 +50,6 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs a command and exits with its code: an error is one line on stderr; only a bug shows a traceback."""
-    # The workers are the parallelism; the BLAS's threads would only cost memory. Before NumPy is imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

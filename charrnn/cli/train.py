@@ -67,6 +67,8 @@ def train(
       charrnn train --resume runs/corpus-001 --max-minutes 60
       zcat *.gz | charrnn train - --json --quiet
     """
+    # The workers are the parallelism; the BLAS's own threads would only cost memory. Before NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import Display
 
     options = given(settings, config)
