@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import TextConfig
 from charrnn.errors import CorpusError, UsageError
-from charrnn.reading import read_codes
+from charrnn.reading import display_name, read_codes
 
 Array = NDArray[Any]
 
@@ -103,6 +103,7 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
     if config.val_fraction + config.test_fraction >= 1:
         raise UsageError("--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1")
     notices: list[str] = []
+    names = ", ".join(map(display_name, paths))
     chunks = list(read_codes(paths, config, notices))
     train_chunks = len(chunks)
     if config.val_file:
@@ -111,9 +112,9 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
     ids = _ids(chunks[:train_chunks], vocabulary)
     val_file = _ids(chunks[train_chunks:], vocabulary)
     if not len(ids):
-        raise CorpusError(f"{', '.join(paths)}: the corpus is empty")
+        raise CorpusError(f"{names}: the corpus is empty")
     if len(ids) < 2:
-        raise CorpusError(f"{', '.join(paths)}: one character is too few", "there must be a next one to learn")
+        raise CorpusError(f"{names}: one character is too few", "there must be a next one to learn")
     newline = vocabulary.newline
     if config.lines and newline is None:
         raise CorpusError("--lines: the corpus has no line feed")
@@ -126,7 +127,7 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
         train, val, test = (np.insert(part, 0, newline) if len(part) else part for part in (train, val, test))
     if len(train) < 2:
         raise CorpusError(
-            f"{', '.join(paths)}: too few characters left to train on", "lower --val-fraction or --test-fraction"
+            f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction"
         )
     return Corpus(vocabulary, train, val, test, _fingerprint(ids, val_file, vocabulary), tuple(notices))
 

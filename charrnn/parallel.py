@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import ModelConfig
 from charrnn.errors import WorkerError
-from charrnn.evaluate import num_streams, text_nats
+from charrnn.evaluate import SEQ_LENGTH, num_streams, text_nats
 from charrnn.models.language import LanguageModel, parameter_specs
 from charrnn.nn.stack import state_shape
 from charrnn.optim import OPTIMIZERS, decay
@@ -163,7 +163,7 @@ class Worker:
         if not streams:
             return 0.0
         if self.val_model is None:
-            shape = (plan.model, plan.vocabulary_size, self.arena.params, len(streams), plan.seq_length)
+            shape = (plan.model, plan.vocabulary_size, self.arena.params, len(streams), SEQ_LENGTH)
             self.val_model = LanguageModel(*shape)
         total = num_streams(plan.val_length)
         return float(text_nats(self.val_model, self.arena.val, streams, total, plan.record_end).sum(dtype=np.float64))

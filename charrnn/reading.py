@@ -22,6 +22,10 @@ CHUNK = 1 << 20  # bytes
 BOMB_RATIO, BOMB_SIZE = 200, 1 << 26  # text compresses to a third, or to a hundredth when it repeats itself
 
 
+def display_name(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
 def read_codes(paths: Sequence[str], config: TextConfig, notices: list[str]) -> Iterator[Array]:
     """The files' code points (or byte values) in order, as arrays of the smallest unsigned type that holds each.
 
@@ -33,7 +37,7 @@ def read_codes(paths: Sequence[str], config: TextConfig, notices: list[str]) -> 
     except (LookupError, ValueError):
         raise UsageError(f"--encoding {config.encoding!a}: no such text encoding") from None
     for path in paths:
-        name = "standard input" if path == "-" else path
+        name = display_name(path)
         try:
             with _open(path) as file:
                 yield from _bytes(file) if config.bytes else _characters(file, name, config.encoding, notices)

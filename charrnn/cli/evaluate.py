@@ -82,9 +82,9 @@ def _read(text: str, loaded: Any, *, skip_unknown: bool) -> Any:
     import numpy as np
 
     from charrnn.config import TextConfig
-    from charrnn.reading import read_codes
+    from charrnn.reading import display_name, read_codes
 
     chunks = list(read_codes([text], TextConfig(bytes=loaded.vocabulary.is_bytes), []))
     if not chunks:
-        raise CorpusError(f"{'standard input' if text == '-' else text}: the text is empty")
+        raise CorpusError(f"{display_name(text)}: the text is empty")
     return loaded.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
