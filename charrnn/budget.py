@@ -19,7 +19,7 @@ class Budget:
     def of(cls, config: TrainConfig, chars_per_step: int, chars_per_epoch: int) -> Budget:
         limits = [] if config.max_steps is None else [config.max_steps]
         if config.max_epochs is not None:
-            limits.append(math.ceil(config.max_epochs * chars_per_epoch / chars_per_step))
+            limits.append(math.ceil(config.max_epochs * chars_per_epoch / chars_per_step - 1e-9))
         return cls(min(limits, default=None), None if config.max_minutes is None else config.max_minutes * 60)
 
     def progress(self, step: int, seconds: float) -> float:

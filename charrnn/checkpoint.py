@@ -1,7 +1,7 @@
 """Checkpoints: safetensors files whose metadata says what the weights are. The only user of safetensors.
 
-A checkpoint's metadata has two entries: `charrnn`, a JSON object (version, model, vocabulary, lines and more), and
-`sha256`, over that text and every tensor. A file that does not add up is refused before anything in it is used.
+A checkpoint's metadata is one entry, `charrnn`: a JSON object (version, model, vocabulary, lines, training), last in
+it `sha256`, over the rest of it and every tensor. A file that does not add up is refused before anything in it is used.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = checkpoint.weights | {TRAINING + name: tensor for name, tensor in checkpoint.tensors.items()}
     # safetensors saves a view that is not contiguous wrongly, without a word.
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    text = json.dumps(about)
-    write_atomically(path, save(tensors, {"charrnn": text, "sha256": _digest(text, tensors)}))
+    about["sha256"] = _digest(about, tensors)
+    write_atomically(path, save(tensors, {"charrnn": json.dumps(about)}))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -74,7 +74,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         SafetensorError,
         json.JSONDecodeError,
         RecursionError,
-        KeyError,
+        LookupError,
         TypeError,
         ValueError,
         OverflowError,
@@ -112,7 +112,7 @@ def _load(path: Path) -> Checkpoint:
         if strangers:
             raise ValueError(f"{strangers[0]} does not belong to this model")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    if metadata.get("sha256") != _digest(metadata["charrnn"], tensors):
+    if about.pop("sha256") != _digest(about, tensors):
         raise ValueError("the checksum does not match")
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(TRAINING)}
     for name, tensor in weights.items():
@@ -133,8 +133,8 @@ def _vocabulary(codes: Any, is_bytes: Any) -> Vocabulary:
     return Vocabulary(np.array(codes, np.uint32), is_bytes)
 
 
-def _digest(text: str, tensors: dict[str, Array]) -> str:
-    digest = hashlib.sha256(text.encode())
+def _digest(about: dict[str, Any], tensors: dict[str, Array]) -> str:
+    digest = hashlib.sha256(json.dumps(about).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).data)

@@ -55,21 +55,24 @@ class Vocabulary:
 
     def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
         """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError naming the first unknown one."""
-        ids = self._ids[np.minimum(codes, len(self._ids) - 1)]
+        ids = self._ids.take(codes, mode="clip")  # beyond the end of the table is unknown, as its last entry
         unknown = ids == np.iinfo(np.uint32).max
         if unknown.any():
             if not skip_unknown:
                 position = int(unknown.argmax())
-                raise CorpusError(
-                    f"{self.describe(int(codes[position]))} at position {position} is not in the vocabulary"
-                )
+                what = f"{self.describe(int(codes[position]))} at position {position} is not in the vocabulary"
+                raise CorpusError(what, "leave such out with --on-unknown skip")
             ids = ids[~unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
         """Text -> ids, through UTF-8 if the symbols are bytes. Raises CorpusError naming an unknown character."""
         if self.is_bytes:
-            codes = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+            try:
+                codes = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+            except UnicodeEncodeError as error:
+                what = f"character {text[error.start]!a} at position {error.start} has no bytes in UTF-8"
+                raise CorpusError(what) from None
         else:
             codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         return self.codes_to_ids(codes, skip_unknown=skip_unknown)
@@ -121,14 +124,14 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
     cuts = _cuts(ids, config, newline, notices)
     train, val, test = np.split(ids, cuts)
     if config.val_file:
+        if len(val_file) < 2:
+            raise CorpusError(f"{config.val_file}: too few characters to validate on", "it takes two at least")
         val = val_file
     if newline is not None and config.lines:
         # What stands before a record is the newline that ended the one before.
         train, val, test = (np.insert(part, 0, newline) if len(part) else part for part in (train, val, test))
     if len(train) < 2:
-        raise CorpusError(
-            f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction"
-        )
+        raise CorpusError(f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction")
     return Corpus(vocabulary, train, val, test, _fingerprint(ids, val_file, vocabulary), tuple(notices))
 
 
@@ -165,10 +168,12 @@ def _cuts(ids: Array, config: TextConfig, newline: int | None, notices: list[str
         if share and int(len(ids) * share) < 2:
             notices.append(f"the corpus is too small to {purpose} on: {len(ids)} characters; all are trained on")
             shares[purpose] = 0.0
-    rest = 1 - shares["validate"] - shares["test"]
-    train_end, test_start = int(len(ids) * rest + 1e-9), len(ids) - int(len(ids) * shares["test"])
+    test_start = len(ids) - int(len(ids) * shares["test"])
+    train_end = test_start - int(len(ids) * shares["validate"])
     if config.lines:
-        return _line_start(ids, train_end, newline), _line_start(ids, test_start, newline)
+        train_end, test_start = _line_start(ids, train_end, newline), _line_start(ids, test_start, newline)
+        if shares["validate"] and train_end == test_start:
+            notices.append("no whole line is left to validate on")
     return train_end, test_start
 
 
@@ -194,8 +199,9 @@ def fit_batch(pairs: int, batch_size: int | None, seq_length: int | None) -> tup
     Raises UsageError naming the largest that fits if the given ones do not.
     """
     if seq_length is not None and seq_length > pairs:
+        largest = max(1, pairs // (batch_size or 1))
         raise UsageError(
-            f"--seq-length {seq_length}: longer than the training text", f"the largest that fits is {pairs}"
+            f"--seq-length {seq_length}: longer than the training text", f"the largest that fits is {largest}"
         )
     fitted_t = seq_length or max(1, min(SEQ_LENGTH, pairs // (batch_size or 1)))
     fitted_b = batch_size or max(1, min(BATCH_SIZE, pairs // fitted_t))

@@ -10,8 +10,13 @@ class CharRNNError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message, self.hint = message, hint
-        super().__init__(f"{message} ({hint})" if hint else message)
+        self.message, self.hint = printable(message), printable(hint)
+        super().__init__(f"{self.message} ({self.hint})" if hint else self.message)
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or cannot show, written as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UsageError(CharRNNError):

@@ -27,7 +27,8 @@ def num_streams(length: int) -> int:
 def text_nats(model: LanguageModel, ids: Array, streams: range, total: int, record_end: int | None = None) -> Array:
     """The nats of the predictions ids[1:], those of `streams` out of `total`, in the order of the text.
 
-    `model` has as many streams as `streams`, and room for SEQ_LENGTH steps. record_end: the id that starts each record from the zero state.
+    `model` has as many streams as `streams`, and room for SEQ_LENGTH steps. record_end: the id that starts each record
+    from the zero state.
     """
     pairs = len(ids) - 1
     length = -(-pairs // total)

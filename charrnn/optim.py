@@ -62,8 +62,8 @@ class Optimizer(NamedTuple):
 
 
 OPTIMIZERS = {
-    "adamw": Optimizer(adam, 2, 4e-3),  # with decoupled weight decay (Loshchilov & Hutter 2019): see `decay`
-    "adam": Optimizer(adam, 2, 4e-3),
+    "adamw": Optimizer(adam, 2, 8e-3),  # with decoupled weight decay (Loshchilov & Hutter 2019): see `decay`
+    "adam": Optimizer(adam, 2, 8e-3),
     "rmsprop": Optimizer(rmsprop, 1, 2e-3),
     "adagrad": Optimizer(adagrad, 1, 3e-2),
     "sgd": Optimizer(sgd, 1, 1.0),

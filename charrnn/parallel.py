@@ -169,7 +169,8 @@ class Worker:
         return float(text_nats(self.val_model, self.arena.val, streams, total, plan.record_end).sum(dtype=np.float64))
 
     def run(self, phase: bytes) -> None:
-        self.arena.results[self.rank] = self.phases[phase]()
+        with np.errstate(all="ignore"):  # what is not finite is seen, and told, by the trainer
+            self.arena.results[self.rank] = self.phases[phase]()
 
 
 def _nameless_file() -> int:
@@ -195,7 +196,9 @@ class Team:
             ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
         )
         for rank in range(1, self.plan.workers):
-            command = [sys.executable, "-m", "charrnn.parallel", str(self.fd), str(rank), self.plan.to_json()]
+            # The parent's path, whatever stands in the directory that it was started in.
+            start = f"import sys; sys.path[:] = {sys.path}; from charrnn.parallel import main; main()"
+            command = [sys.executable, "-P", "-c", start, str(self.fd), str(rank), self.plan.to_json()]
             # In a session of its own, so that Ctrl-C reaches the parent alone.
             child = subprocess.Popen(
                 command,
@@ -276,7 +279,3 @@ def main() -> None:
             answers.write(b".")
         except BrokenPipeError:
             return
-
-
-if __name__ == "__main__":
-    main()

@@ -33,8 +33,10 @@ def read_codes(paths: Sequence[str], config: TextConfig, notices: list[str]) -> 
     unknown encoding.
     """
     try:
-        b"".decode(config.encoding)
-    except (LookupError, ValueError):
+        b"x".decode(config.encoding)
+    except UnicodeError:
+        pass  # a text encoding, in which this is no text
+    except (LookupError, ValueError, TypeError):
         raise UsageError(f"--encoding {config.encoding!a}: no such text encoding") from None
     for path in paths:
         name = display_name(path)

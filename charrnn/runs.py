@@ -159,7 +159,7 @@ def summary(run: Run) -> dict[str, Any]:
         else:
             row["status"] = "running" if run.locked else "unfinished"
             row |= _last_metrics(run.metrics)
-    except (CharRNNError, OSError, ValueError) as error:
+    except (CharRNNError, OSError, ValueError, LookupError, TypeError) as error:
         row |= {"status": "broken", "error": str(error)}
     return row
 

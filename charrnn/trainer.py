@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from charrnn.budget import Budget
 from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.config import RunConfig, SampleConfig
 from charrnn.corpus import BatchStream, Corpus
-from charrnn.errors import CharRNNError, DivergedError, RunError
+from charrnn.errors import CharRNNError, DivergedError, RunError, UsageError
+from charrnn.events import Done, Evaluated, Event, Progress, Sampled, Saved, Step
 from charrnn.files import append_line, cut
 from charrnn.models.language import parameter_specs
 from charrnn.nn.ops import dropout_mask
@@ -34,65 +35,6 @@ EVALUATION_SHARE = 3  # but at least so many characters trained for one validate
 SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
 SAMPLE_LENGTH = 200
 DROPOUT = 1  # purpose of a random stream: generators are keyed by (seed, purpose, step)
-
-
-@dataclass
-class Progress:
-    """Where a run stands: the part of its state that is not an array. Saved in the checkpoint as it is."""
-
-    step: int = 0
-    seconds: float = 0.0
-    milestone: int = 0  # of EVALUATIONS, at the last one
-    loss_sum: float = 0.0  # of the steps since the last evaluation
-    loss_steps: int = 0
-    grad_norm: float | None = None
-    learning_rate: float = 0.0
-    evaluated_step: int = -1
-    train_loss: float | None = None
-    val_loss: float | None = None
-    best_val_loss: float | None = None
-    best_step: int | None = None
-    stale_evaluations: int = 0
-    metrics_size: int = 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step was taken. loss and grad_norm are the batch's."""
-
-    step: int
-    loss: float
-    progress: float
-    chars_per_second: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The line that was written to metrics.jsonl."""
-
-    metrics: dict[str, Any]
-    best: bool
-
-
-@dataclass(frozen=True)
-class Sampled:
-    text: str
-
-
-@dataclass(frozen=True)
-class Saved:
-    step: int
-
-
-@dataclass(frozen=True)
-class Done:
-    """The result, as written to result.json."""
-
-    result: dict[str, Any]
-
-
-Event = Step | Evaluated | Sampled | Saved | Done
 
 
 class Trainer:
@@ -136,15 +78,19 @@ class Trainer:
                 self.arena.val[:] = self.corpus.val
             if resume:
                 self._restore()
+                self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
             else:
                 self._initialise()
             self.began = time.monotonic() - self.progress.seconds
-            self.saved_at = time.monotonic()
+            self._save()
             try:
                 yield from self._train()
             except CharRNNError as error:
                 if isinstance(error, DivergedError):
-                    self._save()
+                    if np.isfinite(self.arena.params).all():
+                        self._save()
+                    else:  # a step of absurd size: back to what was saved before it
+                        self._restore()
                     self._write_result("diverged")
                 raise
 
@@ -215,7 +161,7 @@ class Trainer:
         return loss
 
     def _diverged(self, what: str) -> DivergedError:
-        hint = f"the state before step {self.progress.step + 1} is saved; try a lower --learning-rate"
+        hint = "the last good state is saved; try a lower --learning-rate"
         return DivergedError(f"diverged at step {self.progress.step + 1}: {what}", hint)
 
     def _evaluate(self) -> Evaluated:
@@ -290,8 +236,8 @@ class Trainer:
             )
         targets = {"moments": self.arena.moments, "state": self.arena.states[0]}
         try:
-            self.progress = Progress(**checkpoint.training["progress"])
-        except (KeyError, TypeError):
+            self.progress = Progress.from_dict(checkpoint.training["progress"])
+        except (KeyError, TypeError, UsageError):
             raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
         for name, view in views(self.specs, self.arena.params).items():
             view[...] = checkpoint.weights[name]

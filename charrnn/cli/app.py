@@ -59,9 +59,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except CharRNNError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        _fail(error.format_message(), 2)
-    except BrokenPipeError:
-        code = 0  # `charrnn sample | head`: the reader has seen enough
+        if not error.format_message():  # no command: the help has been shown
+            _leave(2)
+        _fail(error.format_message() + _input(error), 2)
+    except (BrokenPipeError, SystemExit):
+        code = 0  # `charrnn sample | head`: the reader has seen enough, which Typer turns into an exit of its own
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except OSError as error:
@@ -72,6 +74,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 _NO_ROOM = (5, 28, 122)  # EIO, ENOSPC, EDQUOT
+
+
+def _input(error: typer.TyperException) -> str:
+    """The value that could not be parsed, where Typer knows it."""
+    details: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    return f", not {details[0]['input']!r}" if details else ""
 
 
 def _fail(message: str, code: int) -> NoReturn:

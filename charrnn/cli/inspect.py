@@ -67,8 +67,8 @@ def info(target: Target, json_output: Json = False) -> None:
         "checkpoint": str(path),
         "model": checkpoint.model.to_dict(),
         "lines": checkpoint.lines,
-        "parameters": {name: list(array.shape) for name, array in checkpoint.weights.items()},
-        "parameter_count": sum(array.size for array in checkpoint.weights.values()),
+        "parameters": sum(array.size for array in checkpoint.weights.values()),
+        "shapes": {name: list(array.shape) for name, array in checkpoint.weights.items()},
         "vocabulary_size": len(vocabulary),
         "vocabulary": symbols,
         "training": state,
@@ -91,7 +91,7 @@ def info(target: Target, json_output: Json = False) -> None:
     table = Table("parameter", "shape", "size", title="Parameters")
     for name, array in checkpoint.weights.items():
         table.add_row(name, " x ".join(map(str, array.shape)), f"{array.size:,}")
-    table.add_row("[bold]all[/bold]", "", f"[bold]{values['parameter_count']:,}[/bold]")
+    table.add_row("[bold]all[/bold]", "", f"[bold]{values['parameters']:,}[/bold]")
     console.print(table)
 
 

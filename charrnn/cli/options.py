@@ -21,10 +21,42 @@ if typing.TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PANELS = {ModelConfig: "Model", TextConfig: "Text", TrainConfig: "Training", SampleConfig: "Choice of characters"}
-OUTPUT = "Output"
+OUTPUT, WHERE = "Output", "Where"
 OUTPUT_SETTINGS = ("eval_every", "save_every", "sample_every")
 ALIASES = {"learning_rate": ("--lr",)}
 
+
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Makes the options of a TOML file the command's defaults, so that the command line overrules them."""
+    if path is None:
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--config {path}: {error}") from None
+    options = {name[2:].replace("-", "_"): param for param in context.command.params for name in param.opts}
+    for key, value in values.items():
+        if key not in options:
+            raise UsageError(f"--config {path}: unknown setting {key!r}")
+        if isinstance(value, bool) != getattr(options[key], "is_flag", False):
+            raise UsageError(f"--config {path}: {key} = {value!r}: {'not ' * isinstance(value, bool)}true or false")
+    context.default_map = {options[key].name: value for key, value in values.items()}
+    return path
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file of options (names with _); the command line wins.",
+        callback=_read_config,
+        is_eager=True,
+        show_default=False,
+        rich_help_panel=WHERE,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT)]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="The run to use. [dim]default: the newest[/dim]", show_default=False)
@@ -71,22 +103,9 @@ def _option(cls: type[Settings], spec: dataclasses.Field[Any]) -> inspect.Parame
     )
 
 
-def given(settings: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
-    """The settings that were given: those of the TOML file, overruled by those of the command line."""
-    named = {name: value for name, value in settings.items() if value is not None}
-    if config_file is None:
-        return named
-    try:
-        with open(config_file, "rb") as file:
-            from_file = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"--config {config_file}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"--config {config_file}: {error}") from None
-    unknown = sorted(set(from_file) - set(settings))
-    if unknown:
-        raise UsageError(f"--config {config_file}: unknown setting {unknown[0]!r}")
-    return from_file | named
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given, on the command line or in the --config file."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def part(cls: type[Settings], settings: dict[str, Any]) -> Any:

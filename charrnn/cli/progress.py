@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shlex
 import sys
 from typing import Any, Self
 
 from tqdm import tqdm
 
+from charrnn.events import Done, Evaluated, Event, Sampled, Step
 from charrnn.params import count
-from charrnn.trainer import Done, Evaluated, Event, Sampled, Step, Trainer
+from charrnn.trainer import Trainer
 
 
 def about(trainer: Trainer) -> list[str]:
@@ -22,11 +24,11 @@ def about(trainer: Trainer) -> list[str]:
     workers = f"{train.workers} worker" + "s" * (train.workers != 1)
     parts = f"{len(corpus.train):,} to train on, {len(corpus.val):,} to validate, {len(corpus.test):,} to test"
     return [
+        f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *corpus.notices,
         f"corpus: {len(corpus.vocabulary)} distinct characters, {parts}",
         f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {count(trainer.specs):,} parameters; "
         f"{streams}, {workers}, learning rate {train.learning_rate:g}",
-        f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
     ]
 
 
@@ -105,4 +107,4 @@ class Display:
         tested = f", test loss {result['test_loss']:.4f}" if result["test_loss"] is not None else ""
         reason = "stopped early" if result["status"] == "early_stopped" else "done"
         steps = f"{reason}: {result['steps']} steps in {clock(result['seconds'])}{validated}{tested}"
-        return f"{steps}\nsample: charrnn sample --run {result['run']}"
+        return f"{steps}\nsample: charrnn sample --run {shlex.quote(result['run'])}"

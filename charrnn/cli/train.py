@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -12,14 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import OUTPUT, Json, given, part, with_settings
+from charrnn.cli.options import OUTPUT, WHERE, ConfigFile, Json, given, part, with_settings
 from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.errors import CharRNNError, UsageError
 
 if TYPE_CHECKING:
     from charrnn.trainer import Trainer
 
-WHERE = "Where"
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
 WITH_RESUME = (*BUDGETS, "patience", "workers", "eval_every", "save_every", "sample_every")
 
@@ -39,10 +39,6 @@ InitFrom = Annotated[
     Path | None,
     typer.Option(help="Start from the weights of this run or checkpoint.", show_default=False, rich_help_panel=WHERE),
 ]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", help="TOML file of options (names with _).", show_default=False, rich_help_panel=WHERE),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUTPUT)]
 
 
@@ -52,7 +48,7 @@ def train(
     run: RunDirectory = None,
     resume: Resume = None,
     init_from: InitFrom = None,
-    config: ConfigFile = None,
+    config: ConfigFile = None,  # its options arrive as if they had been given
     json_output: Json = False,
     quiet: Quiet = False,
     **settings: Any,
@@ -71,13 +67,14 @@ def train(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import Display
 
-    options = given(settings, config)
+    options = given(settings)
     if resume is not None:
         trainer = _resume(resume, corpus, options, run=run, init_from=init_from)
     else:
         trainer = _start(corpus, options, run=run, init_from=init_from)
     display = Display(trainer, quiet=quiet)
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # A signal that is ignored (nohup, a background job) stays so.
+    signals = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
     for number in signals:
         signal.signal(number, lambda caught, _: _interrupt(trainer, caught))
     result: dict[str, Any] = {}
@@ -95,11 +92,8 @@ def train(
     if json_output:
         typer.echo(json.dumps(result))
     if trainer.signal is not None:
-        if not quiet:
-            print(
-                f"interrupted and saved; go on with: charrnn train --resume {trainer.run_directory.path}",
-                file=sys.stderr,
-            )
+        where = shlex.quote(str(trainer.run_directory.path))
+        print(f"interrupted and saved; go on with: charrnn train --resume {where}", file=sys.stderr)
         raise typer.Exit(128 + trainer.signal)
 
 

@@ -26,31 +26,27 @@ class CharRNN:
     def __init__(self, cell, hidden, batch, length):
         import numpy as np
 
-        from charrnn import parallel, prepare
         from charrnn.config import ModelConfig
+        from charrnn.models.language import parameter_specs
+        from charrnn.optim import clip_factor
+        from charrnn.parallel import Plan, Team
         from charrnn.params import initialise
+        from charrnn.prepare import default_workers
 
-        self.phases = parallel
-        workers = prepare.default_workers(batch)
+        self.clip_factor = clip_factor
         self.model = ModelConfig(cell=cell, hidden_size=hidden, num_layers=2)
-        plan = parallel.Plan(self.model, VOCABULARY, workers, batch, length, "adam", 0.0, 0.0, "float32", 0, None)
-        self.team = parallel.Team(plan).__enter__()
-        self.specs = parallel.parameter_specs(self.model, VOCABULARY)
+        workers = default_workers(batch)
+        plan = Plan(self.model, VOCABULARY, workers, batch, length, "adam", 0.0, 0.0, "float32", 0, None)
+        self.team, self.steps = Team(plan).__enter__(), 0
+        self.specs = parameter_specs(self.model, VOCABULARY)
         initialise(self.specs, self.team.arena.params, 1)
         rng = np.random.default_rng(1)
-        self.team.arena.x[:] = rng.integers(0, VOCABULARY, (length, batch))
-        self.team.arena.targets[:] = rng.integers(0, VOCABULARY, (length, batch))
+        self.team.set_batch(*(rng.integers(0, VOCABULARY, (length, batch)) for _ in range(2)))
 
     def step(self):
-        from charrnn.optim import clip_factor
-
-        arena = self.team.arena
-        self.team.run(self.phases.GRADIENT)
-        norm = self.team.run(self.phases.REDUCE) ** 0.5
-        arena.clip_factor[...], arena.learning_rate[...] = clip_factor(norm, 1.0), 1e-3
-        arena.step[...] += 1
-        self.team.run(self.phases.UPDATE)
-        arena.current[...] = 1 - arena.current
+        _, norm = self.team.gradient()
+        self.steps += 1
+        self.team.update(self.steps, 1e-3, self.clip_factor(norm, 1.0))
 
     def sample(self, count):
         import numpy as np
@@ -156,6 +152,8 @@ def compare(cell, shape, rounds, seconds):
 
     row = {"cell": cell, "shape": shape, "batch": batch, "seq_length": length}
     for order in ("train", "sample"):
+        for side in sides:
+            ask(side, order)  # warm-up
         turns = [(ask("charrnn", order), ask("torch", order)) for _ in range(rounds)]
         ours, theirs = (statistics.median(turn[n] for turn in turns) for n in (0, 1))
         ratios = sorted(a / b for a, b in turns)

@@ -47,7 +47,9 @@ def finished(corpus, tmp_path):
     def run(cell="lstm", workers=1, steps=30):
         path = tmp_path / f"whole-{cell}-{workers}-{steps}"
         if not path.exists():
-            subprocess.run([sys.executable, "-m", "charrnn", *arguments(path, corpus, cell, workers, steps)], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "charrnn", *arguments(path, corpus, cell, workers, steps)], check=True
+            )
         return outcome(path)
 
     return run

@@ -84,7 +84,8 @@ def check(number, error, corpus, run, finished, monkeypatch, capsys):
     if code is None:
         return False
     assert code == 6
-    line = f"charrnn: error: cannot write {re.escape(str(run))}/\\S+: {os.strerror(error)} \\(what was saved before is intact\\)\n"
+    where, what = f"cannot write {re.escape(str(run))}/\\S+", os.strerror(error)
+    line = f"charrnn: error: {where}: {what} \\(what was saved before is intact\\)\n"
     assert re.fullmatch(line, capsys.readouterr().err)
     again = ["train", "--resume", str(run), "--quiet"] if (run / "config.json").exists() else arguments(run, corpus)
     assert run_cli(again) == 0

@@ -90,7 +90,9 @@ def test_killed_at_every_operation_of_a_run(corpus, finished, tmp_path):
     number = 1
     while kill_at_operation(number, arguments(tmp_path / f"run{number}", corpus)):
         run = tmp_path / f"run{number}"
-        command = ["train", "--resume", str(run), "--quiet"] if (run / "config.json").exists() else arguments(run, corpus)
+        command = (
+            ["train", "--resume", str(run), "--quiet"] if (run / "config.json").exists() else arguments(run, corpus)
+        )
         subprocess.run([sys.executable, "-m", "charrnn", *command], check=True)
         assert outcome(run) == finished()
         number += 1
