@@ -69,41 +69,45 @@ class _Product:
 
 
 class _Layer:
-    """One layer's step. `vocabulary` (V, D) holds every input that the first layer can meet; others take vectors."""
+    """One layer's step. `vocabulary` (V, D) holds every input that the first layer can meet; others take vectors.
+
+    Both products of a step are one, [x, h_prev] x [W_ih, W_hh]^T: a larger product keeps more cores busy. It has blocks
+    of zeros where a GRU's slot takes nothing from one of the two.
+    """
 
     def __init__(self, kind: type[RecurrentLayer], weights: Weights, batch_size: int, vocabulary: Array | None) -> None:
-        self.advance, hidden, dtype = kind.step, weights.w_hh.shape[1], weights.w_hh.dtype
+        self.advance, slots = kind.step, kind.slots
+        hidden, dtype = weights.w_hh.shape[1], weights.w_hh.dtype
         w_ih, w_hh, b_ih, b_hh = (w.reshape(kind.gates, hidden, *w.shape[1:]) for w in weights)
-        from_x = [(s, slot.x_gate) for s, slot in enumerate(kind.slots) if slot.x_gate is not None]
-        from_h = [(s, slot.h_gate) for s, slot in enumerate(kind.slots) if slot.h_gate is not None]
-        self.bias = np.zeros((len(kind.slots), 1, hidden), dtype)
-        for places, biases in ((from_x, b_ih), (from_h, b_hh)):
-            for s, gate in places:
-                self.bias[s] += biases[gate] * kind.slots[s].scale
-        w_x = np.stack([w_ih[gate] * kind.slots[s].scale for s, gate in from_x])
-        w_h = np.stack([w_hh[gate] * kind.slots[s].scale for s, gate in from_h])
-        self.a = np.zeros((len(kind.slots), batch_size, hidden), dtype)
-        self.a_x, self.a_h = (self.a[places[0][0] : places[-1][0] + 1] for places in (from_x, from_h))
-        self.product_x, self.product_h = np.empty_like(self.a_x), np.empty_like(self.a_h)
-        self.state = tuple(np.zeros((batch_size, hidden), dtype) for _ in range(kind.num_states))
-        self.work = tuple(np.zeros((batch_size, hidden), dtype) for _ in range(kind.num_work))
-        self.times_w_h = _Product(w_h, batch_size)
-        self.times_w_x, self.table = _Product(w_x, batch_size), None
+        w_x = np.zeros((len(slots), hidden, w_ih.shape[2]), dtype)
+        w_h = np.zeros((len(slots), hidden, hidden), dtype)
+        self.bias = np.zeros((len(slots), 1, hidden), dtype)
+        for s, slot in enumerate(slots):
+            if slot.x_gate is not None:
+                w_x[s], self.bias[s] = w_ih[slot.x_gate] * slot.scale, b_ih[slot.x_gate] * slot.scale
+            if slot.h_gate is not None:
+                w_h[s] = w_hh[slot.h_gate] * slot.scale
+                self.bias[s] += b_hh[slot.h_gate] * slot.scale
+        self.table: Array | None = None
         if vocabulary is not None:
-            table = np.zeros((len(kind.slots), len(vocabulary), hidden), dtype)
-            table[[s for s, _ in from_x]] = vocabulary @ w_x.transpose(0, 2, 1)
-            self.table = np.ascontiguousarray((table + self.bias).swapaxes(0, 1))  # (V, S, H)
-            self.taken = np.empty((batch_size, *self.table.shape[1:]), dtype)
-            self.taken_by_slot = self.taken.swapaxes(0, 1)  # (S, B, H)
+            self.table = np.ascontiguousarray((vocabulary @ w_x.transpose(0, 2, 1) + self.bias).swapaxes(0, 1))
+            w_x = w_x[:, :, :0]
+        width = w_x.shape[2]
+        self.product = _Product(np.concatenate([w_x, w_h], axis=2), batch_size)
+        self.inputs = np.zeros((batch_size, width + hidden), dtype)  # [x, h_prev]
+        self.x, h = self.inputs[:, :width], self.inputs[:, width:]
+        self.state = (h, *(np.zeros_like(h) for _ in range(kind.num_states - 1)))
+        self.work = tuple(np.zeros_like(h) for _ in range(kind.num_work))
+        self.a = np.empty((len(slots), batch_size, hidden), dtype)
 
     def step(self, x: Any) -> Array:
-        """x: ids if there is a table, else (B, D) -> h (B, H)."""
-        if self.table is not None:
-            np.take(self.table, x, axis=0, out=self.taken, mode="clip")
-            self.a[...] = self.taken_by_slot
+        """x: ids if there is a table (V, S, H), else (B, D) -> h (B, H)."""
+        if self.table is None:
+            self.x[...] = x
+            self.product(self.inputs, self.a)
+            self.a += self.bias
         else:
-            self.a[...] = self.bias
-            self.a_x += self.times_w_x(x, self.product_x)
-        self.a_h += self.times_w_h(self.state[0], self.product_h)
+            self.product(self.inputs, self.a)
+            self.a += self.table[x].swapaxes(0, 1)
         self.advance(self.a, self.state, self.state, self.work)
         return self.state[0]
