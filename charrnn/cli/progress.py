@@ -64,6 +64,7 @@ class Display:
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             with contextlib.suppress(OSError, ValueError):
+                self.bar.refresh()
                 self.bar.close()
 
     def _print(self, text: str) -> None:

@@ -50,6 +50,7 @@ class CharRNN:
 
     def sample(self, count):
         import numpy as np
+        from threadpoolctl import threadpool_limits
 
         from charrnn.checkpoint import Checkpoint
         from charrnn.config import SampleConfig
@@ -60,8 +61,9 @@ class CharRNN:
         vocabulary = Vocabulary(np.arange(32, 32 + VOCABULARY, dtype=np.uint32))
         weights = views(self.specs, self.team.arena.params)
         model = TextModel(Checkpoint(self.model, vocabulary, False, weights))
-        for _ in model.sample_many(vocabulary.encode("A"), count, [1], SampleConfig()):
-            pass
+        with threadpool_limits(self.team.plan.workers):  # as `charrnn sample` does, without a team beside it
+            for _ in model.sample_many(vocabulary.encode("A"), count, [1], SampleConfig()):
+                pass
 
 
 class Torch:
