@@ -47,7 +47,7 @@ def measure(model: ModelConfig, train: TrainConfig, workers: int, seconds: float
     """
     assert train.batch_size and train.seq_length and train.learning_rate is not None
     rate, turn = train.learning_rate, seconds / ROUNDS / 3
-    batch, decay = (train.seq_length, train.batch_size), train.weight_decay if train.optimizer == "adamw" else 0.0
+    batch, decay = (train.seq_length, train.batch_size), train.weight_decay
     plan = Plan(model, VOCABULARY, workers, *batch[::-1], train.optimizer, train.clip_value, decay, "float32", 0, None)
     specs = parameter_specs(model, VOCABULARY)
     rng = np.random.default_rng(train.seed)

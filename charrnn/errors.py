@@ -52,4 +52,4 @@ class StorageError(CharRNNError):
 class WorkerError(CharRNNError):
     """A worker process ended in the middle of a run."""
 
-    exit_code = 1
+    exit_code = 4

@@ -188,6 +188,7 @@ class Team:
         self.fd, size = _nameless_file(), Arena(plan).size
         os.truncate(self.fd, size)
         self.arena = Arena(plan, mmap.mmap(self.fd, size))
+        self.whole = True  # whether parameters and state belong to one step: not in the middle of an update
         self.limits = threadpool_limits(1)
         self.children: list[subprocess.Popen[bytes]] = []
 
@@ -241,8 +242,10 @@ class Team:
         """The optimizer's step number `step` (from 1) with the gradient times `factor`; moves on to the next state."""
         arena = self.arena
         arena.step[...], arena.learning_rate[...], arena.clip_factor[...] = step, learning_rate, factor
+        self.whole = False
         self.run(UPDATE)
         arena.current[...] = 1 - arena.current
+        self.whole = True
 
     def validate(self) -> float:
         """Mean nats per character of the validation text."""
@@ -265,7 +268,7 @@ class Team:
         except BrokenPipeError:
             alive = None
         if not alive:
-            raise WorkerError(f"worker process {child.pid} died", "the run can be resumed from its last save")
+            raise WorkerError(f"worker process {child.pid} died", "the run can go on with --resume")
 
 
 def main() -> None:

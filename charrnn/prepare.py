@@ -36,6 +36,8 @@ def choose(train: TrainConfig, pairs: int) -> TrainConfig:
         raise UsageError(
             f"--workers {train.workers}: more than the batch has streams", f"the largest that fits is {batch_size}"
         )
+    if train.weight_decay and train.optimizer != "adamw":
+        raise UsageError(f"--weight-decay goes with --optimizer adamw, not {train.optimizer}")
     no_budget = train.max_steps is None and train.max_epochs is None and train.max_minutes is None
     rate = OPTIMIZERS[train.optimizer].learning_rate if train.learning_rate is None else train.learning_rate
     return dataclasses.replace(
@@ -67,6 +69,8 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
         corpus = extend_vocabulary(corpus, old)
         config = dataclasses.replace(config, model=dataclasses.replace(start.model, dropout=config.model.dropout))
         weights = transfer(start, corpus.vocabulary, config.train.seed)
+    if config.train.patience and len(corpus.val) < 2:
+        raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
     config = dataclasses.replace(config, train=choose(config.train, len(corpus.train) - 1))
     run = create_run(path, corpus_stem(config.corpus[0]))
     try:

@@ -17,7 +17,7 @@ from charrnn.budget import Budget
 from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.config import RunConfig, SampleConfig
 from charrnn.corpus import BatchStream, Corpus
-from charrnn.errors import CharRNNError, DivergedError, RunError, UsageError
+from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
 from charrnn.events import Done, Evaluated, Event, Progress, Sampled, Saved, Step
 from charrnn.files import append_line, cut
 from charrnn.models.language import parameter_specs
@@ -58,7 +58,7 @@ class Trainer:
             seq_length=train.seq_length,
             optimizer=train.optimizer,
             clip_value=train.clip_value,
-            weight_decay=train.weight_decay if train.optimizer == "adamw" else 0.0,
+            weight_decay=train.weight_decay,
             dtype="float32",
             val_length=len(corpus.val) if len(corpus.val) > 1 else 0,
             record_end=newline,
@@ -85,13 +85,16 @@ class Trainer:
             self._save()
             try:
                 yield from self._train()
-            except CharRNNError as error:
-                if isinstance(error, DivergedError):
-                    if np.isfinite(self.arena.params).all():
-                        self._save()
-                    else:  # a step of absurd size: back to what was saved before it
-                        self._restore()
-                    self._write_result("diverged")
+            except WorkerError:
+                if team.whole:
+                    self._save()
+                raise
+            except DivergedError:
+                if np.isfinite(self.arena.params).all():
+                    self._save()
+                else:  # a step of absurd size: back to what was saved before it
+                    self._restore()
+                self._write_result("diverged")
                 raise
 
     def _train(self) -> Iterator[Event]:

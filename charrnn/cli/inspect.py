@@ -134,7 +134,7 @@ def runs(
     present.sort(key=lambda row: row[field] if numbers else str(row[field]), reverse=sort.startswith("-"))
     rows = present + [row for row in rows if row.get(field) is None]
     if json_output:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps({"runs": rows}))
     elif csv_output:
         names = [*COLUMNS, *dict.fromkeys(key for row in rows for key in row if key not in COLUMNS)]
         writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")

@@ -682,7 +682,7 @@ def test_state_saved_at_divergence_is_whole(charrnn, corpus, tmp_path, rate):
     assert charrnn("train", corpus, "--run", "r", *TINY, *DIVERGE, rate, "--quiet").code == 5
     saved = load_checkpoint(tmp_path / "r" / "last.safetensors")
     assert saved.training["progress"]["step"] == json.loads((tmp_path / "r" / "result.json").read_text())["steps"]
-    assert [row["status"] for row in json.loads(charrnn("runs", ".", "--json").out)] == ["diverged"]
+    assert [row["status"] for row in json.loads(charrnn("runs", ".", "--json").out)["runs"]] == ["diverged"]
     assert charrnn("info", "r", "--json").json["training"]["status"] == "diverged"
     assert charrnn("sample", "--run", "r", "--checkpoint", "last", "-n", "1").code == 0
 

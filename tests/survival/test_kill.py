@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .conftest import arguments, kill_after, no_workers_left, outcome, start
+from .conftest import arguments, kill_after, no_workers_left, outcome, start, workers_running
 
 LONG = 600  # steps: a second or two
 CASES = [("rnn", 1), ("lstm", 1), ("gru", 1), ("rnn", 2), ("lstm", 2), ("gru", 2)]
@@ -127,3 +127,18 @@ def test_a_second_trainer_on_a_run_is_refused(corpus, tmp_path):
     finally:
         first.kill()
         first.communicate()
+
+
+def test_a_killed_worker_ends_the_run_in_one_line_with_the_state_saved(corpus, finished, tmp_path):
+    run = tmp_path / "run"
+    process = start(arguments(run, corpus, workers=2, steps=LONG))
+    while not (run / "metrics.jsonl").exists():
+        assert process.poll() is None
+    (worker,) = workers_running()
+    os.kill(worker, signal.SIGKILL)
+    errors = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == 4
+    assert errors == f"charrnn: error: worker process {worker} died (the run can go on with --resume)\n"
+    assert no_workers_left()
+    subprocess.run([sys.executable, "-m", "charrnn", "train", "--resume", str(run), "--quiet"], check=True)
+    assert outcome(run) == finished(workers=2, steps=LONG)
