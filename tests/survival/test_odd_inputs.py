@@ -51,7 +51,7 @@ def test_odd_texts_train_sample_and_score(text, tmp_path):
 
 @pytest.mark.slow
 def test_sixty_thousand_distinct_characters(tmp_path):
-    codes = [code for code in range(0x3400, 0x3400 + 62000) if not 0xD800 <= code < 0xE000][:60000]
+    codes = [code for code in range(0x3400, 0x3400 + 63000) if not 0xD800 <= code < 0xE000][:60000]
     result = trained(tmp_path, "".join(map(chr, codes)) * 3)
     assert result["vocabulary_size"] == 60000
 
