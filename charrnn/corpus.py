@@ -71,7 +71,7 @@ class Vocabulary:
             try:
                 codes = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
             except UnicodeEncodeError as error:
-                what = f"character {text[error.start]!a} at position {error.start} has no bytes in UTF-8"
+                what = f"character {text[error.start]!r} at position {error.start} has no bytes in UTF-8"
                 raise CorpusError(what) from None
         else:
             codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
@@ -85,8 +85,8 @@ class Vocabulary:
         return "".join(map(chr, codes.tolist()))
 
     def describe(self, code: int) -> str:
-        """A symbol by name, safe to print: character 'ß' (U+00DF), or byte 0xff."""
-        return f"byte 0x{code:02x}" if self.is_bytes else f"character {chr(code)!a} (U+{code:04X})"
+        """A symbol by name, as character 'ß' (U+00DF) or byte 0xff."""
+        return f"byte 0x{code:02x}" if self.is_bytes else f"character {chr(code)!r} (U+{code:04X})"
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def test_validation_file_that_cannot_validate_is_refused(charrnn, corpus, tmp_pa
 def test_unknown_character_in_a_prime(charrnn, trained):
     outcome = charrnn("sample", "--run", trained, "--prime", "fox\u00c9", "-n", "5")
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (3, "", 1)
-    assert outcome.err.startswith(r"charrnn: error: character '\xc9' (U+00C9) at position 3 is not in the vocabulary")
+    assert outcome.err.startswith("charrnn: error: character '\xc9' (U+00C9) at position 3 is not in the vocabulary")
 
 
 def test_unknown_character_in_a_scored_text(charrnn, trained, tmp_path):
