@@ -7,6 +7,7 @@ it meets its first character in (all but) the state that a single reader would c
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -47,3 +48,8 @@ def text_nats(model: LanguageModel, ids: Array, streams: range, total: int, reco
         loss = model.nats(x, ids[inside + 1], state, None if keep.all() else keep[:, :, None])
         nats[offsets[offsets >= 0]] = loss[offsets >= 0]
     return nats.T.ravel()[: max(0, pairs - starts[0])]
+
+
+def bits(nats: float | None) -> float | None:
+    """Nats -> bits; nothing stays nothing."""
+    return None if nats is None else nats / math.log(2)

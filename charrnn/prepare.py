@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import Checkpoint, load_checkpoint
 from charrnn.config import RunConfig, TrainConfig
 from charrnn.corpus import Vocabulary, extend_vocabulary, fit_batch, load_corpus
-from charrnn.errors import CharRNNError, CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError
 from charrnn.models.language import parameter_specs
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import count, initialise, views
@@ -57,7 +57,7 @@ def default_workers(batch_size: int) -> int:
 
 
 def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = None) -> Trainer:
-    """Reads the corpus, then makes the run's directory and its config.json. start: --init-from."""
+    """Reads the corpus, then makes the run's directory. start: --init-from."""
     corpus = load_corpus(config.corpus, config.text)
     weights = None
     if start is not None:
@@ -72,14 +72,7 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
     if config.train.patience and len(corpus.val) < 2:
         raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
     config = dataclasses.replace(config, train=choose(config.train, len(corpus.train) - 1))
-    run = create_run(path, corpus_stem(config.corpus[0]))
-    try:
-        run.write_json(run.config, config.to_dict())
-    except CharRNNError:
-        if path is None:
-            run.path.rmdir()
-        raise
-    return Trainer(run, config, corpus, weights)
+    return Trainer(create_run(path, corpus_stem(config.corpus[0])), config, corpus, start=weights)
 
 
 def resumed_run(run: Run, config: RunConfig) -> Trainer:
@@ -88,8 +81,9 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
         raise CorpusError(
             f"{run.path}: its corpus came from standard input", "name the file that holds it, after --resume"
         )
-    corpus = load_corpus(config.corpus, config.text)
-    return Trainer(run, config, corpus)
+    checkpoint = load_checkpoint(run.last)
+    corpus = extend_vocabulary(load_corpus(config.corpus, config.text), checkpoint.vocabulary)
+    return Trainer(run, config, corpus, checkpoint=checkpoint)
 
 
 def corpus_stem(path: str) -> str:

@@ -105,8 +105,9 @@ def create_run(path: Path | None, stem: str) -> Run:
     Raises RunError if `path` exists, StorageError if it cannot be made.
     """
     if path is not None:
-        if path.is_dir() and all(p.name.startswith(".") for p in path.iterdir()):
-            return Run(path)  # empty, but for what a kill in the middle of the first write may have left
+        unborn = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
+        if path.is_dir() and {p.name for p in path.iterdir()} <= unborn:
+            return Run(path)  # empty, but for what a kill before config.json was written may have left
         try:
             path.mkdir(parents=True)
         except FileExistsError:

@@ -18,6 +18,7 @@ from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.config import RunConfig, SampleConfig
 from charrnn.corpus import BatchStream, Corpus
 from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
+from charrnn.evaluate import bits
 from charrnn.events import Done, Evaluated, Event, Progress, Sampled, Saved, Step
 from charrnn.files import append_line, cut
 from charrnn.models.language import parameter_specs
@@ -40,9 +41,21 @@ DROPOUT = 1  # purpose of a random stream: generators are keyed by (seed, purpos
 class Trainer:
     """One run, from its start or its last checkpoint to its end."""
 
-    def __init__(self, run: Run, config: RunConfig, corpus: Corpus, start: dict[str, Array] | None = None) -> None:
-        """start: the weights to begin with (--init-from). The settings of `config.train` must all be chosen."""
-        self.run_directory, self.config, self.corpus, self.start = run, config, corpus, start
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        corpus: Corpus,
+        *,
+        start: dict[str, Array] | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """start: weights to begin with (--init-from); checkpoint: the run's last, to go on from (--resume).
+
+        The settings of `config.train` must all be chosen.
+        """
+        self.run_directory, self.config, self.corpus = run, config, corpus
+        self.start, self.checkpoint = start, checkpoint
         train = config.train
         assert train.batch_size and train.seq_length and train.workers and train.learning_rate is not None
         self.learning_rate, self.chars_per_step = train.learning_rate, train.batch_size * train.seq_length
@@ -70,19 +83,20 @@ class Trainer:
         """Asks the run to save and stop after the current step. For signal handlers."""
         self.signal = signal
 
-    def run(self, *, resume: bool = False) -> Iterator[Event]:
+    def run(self) -> Iterator[Event]:
         """Trains to the end of the budget. Raises DivergedError, StorageError, WorkerError or RunError."""
         with self.run_directory.lock(), Team(self.plan) as team:
             self.team, self.arena = team, team.arena
             if self.plan.val_length:
                 self.arena.val[:] = self.corpus.val
-            if resume:
-                self._restore()
-                self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
-            else:
+            if self.checkpoint is None:
                 self._initialise()
+            else:
+                self._restore(self.checkpoint)
             self.began = time.monotonic() - self.progress.seconds
+            # In this order: a run with a config.json can be resumed.
             self._save()
+            self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
             try:
                 yield from self._train()
             except WorkerError:
@@ -93,7 +107,7 @@ class Trainer:
                 if np.isfinite(self.arena.params).all():
                     self._save()
                 else:  # a step of absurd size: back to what was saved before it
-                    self._restore()
+                    self._restore(load_checkpoint(self.run_directory.last))
                 self._write_result("diverged")
                 raise
 
@@ -226,13 +240,9 @@ class Trainer:
             if self.start is not None:
                 view[...] = self.start[name]
 
-    def _restore(self) -> None:
-        """Everything from last.safetensors, or from the start if the run was killed before its first save."""
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Everything as it was saved in last.safetensors. Raises RunError if it does not belong here."""
         path = self.run_directory.last
-        if not path.exists():
-            cut(self.run_directory.metrics, 0)
-            return self._initialise()
-        checkpoint = load_checkpoint(path)
         if checkpoint.training.get("corpus") != self.corpus.fingerprint:
             raise RunError(
                 f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
@@ -249,8 +259,8 @@ class Trainer:
                 raise RunError(f"{path}: its training state does not fit its configuration")
             target[...] = checkpoint.tensors[name]
         self.progress.stale_evaluations = min(self.progress.stale_evaluations, max(0, self.config.train.patience - 1))
+        self.arena.current[...] = 0
         cut(self.run_directory.metrics, self.progress.metrics_size)
-        return None
 
     def _sample(self) -> str:
         model = TextModel(self._checkpoint())
@@ -288,8 +298,3 @@ class Trainer:
             return None
         model = TextModel(load_checkpoint(self.run_directory.best))
         return float(model.part_nats(self.corpus.test, self.plan.record_end).mean(dtype=np.float64))
-
-
-def bits(nats: float | None) -> float | None:
-    """Nats -> bits."""
-    return None if nats is None else nats / math.log(2)

@@ -41,7 +41,7 @@ def train(path, config=None, stop_after=None):
     events = []
     if stop_after == 0:
         trainer.interrupt(signal.SIGINT)
-    for event in trainer.run(resume=config is None):
+    for event in trainer.run():
         events.append(event)
         if isinstance(event, Step) and event.step == stop_after:
             trainer.interrupt(signal.SIGINT)
@@ -116,7 +116,7 @@ def test_a_larger_budget_goes_on_from_where_the_run_was(tmp_path):
     train(tmp_path / "whole", config(tmp_path, schedule="constant", max_steps=12, eval_every=6))
     old = Run(tmp_path / "run").read_config()
     larger = dataclasses.replace(old, train=dataclasses.replace(old.train, max_steps=12))
-    events = list(resumed_run(Run(tmp_path / "run"), larger).run(resume=True))
+    events = list(resumed_run(Run(tmp_path / "run"), larger).run())
     assert [event.step for event in events if isinstance(event, Step)] == list(range(7, 13))
     assert remains(tmp_path / "run")[0]["last"] == remains(tmp_path / "whole")[0]["last"]
 
@@ -136,7 +136,7 @@ def fsync(fd):
         os.kill(os.getpid(), signal.SIGKILL)
     real(fd)
 os.fsync = fsync
-for event in trainer.run(resume=True):
+for event in trainer.run():
     print(type(event).__name__, flush=True)
 """
 
@@ -159,11 +159,12 @@ LONG = {"cell": "gru", "max_steps": 40, "save_every": 3}
 
 
 def begin(path, whole, **train_settings):
-    """The directory of a run that is about to start: its config.json and nothing else."""
+    """The directory of a run that was stopped before its first save after the start."""
     settings = Run(whole / "run").read_config()
     settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, **train_settings))
-    path.mkdir()
-    Run(path).write_json(Run(path).config, settings.to_dict())
+    events = new_run(path, settings).run()
+    next(events)
+    events.close()
     return settings
 
 

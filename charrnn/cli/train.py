@@ -80,7 +80,7 @@ def train(
     result: dict[str, Any] = {}
     try:
         with display:
-            for event in trainer.run(resume=resume is not None):
+            for event in trainer.run():
                 result = display.show(event) or result
     except CharRNNError as error:
         if json_output and trainer.run_directory.result.exists() and error.exit_code == 5:

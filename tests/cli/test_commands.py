@@ -740,3 +740,11 @@ def test_pipes_in_and_out(corpus, trained):
     first, _, second = ended.stdout.partition("{")[2].partition("{")
     assert first.startswith('"run": ')
     assert json.loads("{" + second)["chars"] in (39, 40)
+
+
+def test_a_run_with_an_extended_vocabulary_resumes(train, charrnn, trained):
+    Path("new.txt").write_text("the quick brown f\u00f6x jumps over the l\u00e4zy dog.\n" * 30)
+    started = train_from(charrnn, "new.txt", "--max-steps", "2", "--init-from", trained, "--run", "a")
+    resumed = charrnn("train", "--resume", "a", "--max-steps", "4", "--json", "--quiet")
+    assert (resumed.code, resumed.json["steps"]) == (0, 4)
+    assert resumed.json["vocabulary_size"] == started["vocabulary_size"]

@@ -22,7 +22,7 @@ def survive(run, corpus, cell, workers, kills, rng):
         if (run / "config.json").exists():
             command = ["train", "--resume", str(run), "--quiet"]
         elif run.exists():
-            assert not list(run.iterdir()) or all(p.name.startswith(".") for p in run.iterdir())
+            assert {p.name for p in run.iterdir()} <= {"last.safetensors", ".last.safetensors.tmp", ".config.json.tmp"}
     subprocess.run([sys.executable, "-m", "charrnn", *command], check=True)
     return hits
 
