@@ -89,7 +89,9 @@ class ModelConfig(Settings):
     hidden_size: int = setting(256, "Hidden units a layer.", low=1, high=65536)
     num_layers: int = setting(1, "Recurrent layers.", low=1, high=64)
     embedding_size: int = setting(0, "Width of a learnt input embedding; 0 = one-hot input.", low=0, high=65536)
-    dropout: float = setting(0.1, "Share of each layer's outputs dropped in training.", low=0, below=1)
+    dropout: float | None = setting(
+        None, "Share of each layer's outputs dropped in training.", low=0, below=1, shown="more for a small corpus"
+    )
 
 
 @dataclass(frozen=True)

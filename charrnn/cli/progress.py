@@ -27,8 +27,8 @@ def about(trainer: Trainer) -> list[str]:
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *corpus.notices,
         f"corpus: {len(corpus.vocabulary)} distinct characters, {parts}",
-        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {count(trainer.specs):,} parameters; "
-        f"{streams}, {workers}, learning rate {train.learning_rate:g}",
+        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {count(trainer.specs):,} parameters",
+        f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, dropout {model.dropout:g}",
     ]
 
 
