@@ -12,6 +12,8 @@ from charrnn.config import SampleConfig
 
 Array = NDArray[Any]
 
+PLAIN = SampleConfig()  # the model's own distribution
+
 
 def weights(logits: Array, config: SampleConfig) -> Array:
     """Logits (V,), the largest of them 0 -> unnormalised probabilities (V,), 0 for what may not be chosen.
@@ -46,6 +48,3 @@ def choose(logits: Array, config: SampleConfig, u: float) -> tuple[int, float]:
         i = int(np.flatnonzero(w)[-1])
     total = float(cumulative[-1]) if config == PLAIN else float(np.exp(shifted).sum())
     return i, math.log(total) - float(shifted[i])
-
-
-PLAIN = SampleConfig()

@@ -60,14 +60,6 @@ def linear_backward(dy: Array, x: Array, weight: Array, dweight: Array, dbias: A
     dbias += dy.sum(axis=0)
 
 
-def softmax_forward(logits: Array) -> Array:
-    """Softmax over the last axis, in place."""
-    logits -= logits.max(axis=-1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=-1, keepdims=True)
-    return logits
-
-
 def cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, Array]:
     """Logits (N, V), targets (N,) -> nats of each row (N,) and, in the place of the logits, the probabilities."""
     rows = np.arange(len(targets))

@@ -9,6 +9,9 @@ import threading
 
 import pytest
 
+from charrnn import reading
+from charrnn.config import TextConfig
+
 TINY = ["--hidden-size", "8", "--max-steps", "4", "--workers", "1"]
 
 
@@ -118,3 +121,19 @@ def test_what_a_person_sees_on_a_terminal(columns, tmp_path):
     assert process.stdout.read() == b""
     assert b"100%|" in shown
     assert (b"left" in shown) == (columns == 100)  # where there is no room, the line is cut and not wrapped
+
+
+@pytest.mark.parametrize("change", ["vanishes", "grows"])
+def test_a_file_that_changes_while_it_is_read_gives_what_was_read(change, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "CHUNK", 8)
+    path = tmp_path / "corpus.txt"
+    path.write_text("12345678abcdefgh")
+    chunks = reading.read_codes([str(path)], TextConfig(), [])
+    text = bytes(next(chunks))
+    if change == "vanishes":
+        path.unlink()
+    else:
+        with path.open("a") as file:
+            file.write("more")
+    text += b"".join(map(bytes, chunks))
+    assert text == b"12345678abcdefgh" + b"more" * (change == "grows")
