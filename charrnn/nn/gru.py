@@ -13,7 +13,7 @@ import itertools
 
 import numpy as np
 
-from charrnn.nn.recurrent import Array, RecurrentLayer, Slot, State, Weights
+from charrnn.nn.recurrent import Array, RecurrentLayer, Slot, State
 
 
 class GRU(RecurrentLayer):
@@ -21,15 +21,11 @@ class GRU(RecurrentLayer):
 
     slots = (Slot(2, None, 1.0), Slot(0, 0, 0.5), Slot(1, 1, 0.5), Slot(None, 2, 1.0))
     gates = 3
-    num_work = 1
-
-    def __init__(self, weights: Weights, batch_size: int, seq_length: int) -> None:
-        super().__init__(weights, batch_size, seq_length)
-        self.scratch = np.empty((self.B, self.H), self.dtype)
+    num_scratch = 3
 
     @staticmethod
-    def step(a: Array, last: State, new: State, work: State) -> None:
-        (h_prev,), (h,), (scratch,) = last, new, work
+    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
+        (h_prev,), (h,) = last, new
         sigmoids = a[1:3]
         np.tanh(sigmoids, out=sigmoids)
         sigmoids *= 0.5
@@ -42,37 +38,31 @@ class GRU(RecurrentLayer):
         h *= z
         h += n  # (4)
 
-    def recur(self, steps: int, state: Array, keep: Array | None) -> None:
-        slots_of_step = self.a[:, :steps].swapaxes(0, 1)  # (T, 4, B, H)
-        for t, (slots, h_last, h_prev, h) in enumerate(zip(slots_of_step, self.h, self.h_in, self.h[1:], strict=False)):
-            if keep is not None:
-                np.multiply(h_last, keep[t], out=h_prev)
-            recurrent = slots[1:]
-            recurrent += self.times_w_hh(h_prev)  # (2)
-            self.step(slots, (h_prev,), (h,), (self.scratch,))
-
-    def recur_backward(self, dy: Array, dstate: Array, da: Array, keep: Array | None) -> None:
-        steps, (dh,) = len(dy), dstate
-        n, r, z, m = self.a[:, :steps]
-        dn, dr, dz, dm = da
-        # Every slot's gradient is dh times a factor that does not depend on dh: for all steps, before the loop.
-        np.multiply(n, n, out=dn)
-        np.subtract(1, dn, out=dn)  # tanh'
-        np.subtract(1, z, out=dz)
-        dn *= dz  # (4), (3)
-        dz *= z  # sigma'
-        np.subtract(self.h_in[:steps], n, out=dm)  # work space
-        dz *= dm  # (4), (1)
-        np.multiply(dn, r, out=dm)  # (3), (2)
-        np.subtract(1, r, out=dr)
-        dr *= m
-        dr *= dm  # (3), (1): dn m r (1 - r)
-        keeps = itertools.repeat(None) if keep is None else reversed(keep)
-        for dy_t, da_t, z_t, keep_t in zip(dy[::-1], da.swapaxes(0, 1)[::-1], z[::-1], keeps, strict=False):
+    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
+        (n, r, z, m), h_prev = self.a[:, part], self.states_in[0, part]
+        update, inverse, difference = self.scratch[:, : len(n)]
+        # Every slot's gradient is dh times a factor that does not depend on dh: in its place, before the loop.
+        update[...] = z
+        np.subtract(1, z, out=inverse)
+        np.subtract(h_prev, n, out=difference)
+        z *= inverse  # sigma' = z (1 - z)
+        z *= difference  # (4), (1)
+        np.multiply(n, n, out=n)
+        np.subtract(1, n, out=n)
+        n *= inverse  # (4), (3)
+        np.subtract(1, r, out=inverse)
+        inverse *= m
+        np.multiply(n, r, out=m)  # (3), (2)
+        np.multiply(inverse, m, out=r)  # (3), (1): dn m r (1 - r)
+        (dh,) = dstate
+        keeps = itertools.repeat(None) if keep is None else keep[part][::-1]
+        scratch = self.scratch[1, 0]
+        steps = (self.a[:, part].swapaxes(0, 1), dy[part], update)
+        for da, dy_t, z_t, keep_t in zip(*(array[::-1] for array in steps), keeps, strict=False):
             dh += dy_t
-            da_t *= dh
-            np.multiply(dh, z_t, out=self.scratch)
-            self.back_through_w_hh(da_t[1:], dh)
-            dh += self.scratch  # (4)
+            da *= dh
+            np.multiply(dh, z_t, out=scratch)
+            self.back_through_w_hh(da[1:], dh)
+            dh += scratch  # (4)
             if keep_t is not None:
                 dh *= keep_t

@@ -14,7 +14,7 @@ import itertools
 
 import numpy as np
 
-from charrnn.nn.recurrent import Array, RecurrentLayer, Slot, State, Weights
+from charrnn.nn.recurrent import Array, RecurrentLayer, Slot, State
 
 
 class LSTM(RecurrentLayer):
@@ -24,18 +24,12 @@ class LSTM(RecurrentLayer):
     slots = (Slot(3, 3, 0.5), Slot(0, 0, 0.5), Slot(1, 1, 0.5), Slot(2, 2, 1.0))
     gates = 4
     num_states = 2
-    num_work = 2
-
-    def __init__(self, weights: Weights, batch_size: int, seq_length: int) -> None:
-        super().__init__(weights, batch_size, seq_length)
-        self.c = np.empty_like(self.h)  # (T+1, B, H)
-        self.c_in: Array = self.c[:-1]
-        self.tanh_c = self.empty()
-        self.scratch = np.empty((self.B, self.H), self.dtype)
+    num_saved = 1
+    num_scratch = 4
 
     @staticmethod
-    def step(a: Array, last: State, new: State, work: State) -> None:
-        (_, c_prev), (h, c), (tanh_c, scratch) = last, new, work
+    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
+        (_, c_prev), (h, c), (tanh_c,) = last, new, saved
         np.tanh(a, out=a)
         sigmoids = a[:3]
         sigmoids *= 0.5
@@ -47,55 +41,36 @@ class LSTM(RecurrentLayer):
         np.tanh(c, out=tanh_c)
         np.multiply(o, tanh_c, out=h)  # (3)
 
-    def recur(self, steps: int, state: Array, keep: Array | None) -> None:
-        if keep is None:
-            self.c_in = self.c[:-1]
-        elif self.c_in.base is self.c:
-            self.c_in = self.empty()
-        self.c[0] = state[1]
-        gates_of_step = self.a[:, :steps].swapaxes(0, 1)  # (T, 4, B, H)
-        inputs = zip(self.h, self.c, self.h_in, self.c_in, strict=False)
-        outputs = zip(self.h[1:], self.c[1:], self.tanh_c, strict=True)
-        for t, (gates, (h_last, c_last, h_prev, c_prev), (h, c, tanh_c)) in enumerate(
-            zip(gates_of_step, inputs, outputs, strict=False)
-        ):
-            if keep is not None:
-                np.multiply(h_last, keep[t], out=h_prev)
-                np.multiply(c_last, keep[t], out=c_prev)
-            gates += self.times_w_hh(h_prev)
-            self.step(gates, (h_prev, c_prev), (h, c), (tanh_c, self.scratch))
-
-    def recur_backward(self, dy: Array, dstate: Array, da: Array, keep: Array | None) -> None:
-        steps, (dh, dc) = len(dy), dstate
-        o, i, f, g = self.a[:, :steps]
-        tanh_c = self.tanh_c[:steps]
-        do, di, df, dg = da
-        # All factors that do not depend on the gradient, for all steps, before the loop.
-        np.subtract(1, self.a[:3, :steps], out=da[:3])
-        da[:3] *= self.a[:3, :steps]  # sigma' = s (1 - s)
-        do *= tanh_c  # (3), (1)
-        di *= g  # (2), (1)
-        df *= self.c_in[:steps]  # (2), (1)
-        np.multiply(g, g, out=dg)
-        np.subtract(1, dg, out=dg)
-        dg *= i  # (2), (1)
+    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
+        (o, i, f, g), c_prev, tanh_c = self.a[:, part], self.states_in[1, part], self.saved[0, part]
+        *inverse, forget = self.scratch[:, : len(f)]
+        # In the place of each gate the factor of its gradient that does not depend on dh and dc, before the loop.
+        forget[...] = f
+        for s, one_minus in zip((o, i, f), inverse, strict=True):
+            np.subtract(1, s, out=one_minus)
+            one_minus *= s  # sigma' = s (1 - s)
+        inverse[0] *= tanh_c  # (3), (1)
+        inverse[1] *= g  # (2), (1)
+        np.multiply(inverse[2], c_prev, out=f)  # (2), (1)
         np.multiply(tanh_c, tanh_c, out=tanh_c)
         np.subtract(1, tanh_c, out=tanh_c)
-        tanh_c *= o
-        dc_dh = tanh_c  # (3): o (1 - tanh^2 c), in the place of tanh c
-        keeps = itertools.repeat(None) if keep is None else reversed(keep)
-        of_step = da.swapaxes(0, 1)[::-1]
-        for dy_t, da_t, dc_dh_t, f_t, keep_t in zip(dy[::-1], of_step, dc_dh[::-1], f[::-1], keeps, strict=False):
+        tanh_c *= o  # (3): dc / dh = o (1 - tanh^2 c)
+        o[...] = inverse[0]
+        np.multiply(g, g, out=g)
+        np.subtract(1, g, out=g)
+        g *= i  # (2), (1)
+        i[...] = inverse[1]
+        dh, dc = dstate
+        keeps = itertools.repeat(None) if keep is None else keep[part][::-1]
+        scratch = self.scratch[0, 0]
+        steps = (self.a[:, part].swapaxes(0, 1), dy[part], tanh_c, forget)
+        for da, dy_t, dc_dh, f_t, keep_t in zip(*(array[::-1] for array in steps), keeps, strict=False):
             dh += dy_t
-            da_t[0] *= dh  # do
-            np.multiply(dh, dc_dh_t, out=self.scratch)
-            dc += self.scratch
-            da_t[1:] *= dc  # di, df, dg
+            da[0] *= dh  # do
+            np.multiply(dh, dc_dh, out=scratch)
+            dc += scratch
+            da[1:] *= dc  # di, df, dg
             dc *= f_t  # (2)
-            self.back_through_w_hh(da_t, dh)
+            self.back_through_w_hh(da, dh)
             if keep_t is not None:
-                dh *= keep_t
-                dc *= keep_t
-
-    def final_state(self, steps: int) -> tuple[Array, ...]:
-        return self.h[steps], self.c[steps]
+                dstate *= keep_t

@@ -14,6 +14,8 @@ slot's `scale`, folded into the weights before the loop.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -24,7 +26,7 @@ from charrnn.nn.ops import OneHot
 Array = NDArray[Any]
 State = tuple[Array, ...]  # arrays (B, H)
 
-CHUNK = 512
+CHUNK_ROWS = 512  # T B of the steps that are projected, run through and undone together, while they are in the cache
 
 
 class Weights(NamedTuple):
@@ -42,11 +44,6 @@ class Slot(NamedTuple):
     x_gate: int | None
     h_gate: int | None
     scale: float
-
-
-def row_chunks(rows: int) -> list[slice]:
-    """Slices of at most CHUNK rows: what is added to a product is then still in the cache."""
-    return [slice(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
 
 
 def blocks(batch_size: int, hidden_size: int) -> int:
@@ -68,41 +65,43 @@ class RecurrentLayer:
     slots: ClassVar[tuple[Slot, ...]]
     gates: ClassVar[int]
     num_states: ClassVar[int] = 1  # arrays (B, H) in a state: h, and c for an LSTM
-    num_work: ClassVar[int] = 0  # arrays (B, H) that `step` works in
+    num_saved: ClassVar[int] = 0  # arrays (B, H) that `step` leaves for the way back, besides the gates and the state
+    num_scratch: ClassVar[int] = 0  # slots of work space for the way back
 
     def __init__(self, weights: Weights, batch_size: int, seq_length: int) -> None:
         self.weights = weights
         self.T, self.B, self.H = seq_length, batch_size, weights.w_hh.shape[1]
         self.dtype = weights.w_hh.dtype
-        self.a = self.empty(len(self.slots))  # (S, T, B, H)
-        self.h = np.empty((self.T + 1, self.B, self.H), self.dtype)
-        self.h_in: Array = self.h[:-1]  # what each step reads: h of the step before, zeroed where a record starts
+        self.a = self.empty(len(self.slots), self.T)  # pre-activations, then gates, on the way back their gradients
+        self.states = self.empty(self.num_states, self.T + 1)  # before and after each step
+        self.states_in: Array = self.states[:, :-1]  # what each step starts from: zero where a record starts
+        self.saved = self.empty(self.num_saved, self.T)
+        self.chunk = min(self.T, -(-CHUNK_ROWS // self.B))  # steps
+        self.scratch = self.empty(max(1, self.num_scratch), self.chunk)
+        self.recurrent = [n for n, slot in enumerate(self.slots) if slot.h_gate is not None]
         k = blocks(self.B, self.H)
         packed = (self.gates, k, self.H, self.H // k)
         self.w_forward, self.w_backward = np.empty(packed, self.dtype), np.empty(packed, self.dtype)
         self.product = np.empty((self.gates, self.B, self.H), self.dtype)  # h_prev x W_hh of one step
         self.product_blocks = self.product.reshape(self.gates, self.B, k, -1).transpose(0, 2, 1, 3)
 
-    def empty(self, *lead: int) -> Array:
-        """A buffer (*lead, T, B, H)."""
-        return np.empty((*lead, self.T, self.B, self.H), self.dtype)
+    def empty(self, arrays: int, steps: int) -> Array:
+        """A buffer (arrays, steps, B, H)."""
+        return np.empty((arrays, steps, self.B, self.H), self.dtype)
 
     @staticmethod
-    def step(a: Array, last: State, new: State, work: State) -> None:
+    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
         """One time step: pre-activations a (S, B, H), turned into gates, and the last state -> the new state (which may
-        be the last one's arrays)."""
+        be the last one's arrays). scratch (B, H)."""
         raise NotImplementedError
 
-    def recur(self, steps: int, state: Array, keep: Array | None) -> None:
-        """The loop over time. Turns a[:, :steps] into gates and fills h[1:]."""
+    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
+        """The steps of `part` back. Turns a[:, part] into the pre-activations' gradients, and dstate, the gradient of
+        the state after these steps, into that of the state before them."""
         raise NotImplementedError
 
-    def recur_backward(self, dy: Array, dstate: Array, da: Array, keep: Array | None) -> None:
-        """The loop back. Fills da (S, T, B, H); turns dstate into the gradient of the initial state."""
-        raise NotImplementedError
-
-    def final_state(self, steps: int) -> tuple[Array, ...]:
-        return (self.h[steps],)
+    def chunks(self, steps: int) -> list[slice]:
+        return [slice(start, min(start + self.chunk, steps)) for start in range(0, steps, self.chunk)]
 
     def forward(self, x: Array, state: Array, keep: Array | None = None) -> Array:
         """x (T, B, D), or ids (T, B) for one-hot input; state (num_states, B, H), overwritten with the final state;
@@ -110,16 +109,39 @@ class RecurrentLayer:
         next call."""
         steps = len(x)
         self._pack(forward=True)
-        self._project(x)
-        if keep is not None and self.h_in.base is self.h:
-            self.h_in = self.empty()
-        elif keep is None:
-            self.h_in = self.h[:-1]
-        self.h[0] = state[0]
-        self.recur(steps, state, keep)
-        for target, final in zip(state, self.final_state(steps), strict=True):
-            target[...] = final
-        return self.h[1 : steps + 1]
+        if keep is None:
+            self.states_in = self.states[:, :-1]
+        elif self.states_in.base is self.states:
+            self.states_in = self.empty(self.num_states, self.T)
+        self.states[:, 0] = state
+        project = self._projection(x)
+        for part in self.chunks(steps):
+            project(part)
+            self._recur(part, keep)
+        state[...] = self.states[:, steps]
+        return self.states[0, 1 : steps + 1]
+
+    def _recur(self, part: slice, keep: Array | None) -> None:
+        """The loop over the steps of `part`. Turns a[:, part] into gates and fills the states after them."""
+        after = slice(part.start + 1, part.stop + 1)
+        steps = [
+            array.swapaxes(0, 1)
+            for array in (
+                self.a[:, part],
+                self.a[self.recurrent[0] :, part],
+                self.states[:, part],
+                self.states_in[:, part],
+                self.states[:, after],
+                self.saved[:, part],
+            )
+        ]
+        keeps = itertools.repeat(None) if keep is None else keep[part]
+        scratch, step = self.scratch[0, 0], self.step
+        for a, recurrent, last, start, new, saved, keep_t in zip(*steps, keeps, strict=False):
+            if keep_t is not None:
+                np.multiply(last, keep_t, out=start)
+            recurrent += self.times_w_hh(start[0])
+            step(a, start, new, saved, scratch)
 
     def backward(
         self,
@@ -127,23 +149,24 @@ class RecurrentLayer:
         dy: Array,
         dstate: Array,
         grads: Weights,
-        da: Array,
         keep: Array | None = None,
         dx: Array | None = None,
     ) -> None:
         """dy (T, B, H) and dstate (num_states, B, H) are the gradients of y and of the final state. Writes `grads`;
-        turns dstate into the initial state's gradient; writes the inputs' gradient to dx (T, B, D) if it is given.
-        da (S, T, B, H) is work space."""
+        turns dstate into the initial state's gradient; writes the inputs' gradient to dx (T, B, D) if it is given,
+        which may be dy."""
         steps = len(x)
         self._pack(forward=False)
-        da = da[:, :steps]
-        self.recur_backward(dy, dstate, da, keep)
+        for part in reversed(self.chunks(steps)):
+            self.recur_backward(part, dy, dstate, keep)
+            if dx is not None:
+                self._project_backward(part, dx)
         rows = steps * self.B
-        h_in, ones = self.h_in[:steps].reshape(rows, self.H), np.ones(rows, self.dtype)
+        h_in, ones = self.states_in[0, :steps].reshape(rows, self.H), np.ones(rows, self.dtype)
         one_hot = OneHot(x.ravel(), self.dtype) if x.ndim == 2 else None
         w_ih, w_hh, b_ih, b_hh = map(self._by_gate, grads)
-        for slot, da_slot in zip(self.slots, da, strict=True):
-            d = da_slot.reshape(rows, self.H)
+        for slot, da in zip(self.slots, self.a[:, :steps], strict=True):
+            d = da.reshape(rows, self.H)
             dbias = ones @ d
             if slot.h_gate is not None:
                 np.matmul(d.T, h_in, out=w_hh[slot.h_gate])
@@ -154,56 +177,59 @@ class RecurrentLayer:
                     np.matmul(d.T, x.reshape(rows, -1), out=w_ih[slot.x_gate])
                 else:
                     one_hot.sum_rows(d, out=w_ih[slot.x_gate].T)
-        if dx is not None:
-            self._project_backward(da, dx.reshape(rows, -1))
 
     def _by_gate(self, array: Array) -> Array:
         """(G, ...) -> (gates, H, ...), a view."""
         return array.reshape(self.gates, self.H, *array.shape[1:])
 
-    def _project(self, x: Array) -> None:
-        """a[slot] = scale x (x W_ih^T + the biases), over all T at once; a row gather for one-hot input."""
-        rows = x.shape[0] * self.B
+    def _projection(self, x: Array) -> Callable[[slice], None]:
+        """What fills a[slot, part] = scale x (x W_ih^T + the biases), for all steps of a part at once; for one-hot
+        input a gather of rows."""
         w_ih, _, b_ih, b_hh = map(self._by_gate, self.weights)
-        if x.ndim == 2:
+        if one_hot := x.ndim == 2:
             unique, place = np.unique(x, return_inverse=True)
-        for slot, a in zip(self.slots, self.a, strict=True):
-            flat = a.reshape(-1, self.H)[:rows]
+            place = place.reshape(x.shape)
+        prepared = []
+        for slot in self.slots:
             bias = np.zeros(self.H, self.dtype)
-            if slot.x_gate is not None:
-                bias += b_ih[slot.x_gate]
+            weight = None
             if slot.h_gate is not None:
                 bias += b_hh[slot.h_gate]
+            if slot.x_gate is not None:
+                bias += b_ih[slot.x_gate]
+                columns = w_ih[slot.x_gate].T
+                weight = (columns[unique] if one_hot else columns) * slot.scale
             bias *= slot.scale
-            if slot.x_gate is None:
-                flat[...] = bias
-            elif x.ndim == 2:
-                table = w_ih[slot.x_gate].T[unique] * slot.scale
-                table += bias
-                np.take(table, place.ravel(), axis=0, out=flat, mode="clip")
-            else:
-                inputs, weight = x.reshape(rows, -1), w_ih[slot.x_gate] * slot.scale
-                for part in row_chunks(rows):
-                    np.matmul(inputs[part], weight.T, out=flat[part])
-                    flat[part] += bias
+            prepared.append((weight + bias if one_hot and weight is not None else weight, bias))
 
-    def _project_backward(self, da: Array, dx: Array) -> None:
-        """dx (rows, D) = sum over slots of da[slot] W_ih[gate]."""
+        def project(part: slice) -> None:
+            for a, (weight, bias) in zip(self.a[:, part], prepared, strict=True):
+                flat = a.reshape(-1, self.H)
+                if weight is None:
+                    flat[...] = bias
+                elif one_hot:
+                    np.take(weight, place[part].ravel(), axis=0, out=flat, mode="clip")
+                else:
+                    np.matmul(x[part].reshape(len(flat), -1), weight, out=flat)
+                    flat += bias
+
+        return project
+
+    def _project_backward(self, part: slice, dx: Array) -> None:
+        """dx[part] (steps, B, D) = sum over the slots of da W_ih."""
         w_ih = self._by_gate(self.weights.w_ih)
-        pairs = [(d.reshape(dx.shape[0], -1), slot.x_gate) for d, slot in zip(da, self.slots, strict=True)]
-        (first, gate), *others = [(d, gate) for d, gate in pairs if gate is not None]
-        product = np.empty((CHUNK, dx.shape[1]), self.dtype)
-        for part in row_chunks(len(dx)):
-            np.matmul(first[part], w_ih[gate], out=dx[part])
-            for d, other in others:
-                dx[part] += np.matmul(d[part], w_ih[other], out=product[: part.stop - part.start])
+        rows = dx[part].reshape(-1, dx.shape[2])
+        terms = [(da.reshape(len(rows), -1), slot.x_gate) for da, slot in zip(self.a[:, part], self.slots, strict=True)]
+        (first, gate), *others = [(da, gate) for da, gate in terms if gate is not None]
+        np.matmul(first, w_ih[gate], out=rows)
+        for da, gate in others:
+            rows += da @ w_ih[gate]
 
     def _pack(self, *, forward: bool) -> None:
         """Lay W_hh out for the loop: (gates, k, H, H/k), the gates in the order of the slots."""
         w_hh = self._by_gate(self.weights.w_hh)
         k = self.w_forward.shape[1]
-        recurrent = [slot for slot in self.slots if slot.h_gate is not None]
-        for n, slot in enumerate(recurrent):
+        for n, slot in enumerate(self.slots[m] for m in self.recurrent):
             gate = w_hh[slot.h_gate]
             if forward:
                 np.multiply(gate.reshape(k, -1, self.H).transpose(0, 2, 1), slot.scale, out=self.w_forward[n])

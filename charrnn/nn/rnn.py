@@ -19,28 +19,18 @@ class RNN(RecurrentLayer):
     gates = 1
 
     @staticmethod
-    def step(a: Array, last: State, new: State, work: State) -> None:
+    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
         np.tanh(a[0], out=new[0])  # (1)
 
-    def recur(self, steps: int, state: Array, keep: Array | None) -> None:
-        for t, (a, h_last, h_prev, h) in enumerate(
-            zip(self.a[:, :steps].swapaxes(0, 1), self.h, self.h_in, self.h[1:], strict=False)
-        ):
-            if keep is not None:
-                np.multiply(h_last, keep[t], out=h_prev)
-            a += self.times_w_hh(h_prev)
-            self.step(a, (h_prev,), (h,), ())
-
-    def recur_backward(self, dy: Array, dstate: Array, da: Array, keep: Array | None) -> None:
-        steps, (dh,) = len(dy), dstate
-        h = self.h[1 : steps + 1]
+    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
+        a, h, (dh,) = self.a[:, part], self.states[0, part.start + 1 : part.stop + 1], dstate
         # tanh' = 1 - h^2 for all steps, before the loop.
-        np.multiply(h, h, out=da[0])
-        np.subtract(1, da[0], out=da[0])
-        keeps = itertools.repeat(None) if keep is None else reversed(keep)
-        for dy_t, da_t, keep_t in zip(dy[::-1], da.swapaxes(0, 1)[::-1], keeps, strict=False):
+        np.multiply(h, h, out=a[0])
+        np.subtract(1, a[0], out=a[0])
+        keeps = itertools.repeat(None) if keep is None else keep[part][::-1]
+        for da, dy_t, keep_t in zip(a.swapaxes(0, 1)[::-1], dy[part][::-1], keeps, strict=False):
             dh += dy_t
-            da_t *= dh  # (1)
-            self.back_through_w_hh(da_t, dh)
+            da *= dh  # (1)
+            self.back_through_w_hh(da, dh)
             if keep_t is not None:
                 dh *= keep_t

@@ -33,9 +33,7 @@ class RecurrentStack:
         self.keep: Array | None = None
         self.masks: Array | None = None
         if training:
-            first = self.layers[0]
-            self.da = first.empty(len(first.slots))  # shared by the layers
-            self.dropped = [layer.empty() for layer in self.layers]
+            self.dropped = [layer.empty(1, seq_length)[0] for layer in self.layers]
 
     def forward(self, x: Array, state: Array, *, masks: Array | None = None, keep: Array | None = None) -> Array:
         """x (T, B, D), or ids (T, B) for one-hot input; state (L, num_states, B, H), overwritten with the final one;
@@ -56,5 +54,4 @@ class RecurrentStack:
         for n in reversed(range(len(self.layers))):
             if self.masks is not None:
                 dy *= self.masks[n]
-            below = dx if n == 0 else dy  # the loop back has read dy[t] before any of the layer's dx is written
-            self.layers[n].backward(self.inputs[n], dy, dstate[n], grads[n], self.da, self.keep, below)
+            self.layers[n].backward(self.inputs[n], dy, dstate[n], grads[n], self.keep, dx if n == 0 else dy)

@@ -97,7 +97,8 @@ class _Layer:
         self.inputs = np.zeros((batch_size, width + hidden), dtype)  # [x, h_prev]
         self.x, h = self.inputs[:, :width], self.inputs[:, width:]
         self.state = (h, *(np.zeros_like(h) for _ in range(kind.num_states - 1)))
-        self.work = tuple(np.zeros_like(h) for _ in range(kind.num_work))
+        self.saved = tuple(np.zeros_like(h) for _ in range(kind.num_saved))
+        self.scratch = np.zeros_like(h)
         self.a = np.empty((len(slots), batch_size, hidden), dtype)
 
     def step(self, x: Any) -> Array:
@@ -109,5 +110,5 @@ class _Layer:
         else:
             self.product(self.inputs, self.a)
             self.a += self.table[x].swapaxes(0, 1)
-        self.advance(self.a, self.state, self.state, self.work)
+        self.advance(self.a, self.state, self.state, self.saved, self.scratch)
         return self.state[0]
