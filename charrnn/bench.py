@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from charrnn.arena import Plan
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
 from charrnn.corpus import Vocabulary
 from charrnn.models.language import parameter_specs
 from charrnn.optim import clip_factor
-from charrnn.parallel import Plan, Team
+from charrnn.pace import parameters_in_products
+from charrnn.parallel import Team
 from charrnn.params import initialise, views
 from charrnn.textmodel import TextModel
 
@@ -28,13 +30,6 @@ Array = NDArray[Any]
 VOCABULARY = 65  # Tiny Shakespeare's
 ROUNDS = 3
 SGEMM_SIZE = 2048
-
-
-def parameters_in_products(model: ModelConfig, vocabulary_size: int) -> int:
-    """The weights that are multiplied with: all matrices but an embedding or a one-hot input's, which are gathered."""
-    gathered = {"embedding.weight"} if model.embedding_size else {"rnn.weight_ih_l0"}
-    specs = parameter_specs(model, vocabulary_size)
-    return sum(int(np.prod(spec.shape)) for spec in specs if len(spec.shape) > 1 and spec.name not in gathered)
 
 
 def measure(model: ModelConfig, train: TrainConfig, workers: int, seconds: float) -> dict[str, Any]:
@@ -48,7 +43,8 @@ def measure(model: ModelConfig, train: TrainConfig, workers: int, seconds: float
     assert train.batch_size and train.seq_length and train.learning_rate is not None
     rate, turn = train.learning_rate, seconds / ROUNDS / 3
     batch, decay = (train.seq_length, train.batch_size), train.weight_decay
-    plan = Plan(model, VOCABULARY, workers, *batch[::-1], train.optimizer, train.clip_value, decay, "float32", 0, None)
+    shape = (model, VOCABULARY, workers, *batch[::-1])
+    plan = Plan(*shape, train.optimizer, train.clip_value, decay, "float32", 0, None, train.seed)
     specs = parameter_specs(model, VOCABULARY)
     rng = np.random.default_rng(train.seed)
     a = rng.standard_normal((SGEMM_SIZE, SGEMM_SIZE)).astype(np.float32)
@@ -56,12 +52,13 @@ def measure(model: ModelConfig, train: TrainConfig, workers: int, seconds: float
     measured: dict[str, list[float]] = {"train": [], "sgemm": [], "sample": []}
     with Team(plan) as team:
         initialise(specs, team.arena.params, train.seed)
-        team.set_batch(*(rng.integers(0, VOCABULARY, batch) for _ in range(2)))
-        steps = itertools.count(1)
+        x, targets = rng.integers(0, VOCABULARY, (2, *batch))
+        steps = itertools.count()
 
         def step() -> None:
+            team.set_batch(next(steps), x, targets)
             _, norm = team.gradient()
-            team.update(next(steps), rate, clip_factor(norm, train.clip_norm))
+            team.update(rate, clip_factor(norm, train.clip_norm))
 
         vocabulary = Vocabulary(np.arange(32, 32 + VOCABULARY, dtype=np.uint32))
         text_model = TextModel(Checkpoint(model, vocabulary, False, views(specs, team.arena.params)))

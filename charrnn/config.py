@@ -86,11 +86,16 @@ class ModelConfig(Settings):
     """The shape of a network: everything that decides the names and sizes of its parameters."""
 
     cell: str = setting("lstm", "The recurrent cell: lstm, gru or rnn (tanh).", choices=CELLS)
-    hidden_size: int = setting(256, "Hidden units a layer.", low=1, high=65536)
+    hidden_size: int = setting(
+        256, "Hidden units a layer.", low=1, high=65536, shown="fits the minutes; 256 for other budgets"
+    )
     num_layers: int = setting(1, "Recurrent layers.", low=1, high=64)
     embedding_size: int = setting(0, "Width of a learnt input embedding; 0 = one-hot input.", low=0, high=65536)
     dropout: float | None = setting(
         None, "Share of each layer's outputs dropped in training.", low=0, below=1, shown="more for a small corpus"
+    )
+    recurrent_dropout: float = setting(
+        0.0, "Share of the recurrent weights dropped in each step of training (DropConnect).", low=0, below=1
     )
 
 

@@ -13,90 +13,47 @@ nothing is left behind however a run ends.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import mmap
 import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from charrnn.config import ModelConfig
+from charrnn.arena import Arena, Plan
 from charrnn.errors import WorkerError
 from charrnn.evaluate import SEQ_LENGTH, num_streams, text_nats
 from charrnn.models.language import LanguageModel, parameter_specs
-from charrnn.nn.stack import state_shape
+from charrnn.nn.ops import dropout_mask
+from charrnn.nn.stack import CELLS, state_shape
 from charrnn.optim import OPTIMIZERS, decay
-from charrnn.params import count, views
+from charrnn.params import views
 
 Array = NDArray[Any]
 
 GRADIENT, REDUCE, UPDATE, EVALUATE = b"g", b"r", b"u", b"e"
-ALIGNMENT = 64  # bytes: a cache line
+DROPOUT, RECURRENT_DROPOUT = 1, 2  # purposes of random numbers: a generator is keyed by (seed, purpose, step)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What every worker must know to lay the memory out and to compute its share."""
-
-    model: ModelConfig
-    vocabulary_size: int
-    workers: int
-    batch_size: int
-    seq_length: int
-    optimizer: str
-    clip_value: float
-    weight_decay: float
-    dtype: str
-    val_length: int
-    record_end: int | None
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        values = json.loads(text)
-        return cls(**values | {"model": ModelConfig.from_dict(values["model"])})
-
-
-class Arena:
-    """The shared arrays, laid out one after the other in one buffer."""
-
-    def __init__(self, plan: Plan, buffer: mmap.mmap | None = None) -> None:
-        """Without a buffer only the size is computed."""
-        self.size, self.buffer = 0, buffer
-        specs = parameter_specs(plan.model, plan.vocabulary_size)
-        total, model = count(specs), plan.model
-        state = state_shape(model.cell, model.num_layers, plan.batch_size, model.hidden_size)
-        batch = plan.seq_length, plan.batch_size
-        self.params = self._take((total,), plan.dtype)
-        self.grads = self._take((plan.workers, total), plan.dtype)
-        self.moments = self._take((OPTIMIZERS[plan.optimizer].moments, total), plan.dtype)
-        self.states = self._take((2, *state), plan.dtype)  # before and after the step, by turns
-        self.masks = self._take((model.num_layers, plan.batch_size, model.hidden_size), plan.dtype)
-        self.x, self.targets = self._take(batch, "uint32"), self._take(batch, "uint32")
-        self.keep = self._take((*batch, 1), "bool")
-        self.val = self._take((plan.val_length,), "uint32")
-        self.results = self._take((plan.workers,), "float64")  # a phase's one number from each worker
-        self.step = self._take((), "int64")  # of the update, from 1
-        self.learning_rate, self.clip_factor = self._take((), "float64"), self._take((), "float64")
-        self.current = self._take((), "int64")  # which of `states` stands before the step
-        self.has_keep, self.has_masks = self._take((), "bool"), self._take((), "bool")
-
-    def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
-        start, kind = self.size, np.dtype(dtype)
-        self.size += -(-math.prod(shape) * kind.itemsize // ALIGNMENT) * ALIGNMENT
-        if self.buffer is None:
-            return np.empty(0, kind)
-        return np.frombuffer(self.buffer, kind, math.prod(shape), start).reshape(shape)
+def dropped(plan: Plan, step: int) -> tuple[Array | None, list[Array]]:
+    """What a step leaves out: masks of the layers' outputs (L, B, H), or None, and of each layer's W_hh (G, H)."""
+    model, masks, w_masks = plan.model, None, []
+    layers, _, streams, hidden = state_shape(model.cell, model.num_layers, plan.batch_size, model.hidden_size)
+    if model.dropout:
+        rng = np.random.default_rng((plan.seed, DROPOUT, step))
+        masks = dropout_mask(rng, (layers, streams, hidden), model.dropout, plan.dtype)
+    if model.recurrent_dropout:
+        rng, shape = (
+            np.random.default_rng((plan.seed, RECURRENT_DROPOUT, step)),
+            (CELLS[model.cell].gates * hidden, hidden),
+        )
+        w_masks = [dropout_mask(rng, shape, model.recurrent_dropout, plan.dtype) for _ in range(layers)]
+    return masks, w_masks
 
 
 class Worker:
@@ -128,13 +85,15 @@ class Worker:
         arena, rows, now = self.arena, self.rows, int(self.arena.current)
         state = arena.states[1 - now][:, :, rows]
         state[...] = arena.states[now][:, :, rows]
+        masks, w_masks = dropped(self.plan, int(arena.step))
         return self.model.loss_and_gradient(
             arena.x[:, rows],
             arena.targets[:, rows],
             state,
             1 / arena.x.size,
-            arena.masks[:, rows] if arena.has_masks else None,
+            None if masks is None else masks[:, rows],
             arena.keep[:, rows] if arena.has_keep else None,
+            w_masks,
         )
 
     def reduce(self) -> float:
@@ -154,7 +113,7 @@ class Worker:
             g *= float(arena.clip_factor)
         if self.is_matrix is not None:
             decay(p, lr * self.plan.weight_decay, self.is_matrix)
-        OPTIMIZERS[self.plan.optimizer].update(p, g, arena.moments[:, share], int(arena.step), lr)
+        OPTIMIZERS[self.plan.optimizer].update(p, g, arena.moments[:, share], int(arena.step) + 1, lr)
         return 0.0
 
     def evaluate(self) -> float:
@@ -224,24 +183,22 @@ class Team:
         self.limits.restore_original_limits()
         os.close(self.fd)
 
-    def set_batch(self, x: Array, targets: Array, keep: Array | None = None, masks: Array | None = None) -> None:
-        """The next batch, (T, B); keep (T, B, 1) and the dropout masks (L, B, H) where there are any."""
+    def set_batch(self, step: int, x: Array, targets: Array, keep: Array | None = None) -> None:
+        """The batch of a step (from 0): (T, B), and keep (T, B, 1) where there is one."""
         arena = self.arena
-        arena.x[:], arena.targets[:] = x, targets
-        arena.has_keep[...], arena.has_masks[...] = keep is not None, masks is not None
+        arena.step[...], arena.x[:], arena.targets[:] = step, x, targets
+        arena.has_keep[...] = keep is not None
         if keep is not None:
             arena.keep[:] = keep
-        if masks is not None:
-            arena.masks[:] = masks
 
     def gradient(self) -> tuple[float, float]:
         """The batch's loss, and the norm of its gradient."""
         return self.run(GRADIENT), math.sqrt(self.run(REDUCE))
 
-    def update(self, step: int, learning_rate: float, factor: float) -> None:
-        """The optimizer's step number `step` (from 1) with the gradient times `factor`; moves on to the next state."""
+    def update(self, learning_rate: float, factor: float) -> None:
+        """The optimizer's step with the gradient times `factor`; moves on to the next state."""
         arena = self.arena
-        arena.step[...], arena.learning_rate[...], arena.clip_factor[...] = step, learning_rate, factor
+        arena.learning_rate[...], arena.clip_factor[...] = learning_rate, factor
         self.whole = False
         self.run(UPDATE)
         arena.current[...] = 1 - arena.current

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.checkpoint import Checkpoint, load_checkpoint
-from charrnn.config import RunConfig, TrainConfig
+from charrnn.config import ModelConfig, RunConfig, TrainConfig
 from charrnn.corpus import Vocabulary, extend_vocabulary, fit_batch, load_corpus
 from charrnn.errors import CorpusError, UsageError
 from charrnn.models.language import parameter_specs
 from charrnn.optim import OPTIMIZERS
+from charrnn.pace import EFFICIENCY, affordable_size, product_rate
 from charrnn.params import count, initialise, views
 from charrnn.runs import Run, create_run
 from charrnn.trainer import Trainer
@@ -23,11 +24,12 @@ from charrnn.trainer import Trainer
 Array = NDArray[Any]
 
 DEFAULT_MINUTES = 5.0
+REFERENCE_SIZE = 256  # for which the optimizers' learning rates are; a larger layer takes a proportionally lower one
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
 
 
 def choose(train: TrainConfig, pairs: int) -> TrainConfig:
-    """Fills in everything that was left open, for a text of so many pairs of a character and the next.
+    """Fills in what was left open, for a text of so many pairs of a character and the next.
 
     Raises UsageError for what does not fit.
     """
@@ -39,12 +41,10 @@ def choose(train: TrainConfig, pairs: int) -> TrainConfig:
     if train.weight_decay and train.optimizer != "adamw":
         raise UsageError(f"--weight-decay goes with --optimizer adamw, not {train.optimizer}")
     no_budget = train.max_steps is None and train.max_epochs is None and train.max_minutes is None
-    rate = OPTIMIZERS[train.optimizer].learning_rate if train.learning_rate is None else train.learning_rate
     return dataclasses.replace(
         train,
         batch_size=batch_size,
         seq_length=seq_length,
-        learning_rate=rate,
         workers=train.workers or default_workers(batch_size),
         max_minutes=DEFAULT_MINUTES if no_budget else train.max_minutes,
     )
@@ -64,8 +64,29 @@ def default_workers(batch_size: int) -> int:
     return max(1, min(cores, batch_size // STREAMS_PER_WORKER))
 
 
-def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = None) -> Trainer:
-    """Reads the corpus, then makes the run's directory. start: --init-from."""
+def choose_for_size(model: ModelConfig, train: TrainConfig, characters: int) -> tuple[ModelConfig, TrainConfig]:
+    """Fills in what depends on the size of the model and the training text: dropout and the learning rate."""
+    if model.dropout is None:
+        model = dataclasses.replace(model, dropout=default_dropout(characters))
+    if train.learning_rate is None:
+        rate = OPTIMIZERS[train.optimizer].learning_rate * min(1.0, REFERENCE_SIZE / model.hidden_size)
+        train = dataclasses.replace(train, learning_rate=round(rate, 6))
+    return model, train
+
+
+def fitted_size(model: ModelConfig, train: TrainConfig, vocabulary_size: int) -> int:
+    """The hidden size for the minutes that there are; the model's own if another budget may end the run."""
+    if train.max_minutes is None or train.max_steps is not None or train.max_epochs is not None:
+        return model.hidden_size
+    assert train.workers
+    flops = train.max_minutes * 60 * train.workers * EFFICIENCY * product_rate()
+    return affordable_size(model, vocabulary_size, flops)
+
+
+def new_run(
+    path: Path | None, config: RunConfig, start: Checkpoint | None = None, *, fit_size: bool = False
+) -> Trainer:
+    """Reads the corpus, then makes the run's directory. start: --init-from; fit_size: the hidden size is open."""
     corpus = load_corpus(config.corpus, config.text)
     weights = None
     if start is not None:
@@ -79,10 +100,15 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
         weights = transfer(start, corpus.vocabulary, config.train.seed)
     if config.train.patience and len(corpus.val) < 2:
         raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
-    if config.model.dropout is None:
-        model = dataclasses.replace(config.model, dropout=default_dropout(len(corpus.train)))
-        config = dataclasses.replace(config, model=model)
-    config = dataclasses.replace(config, train=choose(config.train, len(corpus.train) - 1))
+    model, train = config.model, choose(config.train, len(corpus.train) - 1)
+    if fit_size and start is None:
+        size = fitted_size(model, train, len(corpus.vocabulary))
+        if size != model.hidden_size:
+            notice = f"hidden size {size}: fits {train.max_minutes:g} minutes of this machine; --hidden-size overrules"
+            corpus = dataclasses.replace(corpus, notices=(*corpus.notices, notice))
+        model = dataclasses.replace(model, hidden_size=size)
+    model, train = choose_for_size(model, train, len(corpus.train))
+    config = dataclasses.replace(config, model=model, train=train)
     return Trainer(create_run(path, corpus_stem(config.corpus[0])), config, corpus, start=weights)
 
 

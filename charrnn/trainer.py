@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import schedules
+from charrnn.arena import Plan
 from charrnn.budget import Budget
 from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.config import RunConfig, SampleConfig
@@ -22,9 +23,8 @@ from charrnn.evaluate import bits
 from charrnn.events import Done, Evaluated, Event, Progress, Sampled, Saved, Step
 from charrnn.files import append_line, cut
 from charrnn.models.language import parameter_specs
-from charrnn.nn.ops import dropout_mask
 from charrnn.optim import clip_factor
-from charrnn.parallel import Plan, Team
+from charrnn.parallel import Team
 from charrnn.params import count, initialise, views
 from charrnn.runs import Run
 from charrnn.textmodel import TextModel
@@ -35,7 +35,6 @@ EVALUATIONS = 20  # in a budget, if --eval-every does not say,
 EVALUATION_SHARE = 3  # but at least so many characters trained for one validated: about a tenth of the time
 SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
 SAMPLE_LENGTH = 200
-DROPOUT = 1  # purpose of a random stream: generators are keyed by (seed, purpose, step)
 
 
 class Trainer:
@@ -75,6 +74,7 @@ class Trainer:
             dtype="float32",
             val_length=len(corpus.val) if len(corpus.val) > 1 else 0,
             record_end=newline,
+            seed=train.seed,
         )
         self.progress = Progress()
         self.signal: int | None = None
@@ -158,19 +158,15 @@ class Trainer:
 
     def _step(self) -> float:
         """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
-        config, progress = self.config, self.progress
-        masks = None
-        if config.model.dropout:
-            rng = np.random.default_rng((config.train.seed, DROPOUT, progress.step))
-            masks = dropout_mask(rng, self.arena.masks.shape, config.model.dropout, self.arena.masks.dtype)
-        self.team.set_batch(*self.stream.batch(progress.step), masks)
+        config, progress = self.config.train, self.progress
+        self.team.set_batch(progress.step, *self.stream.batch(progress.step))
         loss, norm = self.team.gradient()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
         share = self.budget.progress(progress.step, progress.seconds)
-        factor = schedules.factor(config.train.schedule, share, progress.step, config.train.warmup_steps)
+        factor = schedules.factor(config.schedule, share, progress.step, config.warmup_steps)
         progress.learning_rate = self.learning_rate * factor
-        self.team.update(progress.step + 1, progress.learning_rate, clip_factor(norm, config.train.clip_norm))
+        self.team.update(progress.learning_rate, clip_factor(norm, config.clip_norm))
         progress.step += 1
         progress.loss_sum += loss
         progress.loss_steps += 1

@@ -1,5 +1,7 @@
 """The language model's loss and gradient: against the plain definition, and against central differences."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from reference import stack as reference_stack
@@ -16,11 +18,13 @@ EPSILON, SCALE = 1e-5, 0.3
 
 
 class Case:
-    """A model with random weights, a batch, a non-zero state, and with `extras` dropout masks and keep."""
+    """A model with random weights, a batch, a non-zero state, and with `extras` masks of both kinds and keep."""
 
     def __init__(self, cell, embedding_size, extras=True, layers=2, seed=0):
         rng = np.random.default_rng(seed)
         self.config = ModelConfig(cell=cell, hidden_size=H, num_layers=layers, embedding_size=embedding_size)
+        if extras:
+            self.config = dataclasses.replace(self.config, recurrent_dropout=0.3)
         self.specs = parameter_specs(self.config, V)
         self.flat = rng.normal(0, 0.5, count(self.specs))
         self.grads = np.full_like(self.flat, np.nan)  # whatever stands there is overwritten, not added to
@@ -30,7 +34,8 @@ class Case:
         self.given = {}
         if extras:
             masks = ops.dropout_mask(rng, (layers, B, H), 0.4, np.float64)
-            self.given = {"masks": masks, "keep": rng.random((T, B, 1)) < 0.7}
+            w_masks = ops.dropout_mask(rng, (layers, CELLS[cell].gates * H, H), 0.3, np.float64)
+            self.given = {"masks": masks, "keep": rng.random((T, B, 1)) < 0.7, "w_masks": list(w_masks)}
 
     def loss(self):
         return self.model.loss_and_gradient(self.x, self.targets, self.state.copy(), SCALE, **self.given)
@@ -39,7 +44,10 @@ class Case:
         named = views(self.specs, self.flat)
         inputs = named["embedding.weight"][self.x] if self.config.embedding_size else self.x
         weights = layer_weights(named, self.config.num_layers)
-        y, state = reference_stack(self.config.cell, weights, inputs, self.state, **self.given)
+        given = dict(self.given)
+        if w_masks := given.pop("w_masks", None):
+            weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]
+        y, state = reference_stack(self.config.cell, weights, inputs, self.state, **given)
         logits = y @ named["head.weight"].T + named["head.bias"]
         chosen = np.take_along_axis(logits, self.targets[:, :, None], axis=2)[:, :, 0]
         if final is not None:
@@ -49,7 +57,7 @@ class Case:
 
 cells = pytest.mark.parametrize("cell", CELLS)
 embeddings = pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "embedding"])
-with_extras = pytest.mark.parametrize("extras", [False, True], ids=["plain", "masks and keep"])
+with_extras = pytest.mark.parametrize("extras", [False, True], ids=["plain", "masks and resets"])
 
 
 @cells

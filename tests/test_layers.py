@@ -15,8 +15,8 @@ LAYERS = [
     {"reading", "params"},
     {"nn"},
     {"models"},
-    {"optim", "schedules", "corpus", "budget", "sampling"},
-    {"evaluate", "checkpoint", "parallel", "runs"},
+    {"optim", "schedules", "corpus", "budget", "sampling", "pace"},
+    {"evaluate", "checkpoint", "arena", "parallel", "runs"},
     {"textmodel"},
     {"charrnn"},  # the facade, charrnn/__init__.py
     {"trainer"},

@@ -15,22 +15,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charrnn.arena import Plan
 from charrnn.config import ModelConfig
 from charrnn.errors import WorkerError
 from charrnn.evaluate import num_streams, text_nats
 from charrnn.models.language import LanguageModel, parameter_specs
-from charrnn.nn.ops import dropout_mask
 from charrnn.optim import OPTIMIZERS, clip_factor
-from charrnn.parallel import EVALUATE, GRADIENT, REDUCE, UPDATE, Plan, Team, Worker
+from charrnn.parallel import EVALUATE, GRADIENT, REDUCE, UPDATE, Team, Worker, dropped
 from charrnn.params import count, initialise, views
 
 B, T, V, STEPS, RATE, CLIP = 5, 6, 11, 5, 0.02, 0.5
 VAL = np.random.default_rng(8).integers(0, V, 2500)
 
 
-def plan(cell="lstm", workers=1, optimizer="adamw", dtype="float64", decay=0.1, embedding_size=0, clip_value=0.0):
-    model = ModelConfig(cell=cell, hidden_size=7, num_layers=2, embedding_size=embedding_size)
-    return Plan(model, V, workers, B, T, optimizer, clip_value, decay, dtype, len(VAL), None)
+def plan(
+    cell="lstm",
+    workers=1,
+    optimizer="adamw",
+    dtype="float64",
+    decay=0.1,
+    embedding_size=0,
+    clip_value=0.0,
+    extras=False,
+):
+    """extras: with dropout of both kinds, and in every other step with states that start from zero."""
+    drop = {"dropout": 0.3, "recurrent_dropout": 0.4} if extras else {"dropout": 0.0}
+    model = ModelConfig(cell=cell, hidden_size=7, num_layers=2, embedding_size=embedding_size, **drop)
+    return Plan(model, V, workers, B, T, optimizer, clip_value, decay, dtype, len(VAL), None, seed=1)
 
 
 @pytest.fixture(autouse=True)
@@ -47,42 +58,40 @@ def _no_test_hangs():
     signal.signal(signal.SIGALRM, before)
 
 
-def batches(dtype, extras):
-    """(x, targets, masks, keep) of each step."""
+def batches(extras):
+    """(x, targets, keep) of each step."""
     rng = np.random.default_rng(6)
     for step in range(STEPS):
         x, targets = rng.integers(0, V, (2, T, B))
-        masks, keep = dropout_mask(rng, (2, B, 7), 0.3, dtype), rng.random((T, B, 1)) < 0.8
-        yield (x, targets, masks, keep if step % 2 else None) if extras else (x, targets, None, None)
+        keep = rng.random((T, B, 1)) < 0.8
+        yield x, targets, keep if extras and step % 2 else None
 
 
-def train(team, extras=False):
+def train(team):
     """Five steps, as the trainer takes them; the parameters, the states, and the losses with the norms."""
     arena, numbers = team.arena, []
     initialise(parameter_specs(team.plan.model, V), arena.params, 3)
     arena.val[:] = VAL
-    for step, (x, targets, masks, keep) in enumerate(batches(team.plan.dtype, extras)):
-        arena.x[:], arena.targets[:] = x, targets
-        arena.has_masks[...], arena.has_keep[...] = masks is not None, keep is not None
-        arena.masks[:] = 0 if masks is None else masks
-        arena.keep[:] = 0 if keep is None else keep
+    for step, batch in enumerate(batches(team.plan.model.dropout > 0)):
+        team.set_batch(step, *batch)
         loss, norm = team.run(GRADIENT), math.sqrt(team.run(REDUCE))
-        arena.learning_rate[...], arena.clip_factor[...], arena.step[...] = RATE, clip_factor(norm, CLIP), step + 1
+        arena.learning_rate[...], arena.clip_factor[...] = RATE, clip_factor(norm, CLIP)
         team.run(UPDATE)
         arena.current[...] = 1 - arena.current
         numbers += [loss, norm]
     return arena.params.copy(), arena.states[int(arena.current)].copy(), np.array([*numbers, team.run(EVALUATE)])
 
 
-def train_plainly(plan, extras):
+def train_plainly(plan):
     """The same without workers: one model, one gradient, the optimizer on the whole vector."""
     specs = parameter_specs(plan.model, V)
     flat, grads = np.empty((2, count(specs)))
     initialise(specs, flat, 3)
     model, moments = LanguageModel(plan.model, V, flat, B, T, grads), np.zeros((2, len(flat)))
     state, numbers, optimizer = np.zeros(model.state_shape(B)), [], OPTIMIZERS[plan.optimizer]
-    for step, (x, targets, masks, keep) in enumerate(batches(plan.dtype, extras)):
-        loss = model.loss_and_gradient(x, targets, state, 1 / (T * B), masks, keep)
+    for step, (x, targets, keep) in enumerate(batches(plan.model.dropout > 0)):
+        masks, w_masks = dropped(plan, step)
+        loss = model.loss_and_gradient(x, targets, state, 1 / (T * B), masks, keep, w_masks)
         if plan.clip_value:
             grads[:] = np.clip(grads, -plan.clip_value, plan.clip_value)
         norm = np.linalg.norm(grads)
@@ -106,10 +115,10 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v["cell"])
 def test_any_number_of_workers_gives_the_numbers_of_a_plain_loop(variant):
     for workers, extras in ((1, False), (1, True), (2, True), (3, False)):
-        settings = plan(workers=workers, **variant)
+        settings = plan(workers=workers, extras=extras, **variant)
         with Team(settings) as team:
-            actual = train(team, extras)
-        for ours, plain in zip(actual, train_plainly(settings, extras), strict=True):
+            actual = train(team)
+        for ours, plain in zip(actual, train_plainly(settings), strict=True):
             np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-10)
 
 
@@ -117,8 +126,8 @@ def test_any_number_of_workers_gives_the_numbers_of_a_plain_loop(variant):
 def test_the_same_number_of_workers_gives_the_same_bits_twice(workers):
     runs = []
     for _ in range(2):
-        with Team(plan(workers=workers, dtype="float32")) as team:
-            runs.append(train(team, extras=True))
+        with Team(plan(workers=workers, dtype="float32", extras=True)) as team:
+            runs.append(train(team))
     for one, other in zip(*runs, strict=True):
         np.testing.assert_array_equal(one, other)
         assert np.isfinite(one).all()

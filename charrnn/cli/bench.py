@@ -27,11 +27,11 @@ def bench(seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) ->
     as many cores, measured in turn with the training; fraction_of_peak is their ratio.
     """
     from charrnn.bench import measure
-    from charrnn.prepare import choose
+    from charrnn.prepare import choose, choose_for_size
 
     options = given(settings)
     train = choose(part(TrainConfig, options), pairs=10**9)
-    model = part(ModelConfig, options)
+    model, train = choose_for_size(part(ModelConfig, options), train, characters=10**9)
     assert train.workers
     result = measure(model, train, train.workers, seconds)
     if json_output:

@@ -122,7 +122,8 @@ def _start(corpus: list[str] | None, options: dict[str, Any], *, run: Path | Non
         raise UsageError("--bytes and --encoding exclude each other")
     paths = tuple(path if path == "-" else os.path.abspath(path) for path in corpus)
     config = RunConfig(paths, part(ModelConfig, options), text, part(TrainConfig, options))
-    return new_run(run, config, load(init_from).checkpoint if init_from else None)
+    start = load(init_from).checkpoint if init_from else None
+    return new_run(run, config, start, fit_size="hidden_size" not in options)
 
 
 def _resume(

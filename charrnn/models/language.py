@@ -6,6 +6,7 @@ Shapes: T time steps, B streams, V vocabulary, H hidden size, L layers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,10 @@ class LanguageModel:
         specs = parameter_specs(config, vocabulary_size)
         self.named = views(specs, flat)
         weights = layer_weights(self.named, config.num_layers)
+        self.w_hh = [w.w_hh for w in weights]
+        if grads is not None and config.recurrent_dropout:
+            weights = [w._replace(w_hh=np.empty_like(w.w_hh)) for w in weights]
+        self.used_w_hh = [w.w_hh for w in weights]  # W_hh itself, or what is left of it
         self.stack = RecurrentStack(config.cell, weights, batch_size, seq_length, training=grads is not None)
         self.head_rows = max(1, HEAD_ELEMENTS // vocabulary_size)
         if grads is not None:
@@ -92,8 +97,18 @@ class LanguageModel:
         """(L, num_states, B, H); zeros are the initial state."""
         return state_shape(self.config.cell, self.config.num_layers, batch_size, self.config.hidden_size)
 
-    def hidden(self, x: Array, state: Array, masks: Array | None = None, keep: Array | None = None) -> Array:
+    def hidden(
+        self,
+        x: Array,
+        state: Array,
+        masks: Array | None = None,
+        keep: Array | None = None,
+        w_masks: Sequence[Array] = (),
+    ) -> Array:
         """Ids x (T, B) -> the top layer's outputs as rows (T B, H); `state` becomes the final state."""
+        for n, (used, w_hh) in enumerate(zip(self.used_w_hh, self.w_hh, strict=True)):
+            if used is not w_hh:
+                np.multiply(w_hh, w_masks[n] if w_masks else 1, out=used)
         embedding = self.named.get("embedding.weight")
         inputs = x if embedding is None else ops.embedding_forward(embedding, x)
         y = self.stack.forward(inputs, state, masks=masks, keep=keep)
@@ -119,12 +134,14 @@ class LanguageModel:
         scale: float,
         masks: Array | None = None,
         keep: Array | None = None,
+        w_masks: Sequence[Array] = (),
     ) -> float:
         """Sum of the nats x scale over x, targets (T, B); the gradient of it is written to the flat gradients.
-        `state` is overwritten with the final state; no gradient flows into it (truncated back-propagation)."""
+        `state` is overwritten with the final state; no gradient flows into it (truncated back-propagation).
+        w_masks, a (G, H) for each layer, multiply W_hh (DropConnect: Wan et al. 2013, Merity et al. 2018)."""
         self.grads["head.weight"].fill(0)
         self.grads["head.bias"].fill(0)
-        hidden, flat_targets = self.hidden(x, state, masks, keep), targets.ravel()
+        hidden, flat_targets = self.hidden(x, state, masks, keep, w_masks), targets.ravel()
         dy = self.dy[: len(x)]
         dhidden = dy.reshape(hidden.shape)
         total = 0.0
@@ -138,6 +155,8 @@ class LanguageModel:
         self.dstate.fill(0)
         dx = self.dx[: len(x)] if self.config.embedding_size else None
         self.stack.backward(dy, self.dstate, self.grad_weights, dx)
+        for grad, mask in zip(self.grad_weights, w_masks, strict=False):
+            grad.w_hh[...] *= mask
         if dx is not None:
             ops.embedding_backward(dx, x, self.grads["embedding.weight"])
         return total * scale

@@ -26,27 +26,29 @@ class CharRNN:
     def __init__(self, cell, hidden, batch, length):
         import numpy as np
 
+        from charrnn.arena import Plan
         from charrnn.config import ModelConfig
         from charrnn.models.language import parameter_specs
         from charrnn.optim import clip_factor
-        from charrnn.parallel import Plan, Team
+        from charrnn.parallel import Team
         from charrnn.params import initialise
         from charrnn.prepare import default_workers
 
         self.clip_factor = clip_factor
         self.model = ModelConfig(cell=cell, hidden_size=hidden, num_layers=2)
         workers = default_workers(batch)
-        plan = Plan(self.model, VOCABULARY, workers, batch, length, "adam", 0.0, 0.0, "float32", 0, None)
+        plan = Plan(self.model, VOCABULARY, workers, batch, length, "adam", 0.0, 0.0, "float32", 0, None, seed=1)
         self.team, self.steps = Team(plan).__enter__(), 0
         self.specs = parameter_specs(self.model, VOCABULARY)
         initialise(self.specs, self.team.arena.params, 1)
         rng = np.random.default_rng(1)
-        self.team.set_batch(*(rng.integers(0, VOCABULARY, (length, batch)) for _ in range(2)))
+        self.batch = rng.integers(0, VOCABULARY, (2, length, batch))
 
     def step(self):
+        self.team.set_batch(self.steps, *self.batch)
         _, norm = self.team.gradient()
+        self.team.update(1e-3, self.clip_factor(norm, 1.0))
         self.steps += 1
-        self.team.update(self.steps, 1e-3, self.clip_factor(norm, 1.0))
 
     def sample(self, count):
         import numpy as np

@@ -1,0 +1,50 @@
+"""What a machine can learn in a given time: an estimate, from which the size of a model is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import time
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from charrnn.config import ModelConfig
+from charrnn.models.language import parameter_specs
+
+SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # of a hidden layer
+CHARS_PER_WEIGHT = 15  # the largest model that is trained on so many: measured at 2, 5 and 30 minutes
+EFFICIENCY = 0.45  # of the rate of a large product, in training: what `charrnn bench` shows for one layer of 256 to 512
+PRODUCT_SIZE = 1024
+
+
+def parameters_in_products(model: ModelConfig, vocabulary_size: int) -> int:
+    """The weights that are multiplied with: all matrices but an embedding or a one-hot input's, which are gathered."""
+    gathered = {"embedding.weight"} if model.embedding_size else {"rnn.weight_ih_l0"}
+    specs = parameter_specs(model, vocabulary_size)
+    return sum(math.prod(spec.shape) for spec in specs if len(spec.shape) > 1 and spec.name not in gathered)
+
+
+def product_rate() -> float:
+    """Floating-point operations a second of one core in a large float32 product; some 0.1 s."""
+    a = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
+    product, seconds = np.empty_like(a), []
+    with threadpool_limits(1):
+        for _ in range(6):
+            start = time.perf_counter()
+            np.matmul(a, a, out=product)
+            seconds.append(time.perf_counter() - start)
+    return 2 * PRODUCT_SIZE**3 / statistics.median(seconds[1:])
+
+
+def affordable_size(model: ModelConfig, vocabulary_size: int, flops: float) -> int:
+    """The hidden size on which so many operations are well spent: the largest of SIZES that is trained on at least
+    CHARS_PER_WEIGHT characters for each weight in a product, each of which costs 6 operations a character (such a
+    balance of size and training is what Hoffmann et al. 2022 found for Transformers)."""
+
+    def chars_per_weight(size: int) -> float:
+        weights = parameters_in_products(dataclasses.replace(model, hidden_size=size), vocabulary_size)
+        return flops / 6 / weights**2
+
+    return max((size for size in SIZES if chars_per_weight(size) >= CHARS_PER_WEIGHT), default=SIZES[0])
