@@ -92,10 +92,18 @@ class ModelConfig(Settings):
     num_layers: int = setting(1, "Recurrent layers.", low=1, high=64)
     embedding_size: int = setting(0, "Width of a learnt input embedding; 0 = one-hot input.", low=0, high=65536)
     dropout: float | None = setting(
-        None, "Share of each layer's outputs dropped in training.", low=0, below=1, shown="more for a small corpus"
+        None,
+        "Share of each layer's outputs dropped in training.",
+        low=0,
+        below=1,
+        shown="more for a large model, less for a large corpus",
     )
-    recurrent_dropout: float = setting(
-        0.0, "Share of the recurrent weights dropped in each step of training (DropConnect).", low=0, below=1
+    recurrent_dropout: float | None = setting(
+        None,
+        "Share of the weights between hidden units dropped in each step (DropConnect).",
+        low=0,
+        below=1,
+        shown="as for --dropout",
     )
 
 

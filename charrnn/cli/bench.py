@@ -26,12 +26,13 @@ def bench(seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) ->
     gflops counts 6 operations for each parameter in a product and character; sgemm_gflops is a large float32 product on
     as many cores, measured in turn with the training; fraction_of_peak is their ratio.
     """
-    from charrnn.bench import measure
+    from charrnn.bench import VOCABULARY, measure
     from charrnn.prepare import choose, choose_for_size
 
     options = given(settings)
     train = choose(part(TrainConfig, options), pairs=10**9)
-    model, train = choose_for_size(part(ModelConfig, options), train, characters=10**9)
+    model = part(ModelConfig, {"dropout": 0.0, "recurrent_dropout": 0.0} | options)
+    model, train = choose_for_size(model, train, VOCABULARY, characters=10**9)
     assert train.workers
     result = measure(model, train, train.workers, seconds)
     if json_output:

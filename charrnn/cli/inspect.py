@@ -17,7 +17,7 @@ from charrnn.errors import RunError, UsageError
 
 COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")
 HEADINGS = {"best_val_loss": "best val", "val_loss": "val", "train_loss": "train"}
-MODEL_SETTINGS = ("cell", "hidden_size", "num_layers", "embedding_size", "dropout")
+MODEL_SETTINGS = ("cell", "hidden_size", "num_layers", "embedding_size", "dropout", "recurrent_dropout")
 TRAIN_SETTINGS = (
     "batch_size",
     "seq_length",

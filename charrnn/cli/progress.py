@@ -28,7 +28,8 @@ def about(trainer: Trainer) -> list[str]:
         *corpus.notices,
         f"corpus: {len(corpus.vocabulary)} distinct characters, {parts}",
         f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {count(trainer.specs):,} parameters",
-        f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, dropout {model.dropout:g}",
+        f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, "
+        f"dropout {model.dropout:g} (recurrent: {model.recurrent_dropout:g})",
     ]
 
 

@@ -5,6 +5,7 @@ N counts rows (time steps x streams), D and H are widths, V is the vocabulary's 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,10 @@ def cross_entropy_backward(probabilities: Array, targets: Array, scale: float) -
 
 
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
-    """Inverted dropout: each element is 0 with probability `rate`, else 1 / (1 - rate) (Srivastava et al. 2014)."""
-    kept: Array = rng.random(shape, dtype=np.float32) >= rate
-    return np.where(kept, np.asarray(1 / (1 - rate), dtype), np.asarray(0, dtype))
+    """Inverted dropout: each element is 0 with probability `rate`, else 1 / (1 - rate) (Srivastava et al. 2014).
+
+    The probability is a multiple of 2^-16: two random bytes an element are drawn four times as fast as a number.
+    """
+    random = np.frombuffer(rng.bytes(2 * math.prod(shape)), np.uint16).reshape(shape)
+    mask: Array = np.multiply(random >= round(rate * 2**16), 1 / (1 - rate), dtype=dtype)
+    return mask

@@ -115,7 +115,7 @@ def serve(side, cell, hidden, batch, length):
         if order == "memory":
             answer = proportional_set_size_mb()
         else:
-            work, size = (subject.step, batch * length) if order == "train" else (lambda: subject.sample(200), 200)
+            work, size = (subject.step, batch * length) if order == "train" else (lambda: subject.sample(1000), 1000)
             work()
             done, start = 0, time.perf_counter()
             while (spent := time.perf_counter() - start) < float(seconds) or done < 2:
