@@ -37,7 +37,8 @@ METRICS = {
     "chars_per_second",
 }
 TRAIN_OPTIONS = """--run --resume --init-from --bytes --encoding --lines --val-fraction --test-fraction --val-file
---cell --hidden-size --num-layers --embedding-size --dropout --recurrent-dropout --batch-size --seq-length --optimizer --learning-rate --lr
+--cell --hidden-size --num-layers --embedding-size --dropout --recurrent-dropout
+--batch-size --seq-length --optimizer --learning-rate --lr
 --schedule --warmup-steps --weight-decay --clip-norm --clip-value --max-epochs --max-steps --max-minutes --patience
 --seed --workers --eval-every --save-every --sample-every --json --quiet --config"""
 SAMPLE_OPTIONS = """--run --model --checkpoint --prime --prime-file --length -n --temperature --top-k --top-p --min-p

@@ -659,7 +659,21 @@ def test_resume_of_a_run_whose_corpus_came_from_standard_input(charrnn, train, t
 # 5: divergence
 
 
-DIVERGE = ("--dropout", "0.5", "--recurrent-dropout", "0", "--optimizer", "sgd", "--clip-norm", "0", "--warmup-steps", "0", "--max-steps", "500", "--lr")
+DIVERGE = (
+    "--dropout",
+    "0.5",
+    "--recurrent-dropout",
+    "0",
+    "--optimizer",
+    "sgd",
+    "--clip-norm",
+    "0",
+    "--warmup-steps",
+    "0",
+    "--max-steps",
+    "500",
+    "--lr",
+)
 OVERFLOW = "1e37", "1e39"  # the loss overflows after some steps; the weights do in the first
 
 
