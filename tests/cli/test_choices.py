@@ -64,7 +64,7 @@ def test_a_given_size_and_other_budgets_leave_it_alone(charrnn, corpus, tmp_path
 def test_dropout_grows_with_the_model_and_falls_with_the_text():
     rates = [prepare.default_dropout(ModelConfig(hidden_size=h), 65, 1_000_000) for h in (128, 256, 512, 1024)]
     assert rates == sorted(rates)
-    assert rates[1] == pytest.approx(0.19, abs=0.01)
+    assert rates[1] == pytest.approx(0.15, abs=0.01)
     assert prepare.default_dropout(ModelConfig(), 65, 100_000_000) < 0.03
     assert prepare.default_dropout(ModelConfig(), 65, 10) == 0.5
 
