@@ -26,10 +26,10 @@ DEFAULT_MINUTES = 5.0
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
 
 
-def choose(train: TrainConfig, pairs: int) -> TrainConfig:
+def choose(train: TrainConfig, pairs: int, jobs: int = 1) -> TrainConfig:
     """Fills in everything that was left open, for a text of so many pairs of a character and the next.
 
-    Raises UsageError for what does not fit.
+    jobs: how many runs share the cores. Raises UsageError for what does not fit.
     """
     batch_size, seq_length = fit_batch(pairs, train.batch_size, train.seq_length)
     if train.workers is not None and train.workers > batch_size:
@@ -45,7 +45,7 @@ def choose(train: TrainConfig, pairs: int) -> TrainConfig:
         batch_size=batch_size,
         seq_length=seq_length,
         learning_rate=rate,
-        workers=train.workers or default_workers(batch_size),
+        workers=train.workers or default_workers(batch_size, jobs),
         max_minutes=DEFAULT_MINUTES if no_budget else train.max_minutes,
     )
 
@@ -58,14 +58,14 @@ def default_dropout(characters: int) -> float:
     return round(min(0.5, 1e5 / characters), 2)
 
 
-def default_workers(batch_size: int) -> int:
-    """The processors that this process may use, as far as the batch keeps them busy."""
+def default_workers(batch_size: int, jobs: int = 1) -> int:
+    """The share of a job in the processors that this process may use, as far as the batch keeps them busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, batch_size // STREAMS_PER_WORKER))
+    return max(1, min(cores // jobs, batch_size // STREAMS_PER_WORKER))
 
 
-def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = None) -> Trainer:
-    """Reads the corpus, then makes the run's directory. start: --init-from."""
+def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = None, jobs: int = 1) -> Trainer:
+    """Reads the corpus, then makes the run's directory. start: --init-from; jobs: how many runs share the cores."""
     corpus = load_corpus(config.corpus, config.text)
     weights = None
     if start is not None:
@@ -82,7 +82,7 @@ def new_run(path: Path | None, config: RunConfig, start: Checkpoint | None = Non
     if config.model.dropout is None:
         model = dataclasses.replace(config.model, dropout=default_dropout(len(corpus.train)))
         config = dataclasses.replace(config, model=model)
-    config = dataclasses.replace(config, train=choose(config.train, len(corpus.train) - 1))
+    config = dataclasses.replace(config, train=choose(config.train, len(corpus.train) - 1, jobs))
     return Trainer(create_run(path, corpus_stem(config.corpus[0])), config, corpus, start=weights)
 
 

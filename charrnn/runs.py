@@ -20,6 +20,8 @@ from charrnn.config import RunConfig
 from charrnn.errors import CharRNNError, RunError
 from charrnn.files import storage_error, write_atomically
 
+STUDY = ".study"  # a folder that holds it holds the trials of a sweep: runs, but it is none itself
+
 
 @dataclass(frozen=True)
 class Run:
@@ -135,6 +137,12 @@ def create_run(path: Path | None, stem: str) -> Run:
 
 def _escape(stem: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in stem)
+
+
+def list_runs(root: Path) -> list[Run]:
+    """What lies in a folder of runs, whole or broken, by name."""
+    found = sorted(root.iterdir()) if root.is_dir() else []
+    return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not (p / STUDY).exists()]
 
 
 def newest_run() -> Run:

@@ -13,6 +13,7 @@ from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.inspect import info, runs
 from charrnn.cli.sample import sample
+from charrnn.cli.sweep import sweep
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError
 
@@ -31,6 +32,7 @@ app.command("eval")(evaluate)
 app.command()(info)
 app.command()(runs)
 app.command()(bench)
+app.command()(sweep)
 
 
 def _version(value: bool) -> None:
