@@ -167,15 +167,23 @@ def summary(run: Run) -> dict[str, Any]:
             row |= {key: value for key, value in result.items() if key not in ("config", "run")}
         else:
             row["status"] = "running" if run.locked else "unfinished"
-            row |= _last_metrics(run.metrics)
+            row |= _last_metrics(run)
     except (CharRNNError, OSError, ValueError, LookupError, TypeError) as error:
         row |= {"status": "broken", "error": str(error)}
     return row
 
 
-def _last_metrics(path: Path) -> dict[str, Any]:
+def read_metrics(run: Run) -> list[dict[str, Any]]:
+    """The evaluations of a run so far. Raises RunError."""
+    try:
+        return [json.loads(line) for line in run.metrics.read_text().splitlines()] if run.metrics.exists() else []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run.metrics}: damaged: {error}") from None
+
+
+def _last_metrics(run: Run) -> dict[str, Any]:
     """The latest and the best of a run that has no result yet."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = read_metrics(run)
     if not lines:
         return {}
     last = lines[-1]

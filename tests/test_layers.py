@@ -17,14 +17,15 @@ LAYERS = [
     {"models"},
     {"optim", "schedules", "corpus", "budget", "sampling"},
     {"evaluate", "checkpoint", "parallel", "runs"},
-    {"textmodel"},
+    {"textmodel", "plots"},
     {"charrnn"},  # the facade, charrnn/__init__.py
     {"trainer"},
     {"prepare"},
     {"bench", "sweep"},
     {"cli", "__main__"},
 ]
-ROOMS = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "checkpoint", "optuna": "sweep"}
+ROOMS = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "checkpoint"}
+ROOMS |= {"optuna": "sweep", "matplotlib": "plots", "plotext": "plots"}
 KNOWN = {"numpy", "threadpoolctl", *ROOMS}
 
 

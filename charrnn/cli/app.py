@@ -12,6 +12,7 @@ from charrnn import __version__
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.inspect import info, runs
+from charrnn.cli.plot import plot
 from charrnn.cli.sample import sample
 from charrnn.cli.sweep import sweep
 from charrnn.cli.train import train
@@ -33,6 +34,7 @@ app.command()(info)
 app.command()(runs)
 app.command()(bench)
 app.command()(sweep)
+app.command()(plot)
 
 
 def _version(value: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json
-from charrnn.errors import RunError, UsageError
+from charrnn.cli.options import Json, train_command
+from charrnn.errors import RunError, UsageError, printable
 
 COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")
 HEADINGS = {"best_val_loss": "best val", "val_loss": "val", "train_loss": "train"}
@@ -31,20 +32,27 @@ TRAIN_SETTINGS = (
 SETTINGS = ("corpus", *MODEL_SETTINGS, *TRAIN_SETTINGS)
 
 Target = Annotated[Path, typer.Argument(help="A run, or a checkpoint file.", show_default=False)]
+Toml = Annotated[bool, typer.Option("--toml", help="Write a run's options as a file for train --config.")]
 Root = Annotated[Path | None, typer.Argument(help="Where the runs are.", show_default="runs")]
 Sort = Annotated[str, typer.Option(help="Field to sort by, lowest first; -FIELD for highest first.")]
 Where = Annotated[list[str] | None, typer.Option(help="FIELD=VALUE: only such runs; repeatable.", show_default=False)]
 Csv = Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")]
 
 
-def info(target: Target, json_output: Json = False) -> None:
+def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
     """What a run or a checkpoint file is: configuration, vocabulary, parameters, state of the training.
 
     [bold]Examples[/bold]
 
       charrnn info runs/corpus-001
       charrnn info best.safetensors --json
+      charrnn info runs/corpus-001 --toml > again.toml
     """
+    if toml:
+        if json_output:
+            raise UsageError("--json and --toml exclude each other")
+        typer.echo(_toml(target), nl=False)
+        return
     from charrnn.checkpoint import load_checkpoint
     from charrnn.runs import Run, summary
 
@@ -93,6 +101,20 @@ def info(target: Target, json_output: Json = False) -> None:
         table.add_row(name, " x ".join(map(str, array.shape)), f"{array.size:,}")
     table.add_row("[bold]all[/bold]", "", f"[bold]{values['parameters']:,}[/bold]")
     console.print(table)
+
+
+def _toml(run: Path) -> str:
+    """All options of a run, for `train --config`."""
+    from charrnn.runs import Run
+
+    config = Run(run).read_config()
+    again = train_command(config.corpus, {"config": "FILE.toml"})
+    lines = [f"# {printable(again)}"]
+    for name, value in config.to_options().items():
+        # JSON's numbers, booleans and strings are TOML's too, but for one character that only TOML escapes.
+        text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        lines.append(f"{name} = {text}")
+    return "\n".join(lines) + "\n"
 
 
 def runs(
@@ -150,7 +172,11 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from charrnn.runs import STUDY
+
     console = make_console()
+    for study in sorted(folder.glob(f"*/{STUDY}")):
+        print(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}", file=sys.stderr)
     if not rows:
         print(f"no runs under {folder}", file=sys.stderr)
         return

@@ -35,6 +35,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 ID = "id"  # beside the owners: which study the folder's runs are of
+TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
 STARTUP = 5  # finished trials before the first is pruned, and the share of its budget
 WARMUP = EVALUATIONS // 4  # that each trial gets
 
@@ -133,7 +134,7 @@ class Study:
 
     def _sampler(self, place: int, number: int) -> BaseSampler:
         """Keyed by the trial, so that neither two processes nor a continued one draw the same numbers twice."""
-        seed = int(np.random.SeedSequence((self.plan.seed, number)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self.plan.seed, TRIAL, number)).generate_state(1)[0])
         if self.plan.is_grid:
             return PartialFixedSampler(list(self.plan.points())[place], RandomSampler(seed))
         return TPESampler(seed=seed, constant_liar=True)
