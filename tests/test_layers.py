@@ -25,7 +25,7 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 ROOMS = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "checkpoint"}
-ROOMS |= {"optuna": "sweep", "matplotlib": "plots", "plotext": "plots"}
+ROOMS |= {"optuna": "sweep", "sqlalchemy": "sweep", "matplotlib": "plots", "plotext": "plots"}
 KNOWN = {"numpy", "threadpoolctl", *ROOMS}
 
 

@@ -256,14 +256,14 @@ class Display:
     def _line(self, event: TrialEnded) -> str:
         trials = self.searcher.rows()
         (row,) = (row for row in trials if row["number"] == event.number)
-        loss = "" if row["value"] is None else f" {row['value']:.4f}"
+        loss = "" if row["value"] is None else f" {show_value(row['value'])}"
         values = ", ".join(f"{name} {show_value(value)}" for name, value in row["params"].items())
         error = f": {row['error']}" if "error" in row else ""
         return f"trial {event.number}: {event.state}{loss}  {values}{error}  ({self._summary(trials)})"
 
     def _summary(self, trials: list[dict[str, Any]]) -> str:
         ended = sum(row["state"] != "running" for row in trials)
-        best = next((f", best {row['value']:.4f}" for row in trials if row["state"] == "completed"), "")
+        best = next((f", best {show_value(row['value'])}" for row in trials if row["state"] == "completed"), "")
         return f"{ended} of {self.searcher.plan.trials}{best}"
 
     def _advance(self) -> None:

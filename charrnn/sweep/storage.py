@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy.exc import DatabaseError
 
 from charrnn.errors import RunError, StorageError
 from charrnn.files import storage_error
 
 JOURNAL = "study.journal"
+FIRST = b'{"op_code"'  # what a journal begins with
 
 
 def open_storage(place: str) -> BaseStorage:
@@ -24,13 +27,19 @@ def open_storage(place: str) -> BaseStorage:
         path = Path(place)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.read_bytes()[: len(FIRST)] not in (FIRST, b""):
+                raise ValueError
             return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
         except OSError as error:
             raise storage_error(path, error) from None
-        except ValueError:  # JSON, or what the lines say
+        except (ValueError, KeyError):
             raise RunError(f"{path}: not the journal of a study, or damaged") from None
     try:
-        return RDBStorage(place)
+        try:
+            return RDBStorage(place)
+        except DatabaseError:  # another process may be making the tables at this moment
+            time.sleep(1)
+            return RDBStorage(place)
     except Exception as error:  # whatever the database and its driver raise
         raise StorageError(f"--storage {place.rpartition('@')[2]}: {_reason(error)}") from None
 
@@ -46,10 +55,10 @@ def load_study(place: str, name: str | None) -> optuna.Study:
     with storage_errors():
         storage = open_storage(place)
         names = optuna.get_all_study_names(storage)
-        if name is None and len(names) != 1:
+        if name is None and len(names) > 1:
             raise RunError(f"{len(names)} studies are kept there", f"name one with --study: {', '.join(names)}")
-        if name is not None and name not in names:
-            raise RunError(f"no study {name} is kept there", f"there are: {', '.join(names)}")
+        if not names or name not in (None, *names):
+            raise RunError(f"no such study is kept there: {name or 'there is none'}", ", ".join(names))
         return optuna.load_study(study_name=name or names[0], storage=storage)
 
 

@@ -46,13 +46,13 @@ class Study:
     def __init__(self, plan: Plan, folder: Path, storage: str | None, fingerprint: str) -> None:
         """fingerprint: of the corpus. Raises RunError if the study is another one, StorageError."""
         self.plan, self.folder, self.owner = plan, folder, uuid.uuid4().hex
+        median = optuna.pruners.MedianPruner(STARTUP, WARMUP)
+        self.storage = open_storage(storage or str(folder / JOURNAL))
         self.owners = folder / STUDY
         try:
             self.owners.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(self.owners, error) from None
-        median = optuna.pruners.MedianPruner(STARTUP, WARMUP)
-        self.storage = open_storage(storage or str(folder / JOURNAL))
         with storage_errors(), self._alone():
             self.study = optuna.create_study(
                 storage=self.storage,
@@ -87,7 +87,7 @@ class Study:
             theirs = mine | {"id": self.owner}
             self.study.set_user_attr("charrnn", theirs)
         if other := [name for name in mine if theirs[name] != mine[name]]:
-            raise RunError(f"study {plan.study} was begun with another {other[0]}", "choose another --study")
+            raise RunError(f"study {plan.study}: not the {other[0]} that it was begun with", "choose another --study")
         known = self.owners / ID
         if not known.exists() and not any(self.folder.glob("**/config.json")):
             write_atomically(known, theirs["id"].encode())
@@ -111,7 +111,8 @@ class Study:
         """One that was abandoned, or else a new one; None if there is none to be had now."""
         with self._alone():
             for frozen in self.abandoned():
-                if not self.run(frozen.number).locked:  # its child may still be saving
+                run = self.run(frozen.number)
+                if not (run.path.exists() and run.locked):  # its child may still be saving
                     self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owner)
                     return self._begin(frozen)
             if len(self.trials()) >= self.plan.trials:
