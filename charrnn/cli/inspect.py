@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import Json, train_command
+from charrnn.config import RunConfig
 from charrnn.errors import RunError, UsageError, printable
 
 COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")
@@ -48,14 +49,14 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
       charrnn info best.safetensors --json
       charrnn info runs/corpus-001 --toml > again.toml
     """
-    if toml:
-        if json_output:
-            raise UsageError("--json and --toml exclude each other")
-        typer.echo(_toml(target), nl=False)
-        return
     from charrnn.checkpoint import load_checkpoint
     from charrnn.runs import Run, summary
 
+    if toml:
+        if json_output:
+            raise UsageError("--json and --toml exclude each other")
+        typer.echo(to_toml(Run(target).read_config()), nl=False)
+        return
     state: dict[str, Any] = {}
     if target.is_dir():
         run = Run(target)
@@ -103,11 +104,8 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
     console.print(table)
 
 
-def _toml(run: Path) -> str:
+def to_toml(config: RunConfig) -> str:
     """All options of a run, for `train --config`."""
-    from charrnn.runs import Run
-
-    config = Run(run).read_config()
     again = train_command(config.corpus, {"config": "FILE.toml"})
     lines = [f"# {printable(again)}"]
     for name, value in config.to_options().items():
