@@ -66,7 +66,12 @@ Storage = Annotated[
         rich_help_panel=SWEEP,
     ),
 ]
-Prune = Annotated[bool, typer.Option("--prune", help="End hopeless trials early.", rich_help_panel=SWEEP)]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune", help="End trials early that are worse than the median; see --eval-every.", rich_help_panel=SWEEP
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUTPUT)]
 
 
