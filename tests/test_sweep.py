@@ -197,17 +197,18 @@ def test_a_dead_owners_trial_is_taken_over_once_with_its_values(studies):
     assert reported == {5: 3.0, 6: 3.0, 7: 3.0, 8: 2.5}
 
 
-def test_a_trial_whose_run_is_still_being_saved_is_waited_for(studies):
+def test_a_trial_whose_process_outlives_its_owner_is_waited_for(studies):
     first, second = studies
     with first:
-        path = first.next_trial().run.path
-    path.mkdir()
-    with second, Run(path).lock():
-        assert second.abandoned()
+        first.next_trial()
+        child = os.dup(first.owner_fd)
+    with second:
         assert second.next_trial().number == 1
         assert second.next_trial() is None
-    with second:
+        assert second.others_running()
+        os.close(child)
         assert second.next_trial().number == 0
+        assert not second.others_running()
 
 
 def test_of_two_machines_that_both_begin_the_last_trial_one_gives_way(corpus, tmp_path):
@@ -215,16 +216,16 @@ def test_of_two_machines_that_both_begin_the_last_trial_one_gives_way(corpus, tm
     plan, journal = make_plan(corpus, SEARCH, trials=1), str(tmp_path / "shared.journal")
     first, second = (Study(plan, tmp_path / name, journal, "fingerprint") for name in ("a", "b"))
     with first, second:
-        born = []
-        real = second.trials
+        born, real = [], second.trials
 
-        def trials_as_they_were():
+        def trials_just_before():
             second.trials = real
+            trials = real()
             born.append(first.next_trial())
-            return []
+            return trials
 
-        second.trials = trials_as_they_were
-        second.abandoned = list
+        second._running = list
+        second.trials = trials_just_before
         assert second.next_trial() is None
         assert born[0].number == 0
         assert [trial.number for trial in second.trials()] == [0]

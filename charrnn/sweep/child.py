@@ -28,9 +28,12 @@ from charrnn.trainer import Trainer
 
 
 class Child:
-    """The parent's side. `tell` is called, in a thread, with each message and at the end with None."""
+    """The parent's side."""
 
-    def __init__(self, run: Path, config: RunConfig, jobs: int, tell: Callable[[dict[str, Any] | None], None]) -> None:
+    def __init__(
+        self, run: Path, config: RunConfig, jobs: int, tell: Callable[[dict[str, Any] | None], None], owner_fd: int
+    ) -> None:
+        """jobs share the cores. `tell` is called, in a thread, with each message and at the end with None."""
         # The parent's path, whatever stands in the directory that it was started in.
         start = f"import sys; sys.path[:] = {sys.path}; from charrnn.sweep.child import main; main()"
         # In a session of its own, so that Ctrl-C reaches the parent alone.
@@ -39,6 +42,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            pass_fds=(owner_fd,),  # the trial is its owner's until this process has ended, too
             env={"OPENBLAS_NUM_THREADS": "1"} | os.environ,
             start_new_session=True,
         )

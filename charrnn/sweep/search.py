@@ -80,10 +80,11 @@ class Search:
         while not self._stopping and len(self.running) < self.plan.jobs:
             trial = self.study.next_trial()
             if trial is None:
-                return bool(self.study.abandoned())  # their processes are still saving
+                return self.study.others_running()
             config = self.plan.run_config(trial.params)
             tell = partial(self._put, trial.number)
-            self.running[trial.number] = trial, Child(trial.run.path, config, self.plan.jobs, tell)
+            child = Child(trial.run.path, config, self.plan.jobs, tell, self.study.owner_fd)
+            self.running[trial.number] = trial, child
         return not self._stopping
 
     def _put(self, number: int, message: dict[str, Any] | None) -> None:

@@ -1,9 +1,9 @@
 """The study: which trials there are, whose they are, what comes next. The only module that knows Optuna.
 
 Several processes, on one machine or many, may work on one study. Each trial is RUNNING from its birth and carries its
-owner's name; the owner holds a lock on the file of that name under `<folder>/.study` for as long as it lives. So a
-trial whose owner's file lies here and is not locked belongs to the dead, and may be taken over; a trial whose owner's
-file is not here is trained somewhere else.
+owner's name; the owner and the processes of its trials hold a lock on the file of that name under `<folder>/.study` for
+as long as one of them lives. So a trial whose owner's file lies here and is not locked belongs to the dead, and may be
+taken over; a trial whose owner's file is not here is trained somewhere else.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Study:
 
     def __enter__(self) -> Study:
         with self._alone():
-            self.mine = os.open(self.owners / self.owner, os.O_CREAT | os.O_RDWR)
-            fcntl.flock(self.mine, fcntl.LOCK_EX)
+            self.owner_fd = os.open(self.owners / self.owner, os.O_CREAT | os.O_RDWR)
+            fcntl.flock(self.owner_fd, fcntl.LOCK_EX)
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.mine)
+        os.close(self.owner_fd)
         with self._alone():
             needed = {trial.user_attrs["owner"] for trial in self._running()}
             for path in self.owners.iterdir():
@@ -103,16 +103,16 @@ class Study:
     def _running(self) -> list[FrozenTrial]:
         return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
 
-    def abandoned(self) -> list[FrozenTrial]:
-        """Trials whose owners died here."""
-        return [trial for trial in self._running() if self._dead(trial.user_attrs["owner"])]
+    def others_running(self) -> bool:
+        """Whether other processes that use this folder have trials: those may still be left to this one."""
+        owners = {trial.user_attrs["owner"] for trial in self._running()} - {self.owner}
+        return any((self.owners / owner).exists() for owner in owners)
 
     def next_trial(self) -> Trial | None:
-        """One that was abandoned, or else a new one; None if there is none to be had now."""
+        """One whose owner died, or else a new one; None if there is none to be had now."""
         with self._alone():
-            for frozen in self.abandoned():
-                run = self.run(frozen.number)
-                if not (run.path.exists() and run.locked):  # its child may still be saving
+            for frozen in self._running():
+                if self._dead(frozen.user_attrs["owner"]):
                     self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owner)
                     return self._begin(frozen)
             if len(self.trials()) >= self.plan.trials:

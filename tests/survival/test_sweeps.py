@@ -88,6 +88,16 @@ def test_a_sweep_killed_at_many_moments_loses_nothing(tmp_path):
     intact(tmp_path / "runs" / "corpus")
 
 
+def test_when_one_of_two_processes_is_killed_the_other_finishes_its_trials(tmp_path):
+    first, second = start(tmp_path), start(tmp_path)
+    time.sleep(3)
+    assert first.poll() is None
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    whole(finish(second))
+    intact(tmp_path / "runs" / "corpus")
+
+
 def shared(tmp_path, *options, folders=("runs", "runs"), **more):
     """The rows of a study that as many processes have worked on, and how many trials each folder holds."""
     processes = [start(tmp_path, *options, runs=runs, **more) for runs in folders]
@@ -113,8 +123,7 @@ def test_processes_on_one_journal_run_each_point_of_a_grid_once(tmp_path):
 
 def test_machines_with_folders_of_their_own_share_a_journal(tmp_path):
     trials, counts = shared(tmp_path, "--storage", str(tmp_path / "study.journal"), folders=("a", "b"))
-    whole_or_more = [row["number"] for row in trials]
-    assert len(whole_or_more) == len(set(whole_or_more)) == TRIALS == sum(counts)
+    assert len({row["number"] for row in trials}) == len(trials) == TRIALS == sum(counts)
     assert min(counts) > 0
 
 
