@@ -252,6 +252,19 @@ def test_a_folder_that_holds_other_runs_is_not_used(corpus, tmp_path, swept):
         Study(plan, swept[0], str(tmp_path / "other.journal"), "fingerprint")
 
 
+def test_a_run_is_not_taken_for_a_study(swept, corpus):
+    with pytest.raises(RunError, match="000: is a run"):
+        Study(make_plan(corpus, SEARCH), swept[0] / "000", None, "fingerprint")
+    assert len(list_runs(swept[0])) == 8
+
+
+def test_a_study_of_another_program_is_left_alone(corpus, tmp_path):
+    journal = str(tmp_path / "shared.journal")
+    optuna.create_study(storage=open_storage(journal), study_name="study").ask()
+    with pytest.raises(RunError, match="not begun by charrnn"):
+        Study(make_plan(corpus, SEARCH), tmp_path / "study", journal, "fingerprint")
+
+
 def test_owners_leave_no_files(studies):
     first, second = studies
     with first, second:

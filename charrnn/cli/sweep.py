@@ -153,8 +153,8 @@ def _searcher(
         from charrnn.sweep.search import Search
 
     name = study if study is not None else corpus_stem(corpus[0])
-    if Path(name).name != name:
-        raise UsageError(f"--study {name}: must be the name of a directory")
+    if Path(name).name != name or name[:1] in ("", "."):
+        raise UsageError(f"--study {name}: must be a name for a directory")
     plan = Plan(
         corpus=tuple(corpus),
         options=options,

@@ -27,8 +27,8 @@ class Dimension:
 
     name: str
     kind: str
-    low: float = math.nan
-    high: float = math.nan
+    low: float = 0
+    high: float = 0
     choices: tuple[Value, ...] = ()
 
     @property

@@ -46,6 +46,8 @@ class Study:
     def __init__(self, plan: Plan, folder: Path, storage: str | None, fingerprint: str) -> None:
         """fingerprint: of the corpus. Raises RunError if the study is another one, StorageError."""
         self.plan, self.folder, self.owner = plan, folder, uuid.uuid4().hex
+        if Run(folder).config.exists():
+            raise RunError(f"{folder}: is a run", "choose another --study")
         median = optuna.pruners.MedianPruner(STARTUP, WARMUP)
         self.storage = open_storage(storage or str(folder / JOURNAL))
         self.owners = folder / STUDY
@@ -84,6 +86,8 @@ class Study:
         mine = json.loads(json.dumps(about | {"corpus": fingerprint}))
         theirs = self.study.user_attrs.get("charrnn")
         if theirs is None:
+            if self.trials():
+                raise RunError(f"study {plan.study}: not begun by charrnn", "choose another --study")
             theirs = mine | {"id": self.owner}
             self.study.set_user_attr("charrnn", theirs)
         if other := [name for name in mine if theirs[name] != mine[name]]:

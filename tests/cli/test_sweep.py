@@ -154,7 +154,9 @@ def test_an_interrupted_sweep_saves_its_trials_and_the_same_command_goes_on(proc
         (("missing.txt", "--grid", "lr=1"), 3, "missing.txt: No such file or directory"),
         (("-", "--grid", "lr=1"), 3, "standard input can be read only once, by one trial (name a file)"),
         (("corpus.txt", "--grid", "lr=1", "--trials", "2"), 2, "--trials 2: the grid has 1 points"),
-        (("corpus.txt", "--grid", "lr=1", "--study", "a/b"), 2, "--study a/b: must be the name of a directory"),
+        (("corpus.txt", "--grid", "lr=1", "--study", "a/b"), 2, "--study a/b: must be a name for a directory"),
+        (("corpus.txt", "--grid", "lr=1", "--study", ".."), 2, "--study ..: must be a name for a directory"),
+        (("corpus.txt", "--grid", "lr=1", "--study", ""), 2, "--study : must be a name for a directory"),
         (("corpus.txt", "--grid", "batch-size=1,9999"), 2, None),
     ],
 )
