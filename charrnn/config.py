@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ from charrnn.errors import UsageError
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
+ALIASES = {"lr": "learning_rate"}  # short names of options
 
 
 def setting(
@@ -73,6 +76,12 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
+    """An object of the class from those of the settings that are its own."""
+    names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls.from_dict({name: value for name, value in settings.items() if name in names})
 
 
 def _types(hint: Any) -> tuple[type, ...]:
@@ -183,3 +192,25 @@ class RunConfig:
             TextConfig.from_dict(values["text"]),
             TrainConfig.from_dict(values["train"]),
         )
+
+    @classmethod
+    def from_options(cls, corpus: Sequence[str], options: dict[str, Any]) -> RunConfig:
+        """From the options of `charrnn train` that were given, by name. Raises UsageError.
+
+        Paths become absolute, so that a run can be resumed from anywhere.
+        """
+        text = part(TextConfig, options)
+        if text.val_file is not None:
+            if "val_fraction" in options:
+                raise UsageError("--val-file and --val-fraction exclude each other")
+            text = dataclasses.replace(text, val_file=os.path.abspath(text.val_file))
+        if text.bytes and "encoding" in options:
+            raise UsageError("--bytes and --encoding exclude each other")
+        paths = tuple(path if path == "-" else os.path.abspath(path) for path in corpus)
+        return cls(paths, part(ModelConfig, options), text, part(TrainConfig, options))
+
+    def to_options(self) -> dict[str, Any]:
+        """The options of `charrnn train` that give this configuration: from_options backwards."""
+        options = self.model.to_dict() | self.text.to_dict() | self.train.to_dict()
+        excluded = "val_fraction" * (self.text.val_file is not None), "encoding" * self.text.bytes
+        return {name: value for name, value in options.items() if value is not None and name not in excluded}

@@ -1,4 +1,4 @@
-"""What a training run tells as it goes, and where it stands."""
+"""What a training run, or a sweep of many, tells as it goes, and where a run stands."""
 
 from __future__ import annotations
 
@@ -62,6 +62,22 @@ class Done:
     """The result, as written to result.json."""
 
     result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialEvaluated:
+    """A trial of a sweep has come so far in its budget."""
+
+    number: int
+    share: float
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """state: completed, pruned, diverged or failed."""
+
+    number: int
+    state: str
 
 
 Event = Step | Evaluated | Sampled | Saved | Done

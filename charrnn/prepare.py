@@ -29,10 +29,10 @@ REFERENCE_SIZE = 256  # for which the optimizers' learning rates are; a larger l
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
 
 
-def choose(train: TrainConfig, pairs: int) -> TrainConfig:
+def choose(train: TrainConfig, pairs: int, jobs: int = 1) -> TrainConfig:
     """Fills in what was left open, for a text of so many pairs of a character and the next.
 
-    Raises UsageError for what does not fit.
+    jobs: how many runs share the cores. Raises UsageError for what does not fit.
     """
     batch_size, seq_length = fit_batch(pairs, train.batch_size, train.seq_length)
     if train.workers is not None and train.workers > batch_size:
@@ -46,7 +46,7 @@ def choose(train: TrainConfig, pairs: int) -> TrainConfig:
         train,
         batch_size=batch_size,
         seq_length=seq_length,
-        workers=train.workers or default_workers(batch_size),
+        workers=train.workers or default_workers(batch_size, jobs),
         max_minutes=DEFAULT_MINUTES if no_budget else train.max_minutes,
     )
 
@@ -59,10 +59,10 @@ def default_dropout(model: ModelConfig, vocabulary_size: int, characters: int) -
     return round(min(0.5, 0.4 * math.pow(weights / characters, 0.75)), 2)
 
 
-def default_workers(batch_size: int) -> int:
-    """The processors that this process may use, as far as the batch keeps them busy."""
+def default_workers(batch_size: int, jobs: int = 1) -> int:
+    """The share of a job in the processors that this process may use, as far as the batch keeps them busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, batch_size // STREAMS_PER_WORKER))
+    return max(1, min(cores // jobs, batch_size // STREAMS_PER_WORKER))
 
 
 def choose_for_size(
@@ -90,9 +90,10 @@ def fitted_size(model: ModelConfig, train: TrainConfig, vocabulary_size: int) ->
 
 
 def new_run(
-    path: Path | None, config: RunConfig, start: Checkpoint | None = None, *, fit_size: bool = False
+    path: Path | None, config: RunConfig, start: Checkpoint | None = None, *, fit_size: bool = False, jobs: int = 1
 ) -> Trainer:
-    """Reads the corpus, then makes the run's directory. start: --init-from; fit_size: the hidden size is open."""
+    """Reads the corpus, then makes the run's directory. start: --init-from; fit_size: the hidden size is open;
+    jobs: how many runs share the cores."""
     corpus = load_corpus(config.corpus, config.text)
     weights = None
     if start is not None:
@@ -106,7 +107,7 @@ def new_run(
         weights = transfer(start, corpus.vocabulary, config.train.seed)
     if config.train.patience and len(corpus.val) < 2:
         raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
-    model, train = config.model, choose(config.train, len(corpus.train) - 1)
+    model, train = config.model, choose(config.train, len(corpus.train) - 1, jobs)
     if fit_size and start is None:
         size = fitted_size(model, train, len(corpus.vocabulary))
         if size != model.hidden_size:

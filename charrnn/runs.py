@@ -20,6 +20,8 @@ from charrnn.config import RunConfig
 from charrnn.errors import CharRNNError, RunError
 from charrnn.files import storage_error, write_atomically
 
+STUDY = ".study"  # a folder that holds it holds the trials of a sweep: runs, but it is none itself
+
 
 @dataclass(frozen=True)
 class Run:
@@ -137,6 +139,12 @@ def _escape(stem: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in stem)
 
 
+def list_runs(root: Path) -> list[Run]:
+    """What lies in a folder of runs, whole or broken, by name."""
+    found = sorted(root.iterdir()) if root.is_dir() else []
+    return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not (p / STUDY).exists()]
+
+
 def newest_run() -> Run:
     """The run that was started last under the root. Raises RunError if there is none."""
     root = runs_root()
@@ -159,15 +167,23 @@ def summary(run: Run) -> dict[str, Any]:
             row |= {key: value for key, value in result.items() if key not in ("config", "run")}
         else:
             row["status"] = "running" if run.locked else "unfinished"
-            row |= _last_metrics(run.metrics)
+            row |= _last_metrics(run)
     except (CharRNNError, OSError, ValueError, LookupError, TypeError) as error:
         row |= {"status": "broken", "error": str(error)}
     return row
 
 
-def _last_metrics(path: Path) -> dict[str, Any]:
+def read_metrics(run: Run) -> list[dict[str, Any]]:
+    """The evaluations of a run so far. Raises RunError."""
+    try:
+        return [json.loads(line) for line in run.metrics.read_text().splitlines()] if run.metrics.exists() else []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run.metrics}: damaged: {error}") from None
+
+
+def _last_metrics(run: Run) -> dict[str, Any]:
     """The latest and the best of a run that has no result yet."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = read_metrics(run)
     if not lines:
         return {}
     last = lines[-1]

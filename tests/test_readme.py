@@ -1,7 +1,9 @@
-"""The README is run: every charrnn command in it, the shell loop, the Python example."""
+"""The README is run: every charrnn command in it, the shell recipes, the Python example."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,8 @@ def quickly(words):
     if words[0] == "train":
         small = [] if "--resume" in words or "--init-from" in words else ["--hidden-size", "8"]
         return [*words, *small, "--workers", "1", "--max-steps", "12" if "--resume" in words else "4"]
+    if words[0] == "sweep":
+        return [*words, "--max-steps", "2", "--trials", "2", "--workers", "1"]
     return words
 
 
@@ -48,20 +52,58 @@ def texts(tmp_path, monkeypatch):
 
 def test_there_are_commands_to_test():
     assert len(COMMANDS) >= 11
-    assert {command.split()[1] for command in COMMANDS} >= {"train", "sample", "eval", "info", "runs", "bench"}
+    assert {command.split()[1] for command in COMMANDS} >= {
+        *("train", "sample", "eval", "info", "runs", "bench", "sweep", "plot")
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs_as_written(command, texts):
+    if "runs/corpus " in f"{command} ":  # the folder of the sweep above it
+        run("sweep", "corpus.txt", "--grid", "lr=0.01,0.02", "--hidden-size", "8", "--max-steps", "2", "--quiet")
     run(*quickly(shlex.split(command)[1:]))
 
 
-def test_the_shell_loop_of_the_readme_runs_as_written(texts):
-    (loop,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("for ")]
-    script = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n' + loop.replace("200", "2")
-    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    rows = ended.stdout.splitlines()
+@pytest.fixture
+def shell(texts, tmp_path, monkeypatch):
+    """Runs a recipe, with 2 steps for 200, where `charrnn` is a command; environment variables as keywords."""
+    command = tmp_path / "bin" / "charrnn"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m charrnn "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+
+    def run(script, **variables):
+        command = ["bash", "-e", "-c", script.replace("200", "2")]
+        return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+def recipe(beginning):
+    (line,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith(beginning)]
+    return line
+
+
+def test_the_shell_loop_of_the_readme_runs_as_written(shell):
+    rows = shell(recipe("for ")).splitlines()
     assert len([row for row in rows if row.startswith("runs/")]) == 6  # its four and the two that were there
+
+
+@pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed (apt install parallel)")
+def test_the_recipe_for_gnu_parallel_runs_as_written(shell):
+    shell(recipe("parallel "))
+    runs = {f"runs/{cell}-{rate}" for cell in ("lstm", "gru") for rate in ("0.003", "0.01")}
+    assert all(Path(run, "result.json").exists() for run in runs)
+
+
+def test_the_recipe_for_slurm_runs_as_written_and_again(shell):
+    (script,) = blocks("bash")
+    for number in range(6):
+        for _ in range(1 + (number == 5)):  # the last one is queued again
+            shell(script, SLURM_ARRAY_TASK_ID=str(number), SLURM_CPUS_PER_TASK="1")
+    found = {path.parent.name for path in Path("runs").glob("*-[12]*/result.json")}
+    assert found == {f"{cell}-{size}" for cell in ("lstm", "gru", "rnn") for size in (128, 256)}
 
 
 def test_the_python_example_of_the_readme_runs_as_written(texts, capsys):

@@ -12,7 +12,9 @@ from charrnn import __version__
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.inspect import info, runs
+from charrnn.cli.plot import plot
 from charrnn.cli.sample import sample
+from charrnn.cli.sweep import sweep
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError
 
@@ -31,6 +33,8 @@ app.command("eval")(evaluate)
 app.command()(info)
 app.command()(runs)
 app.command()(bench)
+app.command()(sweep)
+app.command()(plot)
 
 
 def _version(value: bool) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json, given, part, with_settings
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.cli.options import Json, given, with_settings
+from charrnn.config import ModelConfig, TrainConfig, part
 
 Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json
-from charrnn.errors import RunError, UsageError
+from charrnn.cli.options import Json, train_command
+from charrnn.config import RunConfig
+from charrnn.errors import RunError, UsageError, printable
 
 COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")
 HEADINGS = {"best_val_loss": "best val", "val_loss": "val", "train_loss": "train"}
@@ -31,23 +33,30 @@ TRAIN_SETTINGS = (
 SETTINGS = ("corpus", *MODEL_SETTINGS, *TRAIN_SETTINGS)
 
 Target = Annotated[Path, typer.Argument(help="A run, or a checkpoint file.", show_default=False)]
+Toml = Annotated[bool, typer.Option("--toml", help="Write a run's options as a file for train --config.")]
 Root = Annotated[Path | None, typer.Argument(help="Where the runs are.", show_default="runs")]
 Sort = Annotated[str, typer.Option(help="Field to sort by, lowest first; -FIELD for highest first.")]
 Where = Annotated[list[str] | None, typer.Option(help="FIELD=VALUE: only such runs; repeatable.", show_default=False)]
 Csv = Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")]
 
 
-def info(target: Target, json_output: Json = False) -> None:
+def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
     """What a run or a checkpoint file is: configuration, vocabulary, parameters, state of the training.
 
     [bold]Examples[/bold]
 
       charrnn info runs/corpus-001
       charrnn info best.safetensors --json
+      charrnn info runs/corpus-001 --toml > again.toml
     """
     from charrnn.checkpoint import load_checkpoint
     from charrnn.runs import Run, summary
 
+    if toml:
+        if json_output:
+            raise UsageError("--json and --toml exclude each other")
+        typer.echo(to_toml(Run(target).read_config()), nl=False)
+        return
     state: dict[str, Any] = {}
     if target.is_dir():
         run = Run(target)
@@ -79,20 +88,31 @@ def info(target: Target, json_output: Json = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = _console()
+    console = make_console()
     facts = Table(show_header=False, box=None)
     shown = "".join(s if s.isprintable() else ascii(s)[1:-1] for s in symbols[:200])
     settings = {**state.pop("config", {}).get("train", {}), **checkpoint.model.to_dict()}
     rows = {"checkpoint": path, **state, **settings, "vocabulary": f"{len(vocabulary)} symbols: {shown}"}
     for name, value in rows.items():
         if value is not None:
-            facts.add_row(f"[bold]{name}[/bold]", escape(_text(value)))
+            facts.add_row(f"[bold]{name}[/bold]", escape(show_value(value)))
     console.print(facts)
     table = Table("parameter", "shape", "size", title="Parameters")
     for name, array in checkpoint.weights.items():
         table.add_row(name, " x ".join(map(str, array.shape)), f"{array.size:,}")
     table.add_row("[bold]all[/bold]", "", f"[bold]{values['parameters']:,}[/bold]")
     console.print(table)
+
+
+def to_toml(config: RunConfig) -> str:
+    """All options of a run, for `train --config`."""
+    again = train_command(config.corpus, {"config": "FILE.toml"})
+    lines = [f"# {printable(again)}"]
+    for name, value in config.to_options().items():
+        # JSON's numbers, booleans and strings are TOML's too, but for one character that only TOML escapes.
+        text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        lines.append(f"{name} = {text}")
+    return "\n".join(lines) + "\n"
 
 
 def runs(
@@ -110,23 +130,20 @@ def runs(
       charrnn runs --where cell=gru --sort seconds
       charrnn runs --csv > runs.csv
     """
-    from charrnn.runs import Run, runs_root, summary
+    from charrnn.runs import list_runs, runs_root, summary
 
     if json_output and csv_output:
         raise UsageError("--json and --csv exclude each other")
     folder = root or runs_root()
     if root is not None and not root.is_dir():
         raise RunError(f"{root}: no such directory")
-    folders = (
-        sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
-    )
-    rows = [summary(Run(path)) for path in folders]
+    rows = [summary(run) for run in list_runs(folder)]
     for condition in where or []:
         field, equals, value = condition.partition("=")
         if not equals:
             raise UsageError(f"--where {condition}: not of the form FIELD=VALUE")
         _known(field, rows, "--where")
-        rows = [row for row in rows if _text(row.get(field)) == value or str(row.get(field)) == value]
+        rows = [row for row in rows if show_value(row.get(field)) == value or str(row.get(field)) == value]
     field = sort.removeprefix("-")
     _known(field, rows, "--sort")
     present = [row for row in rows if row.get(field) is not None]
@@ -153,32 +170,36 @@ def _table(rows: list[dict[str, Any]], folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = _console()
+    from charrnn.runs import STUDY
+
+    console = make_console()
+    for study in sorted(folder.glob(f"*/{STUDY}")):
+        print(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}", file=sys.stderr)
     if not rows:
         print(f"no runs under {folder}", file=sys.stderr)
         return
     settled = [row for row in rows if row["status"] != "broken"]
-    differing = [name for name in SETTINGS if len({_text(row.get(name)) for row in settled}) > 1]
-    shared = [f"{name} {_text(settled[0].get(name))}" for name in SETTINGS if settled and name not in differing]
+    differing = [name for name in SETTINGS if len({show_value(row.get(name)) for row in settled}) > 1]
+    shared = [f"{name} {show_value(settled[0].get(name))}" for name in SETTINGS if settled and name not in differing]
     if len(settled) > 1:
         console.print("[dim]all: " + escape(", ".join(shared)) + "[/dim]")
     names = [*COLUMNS, *(differing if len(settled) > 1 else [])]
     table = Table(*(HEADINGS.get(name, name.replace("_", " ")) for name in names), "changed")
     for row in rows:
         style = {"broken": "red", "unfinished": "yellow", "interrupted": "yellow", "diverged": "red"}.get(row["status"])
-        cells = [Path(row["run"]).name if name == "run" else _text(row.get(name)) for name in names]
+        cells = [Path(row["run"]).name if name == "run" else show_value(row.get(name)) for name in names]
         table.add_row(*map(escape, cells), _ago(row.get("modified")), style=style)
     console.print(table)
 
 
-def _console() -> Any:
+def make_console() -> Any:
     from rich.console import Console
 
     # A pipe or a file has no edge to wrap at.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 250)
 
 
-def _text(value: Any) -> str:
+def show_value(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

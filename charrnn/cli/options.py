@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import shlex
 import tomllib
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from charrnn.config import ModelConfig, SampleConfig, Settings, TextConfig, TrainConfig
+from charrnn.config import ALIASES, ModelConfig, SampleConfig, Settings, TextConfig, TrainConfig
 from charrnn.errors import RunError, UsageError
 
 if typing.TYPE_CHECKING:
@@ -23,7 +25,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PANELS = {ModelConfig: "Model", TextConfig: "Text", TrainConfig: "Training", SampleConfig: "Choice of characters"}
 OUTPUT, WHERE = "Output", "Where"
 OUTPUT_SETTINGS = ("eval_every", "save_every", "sample_every")
-ALIASES = {"learning_rate": ("--lr",)}
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -93,7 +94,7 @@ def _option(cls: type[Settings], spec: dataclasses.Field[Any]) -> inspect.Parame
     default = spec.default if spec.metadata["shown"] is None else spec.metadata["shown"]
     option = typer.Option(
         "--" + spec.name.replace("_", "-"),
-        *ALIASES.get(spec.name, ()),
+        *(f"--{alias}" for alias, name in ALIASES.items() if name == spec.name),
         help=spec.metadata["help"],
         show_default=str(default) if default is not None and base is not bool else False,
         rich_help_panel=OUTPUT if spec.name in OUTPUT_SETTINGS else PANELS[cls],
@@ -108,10 +109,24 @@ def given(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
-    """An object of the class from those of the settings that are its own."""
-    names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls.from_dict({name: value for name, value in settings.items() if name in names})
+@contextlib.contextmanager
+def extra(name: str, library: str) -> Iterator[None]:
+    """For the imports of what an extra installs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise
+        raise UsageError(f"{library} is not installed", f"pip install 'charrnn[{name}]'") from None
+
+
+def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
+    """The command line that trains with these options."""
+    words = ["charrnn", "train", *corpus]
+    for name, value in options.items():
+        if value is not False:
+            words += ["--" + name.replace("_", "-")] + [str(value)] * (value is not True)
+    return shlex.join(words)
 
 
 def one_of(option: str, value: str, *choices: str) -> None:

@@ -19,10 +19,9 @@ from charrnn.cli.options import (
     given,
     load_model,
     one_of,
-    part,
     with_settings,
 )
-from charrnn.config import SampleConfig
+from charrnn.config import SampleConfig, part
 from charrnn.errors import UsageError
 
 Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]

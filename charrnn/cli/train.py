@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import OUTPUT, WHERE, ConfigFile, Json, given, part, with_settings
+from charrnn.cli.options import OUTPUT, WHERE, ConfigFile, Json, given, with_settings
 from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.errors import CharRNNError, UsageError
 
@@ -113,15 +113,7 @@ def _start(corpus: list[str] | None, options: dict[str, Any], *, run: Path | Non
         fixed = [name for name in ("cell", "hidden_size", "num_layers", "embedding_size") if name in options]
         if fixed:
             raise UsageError(f"--{fixed[0].replace('_', '-')} and --init-from exclude each other", "the model is given")
-    text = part(TextConfig, options)
-    if text.val_file is not None:
-        if "val_fraction" in options:
-            raise UsageError("--val-file and --val-fraction exclude each other")
-        text = dataclasses.replace(text, val_file=os.path.abspath(text.val_file))
-    if text.bytes and "encoding" in options:
-        raise UsageError("--bytes and --encoding exclude each other")
-    paths = tuple(path if path == "-" else os.path.abspath(path) for path in corpus)
-    config = RunConfig(paths, part(ModelConfig, options), text, part(TrainConfig, options))
+    config = RunConfig.from_options(corpus, options)
     start = load(init_from).checkpoint if init_from else None
     return new_run(run, config, start, fit_size="hidden_size" not in options)
 

@@ -1,0 +1,1 @@
+"""Many runs on one corpus: a study of trials, on Optuna."""

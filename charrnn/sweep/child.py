@@ -1,0 +1,120 @@
+"""A trial: one run, trained in a process of its own.
+
+The parent writes the task, a line of JSON, to the child's standard input, and reads a line of JSON for each evaluation
+and for the end from its standard output. When its standard input closes, because the parent wants it to stop or has
+died, the child saves its run and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charrnn.config import RunConfig
+from charrnn.errors import CharRNNError, DivergedError
+from charrnn.events import Done, Evaluated, Step
+from charrnn.prepare import new_run, resumed_run
+from charrnn.runs import Run, read_json
+from charrnn.trainer import Trainer
+
+
+class Child:
+    """The parent's side."""
+
+    def __init__(
+        self, run: Path, config: RunConfig, jobs: int, tell: Callable[[dict[str, Any] | None], None], owner_fd: int
+    ) -> None:
+        """jobs share the cores. `tell` is called, in a thread, with each message and at the end with None."""
+        # The parent's path, whatever stands in the directory that it was started in.
+        start = f"import sys; sys.path[:] = {sys.path}; from charrnn.sweep.child import main; main()"
+        # In a session of its own, so that Ctrl-C reaches the parent alone.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", start],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(owner_fd,),  # the trial is its owner's until this process has ended, too
+            env={"OPENBLAS_NUM_THREADS": "1"} | os.environ,
+            start_new_session=True,
+        )
+        task = {"run": str(run), "config": config.to_dict(), "jobs": jobs}
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(task).encode() + b"\n")
+        threading.Thread(target=self._listen, args=(tell,), daemon=True).start()
+
+    def _listen(self, tell: Callable[[dict[str, Any] | None], None]) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            tell(json.loads(line))
+        self.process.wait()
+        tell(None)
+
+    def stop(self) -> None:
+        """Asks it to save and end."""
+        assert self.process.stdin
+        self.process.stdin.close()
+
+
+def main() -> None:
+    """The child's side."""
+    task = json.loads(os.fdopen(os.dup(0), "rb", buffering=0).readline() or "null")
+    if task is None:
+        return
+    run = Run(Path(task["run"]))
+    try:
+        result = _finished(run)
+        if result is None:
+            _train(_trainer(run, RunConfig.from_dict(task["config"]), task["jobs"]))
+        else:
+            _send({"result": result})
+    except DivergedError:
+        _send({"result": read_json(run.result)})
+    except CharRNNError as error:
+        _send({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+
+
+def _finished(run: Run) -> dict[str, Any] | None:
+    """The result of a run that was over when its parent died."""
+    result = read_json(run.result) if run.result.exists() else {}
+    return None if result.get("status") in (None, "interrupted") else result
+
+
+def _trainer(run: Run, config: RunConfig, jobs: int) -> Trainer:
+    """Goes on with the run if it has begun."""
+    if not run.config.exists():
+        return new_run(run.path, config, jobs=jobs)
+    return resumed_run(run, dataclasses.replace(run.read_config(), corpus=config.corpus))
+
+
+def _train(trainer: Trainer) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda caught, _: trainer.interrupt(caught))
+    threading.Thread(target=_watch, args=(trainer,), daemon=True).start()
+    share = 0.0
+    for event in trainer.run():
+        if isinstance(event, Step):
+            share = event.progress
+        elif isinstance(event, Evaluated):
+            _send({"share": share, "val_loss": event.metrics["val_loss"]})
+        elif isinstance(event, Done):
+            _send({"result": event.result})
+
+
+def _watch(trainer: Trainer) -> None:
+    os.read(0, 1)  # returns when the pipe closes
+    trainer.interrupt(signal.SIGTERM)
+
+
+def _send(message: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the parent has died: the run is saved all the same
+        os.write(1, json.dumps(message).encode() + b"\n")

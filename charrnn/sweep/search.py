@@ -1,0 +1,141 @@
+"""The sweep: trials in processes of their own, as many at a time as there are jobs, until the study is full."""
+
+from __future__ import annotations
+
+import queue
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import charrnn.errors
+from charrnn.corpus import load_corpus
+from charrnn.errors import CharRNNError, CorpusError, StorageError, UsageError
+from charrnn.events import TrialEnded, TrialEvaluated
+from charrnn.prepare import choose
+from charrnn.sweep.child import Child
+from charrnn.sweep.space import Plan
+from charrnn.sweep.storage import storage_errors
+from charrnn.sweep.study import Study, Trial, importances, rows
+
+POLL_SECONDS = 0.5  # how often an idle job looks for a trial that another process has left
+
+
+def check(plan: Plan) -> str:
+    """The fingerprint of the corpus. Raises what would end a trial, before there is one."""
+    if "-" in plan.corpus:
+        raise CorpusError("standard input can be read only once, by one trial", "name a file")
+    points = plan.points()
+    first = next(points)
+    corpus = load_corpus(plan.corpus, plan.run_config(first).text)
+    if len(corpus.val) < 2:
+        raise UsageError("a sweep compares validation losses: there is no text to validate on", "see --val-fraction")
+    for point in (first, *points):
+        choose(plan.run_config(point).train, len(corpus.train) - 1, plan.jobs)
+    return corpus.fingerprint
+
+
+class Search:
+    """One process's work on a study."""
+
+    def __init__(self, plan: Plan, folder: Path, storage: str | None = None) -> None:
+        """Raises what `check` and Study raise."""
+        self.plan, self.folder = plan, folder
+        self.study = Study(plan, folder, storage, check(plan))
+        self.inbox: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
+        self.running: dict[int, tuple[Trial, Child]] = {}
+        self.signal: int | None = None
+        self.error: CharRNNError | None = None
+
+    def interrupt(self, signal: int) -> None:
+        """Asks all trials to save and stop. For signal handlers."""
+        self.signal = signal
+
+    def run(self) -> Iterator[TrialEvaluated | TrialEnded]:
+        """Trains until the study has its trials. Raises the error that ended it, once the trials are saved."""
+        with storage_errors(), self.study:
+            try:
+                while self._fill() or self.running:
+                    if self._stopping:
+                        self._stop()
+                    try:
+                        number, message = self.inbox.get(timeout=POLL_SECONDS)
+                    except queue.Empty:
+                        continue
+                    yield from self._hear(number, message)
+            finally:
+                self._stop()
+        if self.error is not None:
+            raise self.error
+
+    def rows(self) -> list[dict[str, Any]]:
+        return rows(self.study.study, self.folder)
+
+    def importances(self) -> dict[str, float]:
+        return importances(self.study.study)
+
+    def _fill(self) -> bool:
+        """Gives each idle job a trial, if there is one. False if there is none and will be none."""
+        while not self._stopping and len(self.running) < self.plan.jobs:
+            trial = self.study.next_trial()
+            if trial is None:
+                return self.study.others_running()
+            config = self.plan.run_config(trial.params)
+            tell = partial(self._put, trial.number)
+            child = Child(trial.run.path, config, self.plan.jobs, tell, self.study.owner_fd)
+            self.running[trial.number] = trial, child
+        return not self._stopping
+
+    def _put(self, number: int, message: dict[str, Any] | None) -> None:
+        self.inbox.put((number, message))
+
+    def _hear(self, number: int, message: dict[str, Any] | None) -> Iterator[TrialEvaluated | TrialEnded]:
+        """What a child said; None when it has ended."""
+        trial, child = self.running[number]
+        if message is None:
+            del self.running[number]
+            if not (trial.heard or self._stopping):
+                trial.tell("failed", error="its process died")
+                yield TrialEnded(number, "failed")
+        elif "share" in message:
+            if trial.report(message["share"], message["val_loss"]):
+                trial.pruned = True
+                child.stop()
+            yield TrialEvaluated(number, message["share"])
+        else:
+            trial.heard = True
+            state = self._error(trial, message) if "error" in message else self._result(trial, message["result"])
+            if state is not None:
+                yield TrialEnded(number, state)
+
+    def _result(self, trial: Trial, result: dict[str, Any]) -> str | None:
+        """Tells the study how a trial ended; None if it is to go on another time."""
+        state, loss = "completed", result["best_val_loss"]
+        if result["status"] == "interrupted":
+            if not trial.pruned:
+                self.interrupt(self.signal or signal.SIGTERM)  # somebody stopped the child: the machine goes down
+                return None
+            state = "pruned"
+        elif result["status"] == "diverged":
+            state = "diverged"
+        trial.tell(state, loss=loss if state == "completed" else None, workers=result["workers"])
+        return state
+
+    def _error(self, trial: Trial, message: dict[str, Any]) -> str | None:
+        """A mistake of the user's ends the sweep; what befell one run fails that trial."""
+        error: CharRNNError = getattr(charrnn.errors, message["error"])(message["message"], message["hint"])
+        if isinstance(error, CorpusError | StorageError | UsageError):
+            self.error = error
+        if isinstance(error, CorpusError | StorageError):  # the trial can go on once that is mended
+            return None
+        trial.tell("failed", error=str(error))
+        return "failed"
+
+    @property
+    def _stopping(self) -> bool:
+        return self.signal is not None or self.error is not None
+
+    def _stop(self) -> None:
+        for _, child in list(self.running.values()):
+            child.stop()

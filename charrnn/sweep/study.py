@@ -1,0 +1,245 @@
+"""The study: which trials there are, whose they are, what comes next. The only module that knows Optuna.
+
+Several processes, on one machine or many, may work on one study. Each trial is RUNNING from its birth and carries its
+owner's name; the owner and the processes of its trials hold a lock on the file of that name under `<folder>/.study` for
+as long as one of them lives. So a trial whose owner's file lies here and is not locked belongs to the dead, and may be
+taken over; a trial whose owner's file is not here is trained somewhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from charrnn.errors import RunError
+from charrnn.files import storage_error, write_atomically
+from charrnn.runs import STUDY, Run
+from charrnn.sweep.space import Dimension, Plan
+from charrnn.sweep.storage import JOURNAL, open_storage, storage_errors
+from charrnn.trainer import EVALUATIONS
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+ID = "id"  # beside the owners: which study the folder's runs are of
+TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
+STARTUP = 5  # finished trials before the first is pruned, and the share of its budget
+WARMUP = EVALUATIONS // 4  # that each trial gets
+
+
+class Study:
+    """A study and this process's part in it. Use as a context manager."""
+
+    def __init__(self, plan: Plan, folder: Path, storage: str | None, fingerprint: str) -> None:
+        """fingerprint: of the corpus. Raises RunError if the study is another one, StorageError."""
+        self.plan, self.folder, self.owner = plan, folder, uuid.uuid4().hex
+        if Run(folder).config.exists():
+            raise RunError(f"{folder}: is a run", "choose another --study")
+        median = optuna.pruners.MedianPruner(STARTUP, WARMUP)
+        self.storage = open_storage(storage or str(folder / JOURNAL))
+        self.owners = folder / STUDY
+        try:
+            self.owners.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.owners, error) from None
+        with storage_errors(), self._alone():
+            self.study = optuna.create_study(
+                storage=self.storage,
+                study_name=plan.study,
+                load_if_exists=True,
+                pruner=median if plan.prune else optuna.pruners.NopPruner(),
+            )
+            self._identify(fingerprint)
+
+    def __enter__(self) -> Study:
+        with self._alone():
+            self.owner_fd = os.open(self.owners / self.owner, os.O_CREAT | os.O_RDWR)
+            fcntl.flock(self.owner_fd, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.owner_fd)
+        with self._alone():
+            needed = {trial.user_attrs["owner"] for trial in self._running()}
+            for path in self.owners.iterdir():
+                if path.name not in (*needed, ID) and self._dead(path.name):
+                    path.unlink()
+
+    def _identify(self, fingerprint: str) -> None:
+        """Notes what the study is about, or compares."""
+        plan = self.plan
+        options = {name: value for name, value in plan.options.items() if name not in ("workers", "val_file")}
+        about = {"search space": [vars(dimension) for dimension in plan.space], "options": options}
+        mine = json.loads(json.dumps(about | {"corpus": fingerprint}))
+        theirs = self.study.user_attrs.get("charrnn")
+        if theirs is None:
+            if self.trials():
+                raise RunError(f"study {plan.study}: not begun by charrnn", "choose another --study")
+            theirs = mine | {"id": self.owner}
+            self.study.set_user_attr("charrnn", theirs)
+        if other := [name for name in mine if theirs[name] != mine[name]]:
+            raise RunError(f"study {plan.study}: not the {other[0]} that it was begun with", "choose another --study")
+        known = self.owners / ID
+        if not known.exists() and not any(self.folder.glob("**/config.json")):
+            write_atomically(known, theirs["id"].encode())
+        if not known.exists() or known.read_text() != theirs["id"]:
+            raise RunError(f"{self.folder}: holds runs that are not of this study", "choose another --study")
+
+    def run(self, number: int) -> Run:
+        return Run(self.folder / run_name(number))
+
+    def trials(self) -> list[FrozenTrial]:
+        return counting(self.study)
+
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def others_running(self) -> bool:
+        """Whether other processes that use this folder have trials: those may still be left to this one."""
+        owners = {trial.user_attrs["owner"] for trial in self._running()} - {self.owner}
+        return any((self.owners / owner).exists() for owner in owners)
+
+    def next_trial(self) -> Trial | None:
+        """One whose owner died, or else a new one; None if there is none to be had now."""
+        with self._alone():
+            for frozen in self._running():
+                if self._dead(frozen.user_attrs["owner"]):
+                    self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owner)
+                    return self._begin(frozen)
+            if len(self.trials()) >= self.plan.trials:
+                return None
+            newborn = create_trial(state=TrialState.RUNNING, user_attrs={"owner": self.owner})
+            study_id = self.storage.get_study_id_from_name(self.plan.study)
+            return self._begin(self.storage.get_trial(self.storage.create_new_trial(study_id, newborn)))
+
+    def _begin(self, frozen: FrozenTrial) -> Trial | None:
+        """Gives a trial its values, those that it has or new ones."""
+        place = sum(other.number < frozen.number for other in self.trials())
+        if place >= self.plan.trials:
+            self.storage.set_trial_user_attr(frozen._trial_id, "surplus", True)
+            self.study.tell(frozen.number, state=TrialState.FAIL)
+            return None
+        self.study.sampler = self._sampler(place, frozen.number)
+        trial = optuna.trial.Trial(self.study, frozen._trial_id)
+        params = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
+        return Trial(trial, params, self.run(frozen.number), frozen.intermediate_values)
+
+    def _sampler(self, place: int, number: int) -> BaseSampler:
+        """Keyed by the trial, so that neither two processes nor a continued one draw the same numbers twice."""
+        seed = int(np.random.SeedSequence((self.plan.seed, TRIAL, number)).generate_state(1)[0])
+        if self.plan.is_grid:
+            return PartialFixedSampler(list(self.plan.points())[place], RandomSampler(seed))
+        return TPESampler(seed=seed, constant_liar=True)
+
+    def _dead(self, owner: str) -> bool:
+        try:
+            with open(self.owners / owner) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:  # it works in a folder of its own, on this machine or another
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process that uses this folder looks for a trial."""
+        fd = os.open(self.owners, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+class Trial:
+    """A trial that this process trains."""
+
+    def __init__(self, trial: optuna.trial.Trial, params: dict[str, Any], run: Run, known: dict[int, float]) -> None:
+        self.trial, self.params, self.run, self.known = trial, params, run, dict(known)
+        self.number, self.pruned, self.heard = trial.number, False, False
+
+    def report(self, share: float, loss: float) -> bool:
+        """The validation loss at a share of the budget, in twentieths, so that trials of any speed compare.
+
+        True if the trial is hopeless.
+        """
+        now = int(EVALUATIONS * share)
+        if now in self.known:
+            return False
+        last = max(self.known, default=now)
+        for step in range(last + 1, now):  # evaluated less often than others: there it stood as before
+            self._report(self.known[last], step)
+        self._report(loss, now)
+        return self.trial.should_prune()
+
+    def _report(self, loss: float, step: int) -> None:
+        self.known[step] = loss
+        self.trial.report(loss, step)
+
+    def tell(self, state: str, *, loss: float | None = None, **facts: Any) -> None:
+        """completed, pruned, diverged or failed. Optuna learns from a diverged trial as from one pruned."""
+        for name, value in {"state": state, **facts}.items():
+            self.trial.set_user_attr(name, value)
+        states = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL}
+        self.trial.study.tell(self.trial, loss, states.get(state, TrialState.PRUNED))
+
+
+def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
+    name, low, high = dimension.name, dimension.low, dimension.high
+    if dimension.choices:
+        return trial.suggest_categorical(name, dimension.choices)
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=dimension.kind == "log")
+    return trial.suggest_float(name, low, high, log=dimension.kind == "log")
+
+
+def counting(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count, by number: where two machines both begin the last one, one of the two is surplus."""
+    return [trial for trial in study.get_trials(deepcopy=False) if "surplus" not in trial.user_attrs]
+
+
+def rows(study: optuna.Study, folder: Path) -> list[dict[str, Any]]:
+    """The trials as plain data, the best first; value is the best validation loss known."""
+    found = []
+    for trial in counting(study):
+        known = [trial.values[0]] if trial.values else trial.intermediate_values.values()
+        row: dict[str, Any] = {
+            "number": trial.number,
+            "state": "running" if trial.state == TrialState.RUNNING else trial.user_attrs.get("state", "failed"),
+            "value": min(known, default=None),
+            "params": trial.params,
+            "run": str(folder / run_name(trial.number)),
+        }
+        found.append(row | {name: trial.user_attrs[name] for name in ("error", "workers") if name in trial.user_attrs})
+
+    def rank(row: dict[str, Any]) -> tuple[bool, float]:
+        return row["state"] != "completed", row["value"] or math.inf
+
+    return sorted(found, key=rank)
+
+
+def run_name(number: int) -> str:
+    return f"{number:03d}"
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much each option mattered, as shares of 1; empty where there is too little to tell."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len({trial.value for trial in complete}) < 2:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
