@@ -32,6 +32,8 @@ def quickly(words):
         return [*words, *small, "--workers", "1", "--max-steps", "12" if "--resume" in words else "4"]
     if words[0] == "sweep":
         return [*words, "--max-steps", "2", "--trials", "2", "--workers", "1"]
+    if words[0] == "bench":
+        return [*words, "--seconds", "0.5"]
     return words
 
 

@@ -66,11 +66,11 @@ def test_dropout_grows_with_the_model_and_falls_with_the_text():
     assert rates == sorted(rates)
     assert rates[1] == pytest.approx(0.15, abs=0.01)
     assert prepare.default_dropout(ModelConfig(), 65, 100_000_000) < 0.03
-    assert prepare.default_dropout(ModelConfig(), 65, 10) == 0.5
+    assert prepare.default_dropout(ModelConfig(), 65, 10) == 0.4
 
 
 def test_dropout_that_is_given_is_kept(charrnn, corpus, tmp_path):
     charrnn("train", corpus, "--run", "r", "--max-steps", "1", "--hidden-size", "8", "--recurrent-dropout", "0")
     model = config_of(tmp_path)["model"]
     assert model["recurrent_dropout"] == 0
-    assert 0 < model["dropout"] <= 0.5
+    assert 0 < model["dropout"] <= 0.4

@@ -27,7 +27,8 @@ pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 pytest.importorskip("plotext", reason="the extra `plot` is not installed")
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 30
-TINY = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--max-steps", "6", "--eval-every", "2")
+MODEL = ("--hidden-size", "8", "--dropout", "0", "--recurrent-dropout", "0")
+TINY = (*MODEL, "--batch-size", "8", "--seq-length", "16", "--max-steps", "6", "--eval-every", "2")
 GRID = ("--grid", "cell=gru,rnn", "--grid", "lr=0.01,0.02")
 HOPEFUL = ("--search", "lr=log:1e-3:1e-1", "--trials", "3")
 
