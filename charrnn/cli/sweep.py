@@ -98,7 +98,8 @@ def sweep(
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --search dropout=float:0:0.5 --trials 40 --jobs 2 --prune
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --storage /shared/study.journal
 
-    Any option of train can be given, and is then the same in all trials. Each trial is a run, runs/<study>/<number>.
+    Any option of train can be given, and is then the same in all trials; a hidden size neither given nor varied is 256.
+    Each trial is a run, runs/<study>/<number>.
     The same command goes on with a sweep that was stopped or killed, and started twice, or on other machines with one
     --storage, it shares the work.
     """
