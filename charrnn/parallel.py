@@ -41,18 +41,18 @@ DROPOUT, RECURRENT_DROPOUT = 1, 2  # purposes of random numbers: a generator is 
 
 
 def dropped(plan: Plan, step: int) -> tuple[Array | None, list[Array]]:
-    """What a step leaves out: masks of the layers' outputs (L, B, H), or None, and of each layer's W_hh (G, H)."""
+    """What a step leaves out: masks of the layers' outputs (L, B, H), or None, and of each layer's W_hh (G, H).
+
+    Every worker draws them for itself, all the same.
+    """
     model, masks, w_masks = plan.model, None, []
     layers, _, streams, hidden = state_shape(model.cell, model.num_layers, plan.batch_size, model.hidden_size)
     if model.dropout:
         rng = np.random.default_rng((plan.seed, DROPOUT, step))
         masks = dropout_mask(rng, (layers, streams, hidden), model.dropout, plan.dtype)
     if model.recurrent_dropout:
-        rng, shape = (
-            np.random.default_rng((plan.seed, RECURRENT_DROPOUT, step)),
-            (CELLS[model.cell].gates * hidden, hidden),
-        )
-        w_masks = [dropout_mask(rng, shape, model.recurrent_dropout, plan.dtype) for _ in range(layers)]
+        rng, rows = np.random.default_rng((plan.seed, RECURRENT_DROPOUT, step)), CELLS[model.cell].gates * hidden
+        w_masks = [dropout_mask(rng, (rows, hidden), model.recurrent_dropout, plan.dtype) for _ in range(layers)]
     return masks, w_masks
 
 
