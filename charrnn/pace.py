@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 import time
@@ -26,8 +27,9 @@ def parameters_in_products(model: ModelConfig, vocabulary_size: int) -> int:
     return sum(math.prod(spec.shape) for spec in specs if len(spec.shape) > 1 and spec.name not in gathered)
 
 
+@functools.cache
 def product_rate() -> float:
-    """Floating-point operations a second of one core in a large float32 product; some 0.1 s."""
+    """Floating-point operations a second of one core in a large float32 product, measured once; some 0.1 s."""
     a = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
     product, seconds = np.empty_like(a), []
     with threadpool_limits(1):
@@ -38,13 +40,19 @@ def product_rate() -> float:
     return 2 * PRODUCT_SIZE**3 / statistics.median(seconds[1:])
 
 
-def affordable_size(model: ModelConfig, vocabulary_size: int, flops: float) -> int:
-    """The hidden size on which so many operations are well spent: the largest of SIZES that is trained on at least
-    CHARS_PER_WEIGHT characters for each weight in a product, each of which costs 6 operations a character (such a
-    balance of size and training is what Hoffmann et al. 2022 found for Transformers)."""
+def chars_per_second(model: ModelConfig, vocabulary_size: int, workers: int) -> float:
+    """An estimate for training, from 6 operations a character for each weight in a product."""
+    return workers * EFFICIENCY * product_rate() / (6 * parameters_in_products(model, vocabulary_size))
+
+
+def affordable_size(model: ModelConfig, vocabulary_size: int, workers: int, seconds: float) -> int:
+    """The hidden size on which so much time is well spent: the largest of SIZES that can be trained on at least
+    CHARS_PER_WEIGHT characters for each weight of its recurrent layers (such a balance of size and training is what
+    Hoffmann et al. 2022 found for Transformers)."""
 
     def chars_per_weight(size: int) -> float:
-        weights = parameters_in_products(dataclasses.replace(model, hidden_size=size), vocabulary_size)
-        return flops / 6 / weights**2
+        sized = dataclasses.replace(model, hidden_size=size)
+        without_head = parameters_in_products(sized, vocabulary_size=0)
+        return seconds * chars_per_second(sized, vocabulary_size, workers) / without_head
 
     return max((size for size in SIZES if chars_per_weight(size) >= CHARS_PER_WEIGHT), default=SIZES[0])

@@ -17,7 +17,7 @@ from charrnn.corpus import Vocabulary, extend_vocabulary, fit_batch, load_corpus
 from charrnn.errors import CorpusError, UsageError
 from charrnn.models.language import parameter_specs
 from charrnn.optim import OPTIMIZERS
-from charrnn.pace import EFFICIENCY, affordable_size, parameters_in_products, product_rate
+from charrnn.pace import affordable_size, chars_per_second, parameters_in_products
 from charrnn.params import count, initialise, views
 from charrnn.runs import Run, create_run
 from charrnn.trainer import Trainer
@@ -51,12 +51,11 @@ def choose(train: TrainConfig, pairs: int, jobs: int = 1) -> TrainConfig:
     )
 
 
-def default_dropout(model: ModelConfig, vocabulary_size: int, characters: int) -> float:
-    """The more weights there are for a character of the text, the sooner it is learnt by heart: for one LSTM layer on a
-    million characters 0.15 with 256 units and 0.28 with 384, at most 0.4. Measured on texts of 0.2 to 3 million.
-    """
-    weights = parameters_in_products(model, vocabulary_size)
-    return round(min(0.4, 0.4 * math.pow(weights / characters, 0.75)), 2)
+def default_dropout(weights: int, characters: int, epochs: float) -> float:
+    """The more weights there are for a character of the text, and the more often it is read, the sooner it is learnt by
+    heart. On a million characters 0.13 for 256 units and 2 minutes, 0.2 for 384 and 5 minutes, 0.4 for 512 and 30, as
+    measured on two cores; also on texts of 0.2 and 3 million."""
+    return round(min(0.4, 0.12 * math.sqrt(weights / characters) * math.cbrt(epochs)), 2)
 
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
@@ -68,16 +67,33 @@ def default_workers(batch_size: int, jobs: int = 1) -> int:
 def choose_for_size(
     model: ModelConfig, train: TrainConfig, vocabulary_size: int, characters: int
 ) -> tuple[ModelConfig, TrainConfig]:
-    """Fills in what depends on the size of the model and the training text: dropout and the learning rate."""
-    share = default_dropout(model, vocabulary_size, characters)
-    open_settings: dict[str, Any] = {
-        name: share for name in ("dropout", "recurrent_dropout") if getattr(model, name) is None
-    }
-    model = dataclasses.replace(model, **open_settings)
+    """Fills in what depends on the sizes of model and text: dropout of both kinds and the learning rate."""
+    if model.dropout is None or model.recurrent_dropout is None:
+        weights = parameters_in_products(model, vocabulary_size)
+        epochs = trained_characters(model, train, vocabulary_size, characters) / characters
+        rate = default_dropout(weights, characters, epochs)
+        model = dataclasses.replace(
+            model,
+            dropout=rate if model.dropout is None else model.dropout,
+            recurrent_dropout=rate if model.recurrent_dropout is None else model.recurrent_dropout,
+        )
     if train.learning_rate is None:
-        rate = OPTIMIZERS[train.optimizer].learning_rate * min(1.0, REFERENCE_SIZE / model.hidden_size)
-        train = dataclasses.replace(train, learning_rate=round(rate, 6))
+        peak = OPTIMIZERS[train.optimizer].learning_rate * min(1.0, REFERENCE_SIZE / model.hidden_size)
+        train = dataclasses.replace(train, learning_rate=round(peak, 6))
     return model, train
+
+
+def trained_characters(model: ModelConfig, train: TrainConfig, vocabulary_size: int, characters: int) -> float:
+    """How many characters the budget will see trained; where minutes count, an estimate."""
+    assert train.batch_size and train.seq_length and train.workers
+    limits = []
+    if train.max_steps is not None:
+        limits.append(train.max_steps * train.batch_size * train.seq_length)
+    if train.max_epochs is not None:
+        limits.append(train.max_epochs * characters)
+    if train.max_minutes is not None:
+        limits.append(train.max_minutes * 60 * chars_per_second(model, vocabulary_size, train.workers))
+    return min(limits)
 
 
 def fitted_size(model: ModelConfig, train: TrainConfig, vocabulary_size: int) -> int:
@@ -85,8 +101,7 @@ def fitted_size(model: ModelConfig, train: TrainConfig, vocabulary_size: int) ->
     if train.max_minutes is None or train.max_steps is not None or train.max_epochs is not None:
         return model.hidden_size
     assert train.workers
-    flops = train.max_minutes * 60 * train.workers * EFFICIENCY * product_rate()
-    return affordable_size(model, vocabulary_size, flops)
+    return affordable_size(model, vocabulary_size, train.workers, train.max_minutes * 60)
 
 
 def new_run(
