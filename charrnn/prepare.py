@@ -86,7 +86,7 @@ def choose_for_size(
 def trained_characters(model: ModelConfig, train: TrainConfig, vocabulary_size: int, characters: int) -> float:
     """How many characters the budget will see trained; where minutes count, an estimate."""
     assert train.batch_size and train.seq_length and train.workers
-    limits = []
+    limits: list[float] = []
     if train.max_steps is not None:
         limits.append(train.max_steps * train.batch_size * train.seq_length)
     if train.max_epochs is not None:
