@@ -59,6 +59,7 @@ ConfigFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUTPUT)]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="The run to use. [dim]default: the newest[/dim]", show_default=False)
 ]

@@ -15,7 +15,7 @@ import typer
 from tqdm import tqdm
 
 from charrnn.cli.inspect import make_console, show_value
-from charrnn.cli.options import OUTPUT, ConfigFile, Json, extra, given, train_command, with_settings
+from charrnn.cli.options import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.events import TrialEnded, TrialEvaluated
@@ -72,7 +72,6 @@ Prune = Annotated[
         "--prune", help="End trials early that are worse than the median; see --eval-every.", rich_help_panel=SWEEP
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUTPUT)]
 
 
 @with_settings(ModelConfig, TextConfig, TrainConfig)

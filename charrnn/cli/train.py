@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import OUTPUT, WHERE, ConfigFile, Json, given, with_settings
+from charrnn.cli.options import WHERE, ConfigFile, Json, Quiet, given, with_settings
 from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.errors import CharRNNError, UsageError
 
@@ -39,7 +39,6 @@ InitFrom = Annotated[
     Path | None,
     typer.Option(help="Start from the weights of this run or checkpoint.", show_default=False, rich_help_panel=WHERE),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUTPUT)]
 
 
 @with_settings(ModelConfig, TextConfig, TrainConfig)
