@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
 from charrnn.models.language import parameter_specs
+from charrnn.nn.buffers import CACHE_LINE
 from charrnn.nn.stack import state_shape
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import count
 
 Array = NDArray[Any]
-
-ALIGNMENT = 64  # bytes: a cache line
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Arena:
         state = state_shape(model.cell, model.num_layers, plan.batch_size, model.hidden_size)
         batch = plan.seq_length, plan.batch_size
         self.params = self._take((total,), plan.dtype)
-        self.grads = self._take((plan.workers, total), plan.dtype)
+        self.grads = [self._take((total,), plan.dtype) for _ in range(plan.workers)]
         self.moments = self._take((OPTIMIZERS[plan.optimizer].moments, total), plan.dtype)
         self.states = self._take((2, *state), plan.dtype)  # before and after the step, by turns
         self.x, self.targets = self._take(batch, "uint32"), self._take(batch, "uint32")
@@ -74,7 +73,7 @@ class Arena:
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
         start, kind = self.size, np.dtype(dtype)
-        self.size += -(-math.prod(shape) * kind.itemsize // ALIGNMENT) * ALIGNMENT
+        self.size += -(-math.prod(shape) * kind.itemsize // CACHE_LINE) * CACHE_LINE
         if self.buffer is None:
             return np.empty(0, kind)
         return np.frombuffer(self.buffer, kind, math.prod(shape), start).reshape(shape)

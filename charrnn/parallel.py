@@ -98,7 +98,7 @@ class Worker:
 
     def reduce(self) -> float:
         """Sum of all shards' gradients over this worker's slice, into the first. The slice's squared norm."""
-        first, *others = self.arena.grads[:, self.share]
+        first, *others = (grads[self.share] for grads in self.arena.grads)
         for other in others:
             first += other
         if self.plan.clip_value:
@@ -108,7 +108,7 @@ class Worker:
     def update(self) -> float:
         """The optimizer's step over this worker's slice."""
         arena, share = self.arena, self.share
-        p, g, lr = arena.params[share], arena.grads[0, share], float(arena.learning_rate)
+        p, g, lr = arena.params[share], arena.grads[0][share], float(arena.learning_rate)
         if arena.clip_factor != 1:
             g *= float(arena.clip_factor)
         if self.is_matrix is not None:

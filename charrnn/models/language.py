@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
-from charrnn.nn import ops
+from charrnn.nn import buffers, ops
 from charrnn.nn.recurrent import Weights
 from charrnn.nn.stack import CELLS, RecurrentStack, state_shape
 from charrnn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, uniform, views, zeros
@@ -89,9 +89,9 @@ class LanguageModel:
         if grads is not None:
             self.grads = views(specs, grads)
             self.grad_weights = layer_weights(self.grads, config.num_layers)
-            self.dy = np.empty((seq_length, batch_size, config.hidden_size), flat.dtype)
-            self.dx = np.empty((seq_length, batch_size, config.embedding_size), flat.dtype)
-            self.dstate = np.empty(self.state_shape(batch_size), flat.dtype)
+            self.dy = buffers.empty((seq_length, batch_size, config.hidden_size), flat.dtype)
+            self.dx = buffers.empty((seq_length, batch_size, config.embedding_size), flat.dtype)
+            self.dstate = buffers.empty(self.state_shape(batch_size), flat.dtype)
 
     def state_shape(self, batch_size: int) -> tuple[int, int, int, int]:
         """(L, num_states, B, H); zeros are the initial state."""

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.nn import buffers
 from charrnn.nn.ops import OneHot
 
 Array = NDArray[Any]
@@ -49,12 +50,12 @@ class Slot(NamedTuple):
 def blocks(batch_size: int, hidden_size: int) -> int:
     """Into how many column blocks W_hh is cut for h_prev x W_hh.
 
-    OpenBLAS multiplies without repacking when rows x inner x columns is below 10^6, which is up to 1.8 times as fast;
-    about half of that was the best size for B = 16-64, H = 128-512. A rule, not a race: the same bits on every start.
+    OpenBLAS multiplies without repacking when rows x inner x columns is at most 10^6, up to twice as fast; blocks of 64
+    columns, then 32 and 16, were best for B = 16-64, H = 128-1024. A rule, not a race: the same bits on every start.
     """
-    for k in range(1, hidden_size // 16 + 1):
-        if hidden_size % k == 0 and batch_size * hidden_size * (hidden_size // k) <= 600_000:
-            return k
+    for columns in (64, 32, 16):
+        if hidden_size % columns == 0 and batch_size * hidden_size * columns <= 1_000_000:
+            return hidden_size // columns
     return 1
 
 
@@ -81,13 +82,13 @@ class RecurrentLayer:
         self.recurrent = [n for n, slot in enumerate(self.slots) if slot.h_gate is not None]
         k = blocks(self.B, self.H)
         packed = (self.gates, k, self.H, self.H // k)
-        self.w_forward, self.w_backward = np.empty(packed, self.dtype), np.empty(packed, self.dtype)
-        self.product = np.empty((self.gates, self.B, self.H), self.dtype)  # h_prev x W_hh of one step
+        self.w_forward, self.w_backward = buffers.empty(packed, self.dtype), buffers.empty(packed, self.dtype)
+        self.product = buffers.empty((self.gates, self.B, self.H), self.dtype)  # h_prev x W_hh of one step
         self.product_blocks = self.product.reshape(self.gates, self.B, k, -1).transpose(0, 2, 1, 3)
 
     def empty(self, arrays: int, steps: int) -> Array:
         """A buffer (arrays, steps, B, H)."""
-        return np.empty((arrays, steps, self.B, self.H), self.dtype)
+        return buffers.empty((arrays, steps, self.B, self.H), self.dtype)
 
     @staticmethod
     def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
@@ -111,7 +112,7 @@ class RecurrentLayer:
         self._pack(forward=True)
         if keep is None:
             self.states_in = self.states[:, :-1]
-        elif self.states_in.base is self.states:
+        elif np.may_share_memory(self.states_in, self.states):
             self.states_in = self.empty(self.num_states, self.T)
         self.states[:, 0] = state
         project = self._projection(x)

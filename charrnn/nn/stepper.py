@@ -1,6 +1,8 @@
 """One time step at a time, for sampling: the cells' own equations, with the weights laid out once.
 
-What the first layer takes from a character, one-hot or embedded, is a row of a table.
+What the first layer takes from a character, one-hot or embedded, is a row of a table. A layer's output h is read twice,
+by the layer itself in the next step and by the layer above (or the head) in this one: both products are one, as soon as
+h is known, so a step has one product a layer.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.nn import buffers
 from charrnn.nn.recurrent import RecurrentLayer, Weights
 from charrnn.nn.stack import CELLS
 
@@ -29,86 +32,71 @@ class Stepper:
         batch_size: int,
         embedding: Array | None = None,
     ) -> None:
-        vocabulary = np.eye(len(head_bias), dtype=head_bias.dtype) if embedding is None else embedding
-        self.layers = [_Layer(CELLS[cell], w, batch_size, None if n else vocabulary) for n, w in enumerate(weights)]
-        self.head = _Product(head_weight[None], batch_size)
-        self.head_bias = head_bias
-        self.logits = np.empty((1, batch_size, len(head_bias)), head_bias.dtype)
+        kind = CELLS[cell]
+        prepared = [_by_slot(kind, w) for w in weights]
+        w_x, bias = prepared[0][0], prepared[0][2]
+        self.table = np.tile(bias, (len(head_bias) if embedding is None else len(embedding), 1))  # (V, S H)
+        self.table[:, : w_x.shape[1]] += w_x if embedding is None else embedding @ w_x
+        above = [*((w_x, bias) for w_x, _, bias in prepared[1:]), (head_weight.T, head_bias)]
+        self.layers = [
+            _Layer(kind, w_h, *reader, batch_size) for (_, w_h, _), reader in zip(prepared, above, strict=True)
+        ]
 
     def reset(self, streams: list[int]) -> None:
         """Back to the zero state for these streams."""
         for layer in self.layers if streams else ():
-            for array in layer.state:
+            for array in (*layer.state, layer.recurrent):
                 array[streams] = 0
 
     def step(self, ids: list[int]) -> Array:
         """One character for each stream -> the next logits (B, V), valid until the next call."""
-        y: Any = ids
+        x: Array = self.table[ids]
         for layer in self.layers:
-            y = layer.step(y)
-        self.head(y, self.logits)
-        self.logits += self.head_bias
-        logits: Array = self.logits[0]
-        return logits
-
-
-class _Product:
-    """x (B, D) times weights (n, H, D) -> (n, B, H); for one stream a single matrix-vector product."""
-
-    def __init__(self, weights: Array, batch_size: int) -> None:
-        self.single = batch_size == 1
-        self.weights = weights.reshape(-1, weights.shape[2]) if self.single else weights.transpose(0, 2, 1)
-        self.weights = np.ascontiguousarray(self.weights)
-
-    def __call__(self, x: Any, out: Array) -> Array:
-        if self.single:
-            np.dot(self.weights, x[0], out=out.reshape(-1))
-        else:
-            np.matmul(x, self.weights, out=out)
-        return out
+            x = layer.step(x)
+        return x
 
 
 class _Layer:
-    """One layer's step. `vocabulary` (V, D) holds every input that the first layer can meet; others take vectors.
+    """One layer, with the weights and the bias (D, M), (M,) of what reads its output above."""
 
-    Both products of a step are one, [x, h_prev] x [W_ih, W_hh]^T: a larger product keeps more cores busy. It has blocks
-    of zeros where a GRU's slot takes nothing from one of the two.
-    """
+    def __init__(
+        self, kind: type[RecurrentLayer], w_h: Array, w_above: Array, bias_above: Array, batch_size: int
+    ) -> None:
+        hidden, width, above, dtype = len(w_h), len(kind.slots) * len(w_h), w_above.shape[1], w_h.dtype
+        self.advance = kind.step
+        self.weight = buffers.empty((w_h.shape[1] + above, hidden), dtype).T
+        np.concatenate([w_h, w_above], axis=1, out=self.weight)
+        # Slots that take nothing from h_prev stand first: they read zeros, which no product overwrites. Those that take
+        # no x stand last and read their bias.
+        products = buffers.zeros((batch_size, width + above), dtype)
+        self.products = products[:, width - w_h.shape[1] :]
+        self.recurrent, self.raw = products[:, :width], products[:, width:]
+        self.output = buffers.empty((batch_size, len(bias_above)), dtype)
+        self.output[...] = bias_above
+        self.bias, self.fed = bias_above[:above], self.output[:, :above]
+        self.a = buffers.empty((batch_size, width), dtype)
+        self.gates = self.a.reshape(batch_size, -1, hidden).swapaxes(0, 1)
+        self.state = tuple(buffers.zeros((kind.num_states, batch_size, hidden), dtype))
+        self.saved = tuple(buffers.empty((kind.num_saved, batch_size, hidden), dtype))
+        self.scratch = buffers.empty((batch_size, hidden), dtype)
 
-    def __init__(self, kind: type[RecurrentLayer], weights: Weights, batch_size: int, vocabulary: Array | None) -> None:
-        self.advance, slots = kind.step, kind.slots
-        hidden, dtype = weights.w_hh.shape[1], weights.w_hh.dtype
-        w_ih, w_hh, b_ih, b_hh = (w.reshape(kind.gates, hidden, *w.shape[1:]) for w in weights)
-        w_x = np.zeros((len(slots), hidden, w_ih.shape[2]), dtype)
-        w_h = np.zeros((len(slots), hidden, hidden), dtype)
-        self.bias = np.zeros((len(slots), 1, hidden), dtype)
-        for s, slot in enumerate(slots):
-            if slot.x_gate is not None:
-                w_x[s], self.bias[s] = w_ih[slot.x_gate] * slot.scale, b_ih[slot.x_gate] * slot.scale
-            if slot.h_gate is not None:
-                w_h[s] = w_hh[slot.h_gate] * slot.scale
-                self.bias[s] += b_hh[slot.h_gate] * slot.scale
-        self.table: Array | None = None
-        if vocabulary is not None:
-            self.table = np.ascontiguousarray((vocabulary @ w_x.transpose(0, 2, 1) + self.bias).swapaxes(0, 1))
-            w_x = w_x[:, :, :0]
-        width = w_x.shape[2]
-        self.product = _Product(np.concatenate([w_x, w_h], axis=2), batch_size)
-        self.inputs = np.zeros((batch_size, width + hidden), dtype)  # [x, h_prev]
-        self.x, h = self.inputs[:, :width], self.inputs[:, width:]
-        self.state = (h, *(np.zeros_like(h) for _ in range(kind.num_states - 1)))
-        self.saved = tuple(np.zeros_like(h) for _ in range(kind.num_saved))
-        self.scratch = np.zeros_like(h)
-        self.a = np.empty((len(slots), batch_size, hidden), dtype)
+    def step(self, x: Array) -> Array:
+        """x (B, S H), its biases added -> the same for the layer above, or the logits (B, V)."""
+        np.add(x, self.recurrent, out=self.a)
+        self.advance(self.gates, self.state, self.state, self.saved, self.scratch)
+        np.matmul(self.state[0], self.weight, out=self.products)
+        np.add(self.raw, self.bias, out=self.fed)
+        return self.output
 
-    def step(self, x: Any) -> Array:
-        """x: ids if there is a table (V, S, H), else (B, D) -> h (B, H)."""
-        if self.table is None:
-            self.x[...] = x
-            self.product(self.inputs, self.a)
-            self.a += self.bias
-        else:
-            self.product(self.inputs, self.a)
-            self.a += self.table[x].swapaxes(0, 1)
-        self.advance(self.a, self.state, self.state, self.saved, self.scratch)
-        return self.state[0]
+
+def _by_slot(kind: type[RecurrentLayer], weights: Weights) -> tuple[Array, Array, Array]:
+    """A layer's W_ih (D, n H) and W_hh (H, m H) for the slots that they feed, and all slots' bias (S H,), scaled."""
+    w_ih, w_hh, b_ih, b_hh = (w.reshape(kind.gates, -1, *w.shape[1:]) for w in weights)
+    fed_x = [(slot.x_gate, slot.scale) for slot in kind.slots if slot.x_gate is not None]
+    fed_h = [(slot.h_gate, slot.scale) for slot in kind.slots if slot.h_gate is not None]
+    w_x = np.concatenate([w_ih[gate].T * scale for gate, scale in fed_x], axis=1)
+    w_h = np.concatenate([w_hh[gate].T * scale for gate, scale in fed_h], axis=1)
+    bias = np.zeros((len(kind.slots), *b_ih.shape[1:]), b_ih.dtype)
+    bias[: len(fed_x)] += [b_ih[gate] * scale for gate, scale in fed_x]
+    bias[-len(fed_h) :] += [b_hh[gate] * scale for gate, scale in fed_h]
+    return w_x, w_h, bias.ravel()

@@ -56,7 +56,7 @@ def test_the_blocked_product_equals_the_plain_loop(cell, batch, hidden):
 
 
 def test_blocks_divide_the_hidden_size_and_fit_the_fast_kernels():
-    assert [blocks(25, 128), blocks(32, 256), blocks(32, 512), blocks(5, 97), blocks(64, 1021)] == [1, 4, 16, 1, 1]
+    assert [blocks(25, 128), blocks(32, 256), blocks(32, 512), blocks(5, 97), blocks(64, 1021)] == [2, 4, 16, 1, 1]
 
 
 @pytest.mark.parametrize("cell", CELLS)
