@@ -16,7 +16,7 @@ Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long to mea
 
 @with_settings(ModelConfig, TrainConfig)
 def bench(seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) -> None:
-    """Time training and sampling of a configuration on this machine, on random text of 65 symbols.
+    """Time training and sampling of a configuration on this machine. The text is random, of 65 symbols.
 
     [bold]Examples[/bold]
 

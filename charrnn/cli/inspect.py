@@ -41,7 +41,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")]
 
 
 def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
-    """What a run or a checkpoint file is: configuration, vocabulary, parameters, state of the training.
+    """What a run or a checkpoint file is: settings, vocabulary, state.
 
     [bold]Examples[/bold]
 

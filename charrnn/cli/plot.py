@@ -37,7 +37,7 @@ def plot(
     sweep: SweepOption = None,
     study: StudyName = None,
 ) -> None:
-    """Draw the losses of runs, or of a sweep's trials against each option.
+    """Draw the losses of runs, or of a sweep's trials by each option.
 
     [bold]Examples[/bold]
 

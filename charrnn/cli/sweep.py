@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from tqdm import tqdm
 
 from charrnn.cli.inspect import make_console, show_value
 from charrnn.cli.options import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
@@ -21,6 +20,8 @@ from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.events import TrialEnded, TrialEvaluated
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from charrnn.sweep.search import Search
     from charrnn.sweep.space import Plan
 
@@ -89,7 +90,7 @@ def sweep(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Search for good options: many runs on one corpus, compared by their best validation loss.
+    """Search for good options: many runs on one corpus. The best validation loss wins.
 
     [bold]Examples[/bold]
 
@@ -236,6 +237,8 @@ class Display:
             jobs = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
             self._print(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
             if sys.stderr.isatty():
+                from tqdm import tqdm
+
                 shape = "{percentage:3.0f}%|{bar}| {desc}"
                 self.bar = tqdm(total=plan.trials, bar_format=shape, dynamic_ncols=True, file=sys.stderr)
                 self._advance()
