@@ -78,6 +78,19 @@ def test_help_lists_every_option_of_the_contract(charrnn, command, options):
     assert not set(options.split()) - words
 
 
+def test_the_list_of_commands_imports_nothing_heavy():
+    script = """if True:
+        import atexit, sys
+        heavy = {"typer.rich_utils", "tqdm", "numpy", "optuna", "matplotlib"}
+        atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))
+        from charrnn.cli.app import main
+        main(["--help"])
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "sweep" in done.stdout
+    assert done.stderr == "[]\n"
+
+
 def test_version(charrnn):
     assert re.fullmatch(r"charrnn \d+\.\d+\.\d+\n", charrnn("--version").out)
 
