@@ -140,7 +140,7 @@ class TrainConfig(Settings):
     )
     optimizer: str = setting("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
     learning_rate: float | None = setting(None, "Peak learning rate.", low=0, shown="fits optimizer and size")
-    schedule: str = setting("cosine", "Decay of the learning rate over the budget.", choices=SCHEDULES)
+    schedule: str = setting("constant", "Course of the learning rate over the budget.", choices=SCHEDULES)
     warmup_steps: int = setting(50, "Steps over which the learning rate rises from 0.", low=0)
     weight_decay: float = setting(0.0, "Decoupled weight decay (adamw), on the weight matrices.", low=0)
     clip_norm: float = setting(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)

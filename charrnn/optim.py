@@ -16,6 +16,7 @@ Array = NDArray[Any]
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-8
 RMS_DECAY, MOMENTUM = 0.95, 0.9
+AVERAGED_SHARE = 0.1
 
 
 def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
@@ -73,6 +74,12 @@ OPTIMIZERS = {
 def decay(p: Array, rate: float, is_matrix: Array) -> None:
     """Decoupled weight decay: p -= rate x p where `is_matrix` is 1, and not where it is 0 (biases)."""
     p -= rate * is_matrix * p
+
+
+def average(a: Array, p: Array, t: int) -> None:
+    """Moves a, the running average of the parameters, towards p: about the mean of the last tenth of all steps, however
+    many there have been (polynomial decay: Shamir & Zhang 2013, after Polyak & Juditsky 1992)."""
+    a += (p - a) / (1 + AVERAGED_SHARE * (t - 1))
 
 
 def clip_factor(norm: float, clip_norm: float) -> float:

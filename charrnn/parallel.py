@@ -3,7 +3,7 @@
 A step has three phases, each run by all workers at once, with the parent as worker 0:
   gradient  a shard's forward and backward pass -> its own flat gradient
   reduce    a slice of the parameters each: the shards' gradients added in a fixed order, the squared norm
-  update    the same slice: clip, optimizer step
+  update    the same slice: clip, optimizer step, average
 Processes rather than threads, since the many small operations of a recurrent step hold the interpreter's lock.
 
 The workers are told the phase, a byte, through a pipe and answer the same way. A pipe that closes means that the other
@@ -31,7 +31,7 @@ from charrnn.evaluate import SEQ_LENGTH, num_streams, text_nats
 from charrnn.models.language import LanguageModel, parameter_specs
 from charrnn.nn.ops import dropout_mask
 from charrnn.nn.stack import CELLS, state_shape
-from charrnn.optim import OPTIMIZERS, decay
+from charrnn.optim import OPTIMIZERS, average, decay
 from charrnn.params import views
 
 Array = NDArray[Any]
@@ -106,14 +106,16 @@ class Worker:
         return float(first @ first)
 
     def update(self) -> float:
-        """The optimizer's step over this worker's slice."""
+        """The optimizer's step over this worker's slice, and the average after it."""
         arena, share = self.arena, self.share
         p, g, lr = arena.params[share], arena.grads[0][share], float(arena.learning_rate)
         if arena.clip_factor != 1:
             g *= float(arena.clip_factor)
         if self.is_matrix is not None:
             decay(p, lr * self.plan.weight_decay, self.is_matrix)
-        OPTIMIZERS[self.plan.optimizer].update(p, g, arena.moments[:, share], int(arena.step) + 1, lr)
+        step = int(arena.step) + 1
+        OPTIMIZERS[self.plan.optimizer].update(p, g, arena.moments[:, share], step, lr)
+        average(arena.average[share], p, step)
         return 0.0
 
     def evaluate(self) -> float:
@@ -122,7 +124,7 @@ class Worker:
         if not streams:
             return 0.0
         if self.val_model is None:
-            shape = (plan.model, plan.vocabulary_size, self.arena.params, len(streams), SEQ_LENGTH)
+            shape = (plan.model, plan.vocabulary_size, self.arena.average, len(streams), SEQ_LENGTH)
             self.val_model = LanguageModel(*shape)
         total = num_streams(plan.val_length)
         return float(text_nats(self.val_model, self.arena.val, streams, total, plan.record_end).sum(dtype=np.float64))

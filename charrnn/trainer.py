@@ -215,14 +215,17 @@ class Trainer:
         return Evaluated(metrics, better)
 
     def _checkpoint(self, *, training: bool = False) -> Checkpoint:
-        """The weights as they are, and with `training` everything that a resume needs."""
-        weights = views(self.specs, self.arena.params)
+        """The averaged weights, and with `training` everything that a resume needs."""
+        weights = views(self.specs, self.arena.average)
         vocabulary, lines = self.corpus.vocabulary, self.config.text.lines
         if not training:
             return Checkpoint(self.config.model, vocabulary, lines, weights, training={"step": self.progress.step})
-        tensors = {"moments": self.arena.moments, "state": self.arena.states[int(self.arena.current)]}
+        tensors = self._training_tensors(int(self.arena.current))
         state = {"progress": asdict(self.progress), "config": self.config.to_dict(), "corpus": self.corpus.fingerprint}
         return Checkpoint(self.config.model, vocabulary, lines, weights, tensors, state)
+
+    def _training_tensors(self, state: int) -> dict[str, Array]:
+        return {"params": self.arena.params, "moments": self.arena.moments, "state": self.arena.states[state]}
 
     def _save(self) -> Saved:
         self.progress.seconds = time.monotonic() - self.began
@@ -235,6 +238,7 @@ class Trainer:
         for name, view in views(self.specs, self.arena.params).items():
             if self.start is not None:
                 view[...] = self.start[name]
+        self.arena.average[:] = self.arena.params
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Everything as it was saved in last.safetensors. Raises RunError if it does not belong here."""
@@ -243,14 +247,13 @@ class Trainer:
             raise RunError(
                 f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
             )
-        targets = {"moments": self.arena.moments, "state": self.arena.states[0]}
         try:
             self.progress = Progress.from_dict(checkpoint.training["progress"])
         except (KeyError, TypeError, UsageError):
             raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
-        for name, view in views(self.specs, self.arena.params).items():
+        for name, view in views(self.specs, self.arena.average).items():
             view[...] = checkpoint.weights[name]
-        for name, target in targets.items():
+        for name, target in self._training_tensors(0).items():
             if name not in checkpoint.tensors or checkpoint.tensors[name].shape != target.shape:
                 raise RunError(f"{path}: its training state does not fit its configuration")
             target[...] = checkpoint.tensors[name]

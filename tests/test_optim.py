@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.optim import OPTIMIZERS, clip_factor, decay
+from charrnn.optim import OPTIMIZERS, average, clip_factor, decay
 
 SIZE, STEPS = 37, 6
 
@@ -121,3 +121,17 @@ def test_a_clipped_gradient_is_no_longer_than_the_limit_and_keeps_its_direction(
 
 def test_clipping_is_off_at_zero():
     assert clip_factor(1e9, 0.0) == 1
+
+
+def test_the_average_is_the_first_step_then_mostly_the_last_tenth_of_all_steps():
+    steps, averaged, weights = 2000, np.full(1, 99.0), np.zeros(2000)
+    for t in range(1, steps + 1):
+        average(averaged, np.full(1, float(t)), t)
+        if t == 1:
+            assert averaged == 1
+    for t in range(1, steps + 1):  # how much each step counts, from the definition
+        weights[:t] *= 1 - 1 / (1 + 0.1 * (t - 1))
+        weights[t - 1] = 1 / (1 + 0.1 * (t - 1))
+    assert math.isclose(weights.sum(), 1)
+    np.testing.assert_allclose(averaged, weights @ np.arange(1.0, steps + 1), rtol=1e-12)
+    assert 0.6 < weights[-steps // 10 :].sum() < 0.7  # 1 - 1 / e

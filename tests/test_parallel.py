@@ -68,9 +68,10 @@ def batches(extras):
 
 
 def train(team):
-    """Five steps, as the trainer takes them; the parameters, the states, and the losses with the norms."""
+    """Five steps, as the trainer takes them; parameters, their average, states, and the losses with the norms."""
     arena, numbers = team.arena, []
     initialise(parameter_specs(team.plan.model, V), arena.params, 3)
+    arena.average[:] = arena.params
     arena.val[:] = VAL
     for step, batch in enumerate(batches(team.plan.model.dropout > 0)):
         team.set_batch(step, *batch)
@@ -79,7 +80,8 @@ def train(team):
         team.run(UPDATE)
         arena.current[...] = 1 - arena.current
         numbers += [loss, norm]
-    return arena.params.copy(), arena.states[int(arena.current)].copy(), np.array([*numbers, team.run(EVALUATE)])
+    flat, state = arena.params.copy(), arena.states[int(arena.current)].copy()
+    return flat, arena.average.copy(), state, np.array([*numbers, team.run(EVALUATE)])
 
 
 def train_plainly(plan):
@@ -89,6 +91,7 @@ def train_plainly(plan):
     initialise(specs, flat, 3)
     model, moments = LanguageModel(plan.model, V, flat, B, T, grads), np.zeros((2, len(flat)))
     state, numbers, optimizer = np.zeros(model.state_shape(B)), [], OPTIMIZERS[plan.optimizer]
+    averaged = flat.copy()
     for step, (x, targets, keep) in enumerate(batches(plan.model.dropout > 0)):
         masks, w_masks = dropped(plan, step)
         loss = model.loss_and_gradient(x, targets, state, 1 / (T * B), masks, keep, w_masks)
@@ -99,10 +102,11 @@ def train_plainly(plan):
         for array in views(specs, flat).values():
             array *= 1 - RATE * plan.weight_decay * (array.ndim == 2)
         optimizer.update(flat, grads, moments[: optimizer.moments], step + 1, RATE)
+        averaged = averaged + (flat - averaged) / (1 + 0.1 * step)
         numbers += [loss, norm]
     streams = num_streams(len(VAL))
-    evaluation = text_nats(LanguageModel(plan.model, V, flat, streams, 64), VAL, range(streams), streams)
-    return flat, state, np.array([*numbers, evaluation.sum()])
+    evaluation = text_nats(LanguageModel(plan.model, V, averaged, streams, 64), VAL, range(streams), streams)
+    return flat, averaged, state, np.array([*numbers, evaluation.sum()])
 
 
 VARIANTS = [

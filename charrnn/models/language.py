@@ -20,6 +20,7 @@ from charrnn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, 
 
 Array = NDArray[Any]
 
+INPUT_STD = {"lstm": 1.5, "gru": 0.5, "rnn": 1.0}  # of what a character adds to a pre-activation, at the start
 HEAD_ELEMENTS = 1 << 19  # logits held at once: keeps them in the cache, and a large vocabulary out of memory's way
 
 
@@ -32,13 +33,15 @@ def parameter_specs(config: ModelConfig, vocabulary_size: int) -> list[ParamSpec
     """Names, shapes and initialisers of all parameters. Names and shapes are those of a PyTorch module with the
     attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN and head = nn.Linear."""
     hidden, embedding = config.hidden_size, config.embedding_size
-    gates = CELLS[config.cell].gates
+    gates, bound = CELLS[config.cell].gates, INPUT_STD[config.cell] * math.sqrt(3)
     specs = []
     if embedding:
-        specs.append(ParamSpec("embedding.weight", (vocabulary_size, embedding), uniform(math.sqrt(3 / embedding))))
-    w_ih: Initialiser = glorot
+        specs.append(ParamSpec("embedding.weight", (vocabulary_size, embedding), uniform(math.sqrt(3))))
+    # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing.
+    first = uniform(bound / math.sqrt(embedding or 1))
     for layer in range(config.num_layers):
         width = hidden if layer else embedding or vocabulary_size
+        w_ih: Initialiser = glorot if layer else first
         b_ih = forget_bias if config.cell == "lstm" else zeros
         specs += [
             ParamSpec(f"rnn.weight_ih_l{layer}", (gates * hidden, width), stacked(w_ih, gates)),
