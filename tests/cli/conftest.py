@@ -127,10 +127,10 @@ def corpus(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A run of 60 steps on TEXT, good enough to tell its characters apart. Read it, do not write to it."""
+    """A run of 80 steps on TEXT, good enough to tell its characters apart. Read it, do not write to it."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "corpus.txt").write_text(TEXT)
-    command = [sys.executable, "-m", "charrnn", "train", "corpus.txt", "--run", "run", "--max-steps", "150", "--quiet"]
+    command = [sys.executable, "-m", "charrnn", "train", "corpus.txt", "--run", "run", "--max-steps", "80", "--quiet"]
     command += ["--hidden-size", "16", "--batch-size", "8", "--seq-length", "16", "--workers", "1", "--lr", "0.02"]
     environment = {name: value for name, value in os.environ.items() if name != "CHARRNN_RUNS"}
     subprocess.run([*command, "--warmup-steps", "0"], cwd=folder, env=environment, check=True, timeout=60)

@@ -440,7 +440,7 @@ def test_sample_text_is_prime_and_characters_and_a_line_end(charrnn, trained):
 
 
 def test_sample_json_has_a_line_for_each_sample_with_the_fields_of_the_contract(charrnn, trained):
-    options = ["--run", trained, "--prime", "the ", "-n", "30", "--temperature", "2", "--json"]
+    options = ["--run", trained, "--prime", "the ", "-n", "30", "--json"]
     rows = charrnn("sample", *options, "--num-samples", "3", "--seed", "5").rows
     assert [row["seed"] for row in rows] == [5, 6, 7]
     assert all(row.keys() == {"prime", "text", "seed", "nats"} for row in rows)
@@ -596,7 +596,7 @@ def test_info_json_tells_configuration_vocabulary_parameters_and_training(charrn
     assert (values["model"]["cell"], values["model"]["hidden_size"]) == ("lstm", 16)
     assert "".join(values["vocabulary"]) == "\n .abcdefghijklmnopqrstuvwxyz"
     assert values["vocabulary_size"] == 29
-    assert (values["training"]["status"], values["training"]["steps"]) == ("completed", 150)
+    assert (values["training"]["status"], values["training"]["steps"]) == ("completed", 80)
     assert values["training"]["config"]["train"]["batch_size"] == 8
     model = charrnn("info", trained / "best.safetensors", "--json").json
     assert (model["model"], model["vocabulary"]) == (values["model"], values["vocabulary"])
