@@ -59,7 +59,7 @@ class Arena:
         state = state_shape(model.cell, model.num_layers, plan.batch_size, model.hidden_size)
         batch = plan.seq_length, plan.batch_size
         self.params = self._take((total,), plan.dtype)
-        self.average = self._take((total,), plan.dtype)  # of the parameters over the last steps: validated, and kept
+        self.average = self._take((total,), plan.dtype)  # of the parameters over the last steps
         self.grads = [self._take((total,), plan.dtype) for _ in range(plan.workers)]
         self.moments = self._take((OPTIMIZERS[plan.optimizer].moments, total), plan.dtype)
         self.states = self._take((2, *state), plan.dtype)  # before and after the step, by turns

@@ -178,7 +178,7 @@ class Trainer:
         return DivergedError(f"diverged at step {self.progress.step + 1}: {what}", hint)
 
     def _evaluate(self) -> Evaluated:
-        """Validates, notes the metrics, and keeps the weights if they are the best so far."""
+        """Validates the averaged weights, notes the metrics, and keeps them if they are the best so far."""
         progress = self.progress
         if progress.loss_steps:
             progress.train_loss = progress.loss_sum / progress.loss_steps
