@@ -242,6 +242,22 @@ def test_trials_of_another_folder_are_left_alone(corpus, tmp_path):
         assert second.next_trial() is None
 
 
+def test_two_machines_may_begin_a_study_at_the_same_moment(corpus, tmp_path, monkeypatch):
+    """The second begins when the first has seen an empty study and not yet written to it."""
+    plan, journal = make_plan(corpus, SEARCH), str(tmp_path / "shared.journal")
+    set_user_attr = optuna.Study.set_user_attr
+
+    def let_the_second_go_first(study, *attribute):
+        monkeypatch.setattr(optuna.Study, "set_user_attr", set_user_attr)
+        Study(plan, tmp_path / "b", journal, "fingerprint")
+        study.set_user_attr(*attribute)
+
+    monkeypatch.setattr(optuna.Study, "set_user_attr", let_the_second_go_first)
+    Study(plan, tmp_path / "a", journal, "fingerprint")
+    for name in ("a", "b"):  # both go on
+        Study(plan, tmp_path / name, journal, "fingerprint")
+
+
 def test_a_folder_that_holds_other_runs_is_not_used(corpus, tmp_path, swept):
     plan = make_plan(corpus, SEARCH)
     (tmp_path / "study" / "000").mkdir(parents=True)

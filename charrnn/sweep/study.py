@@ -34,7 +34,7 @@ from charrnn.trainer import EVALUATIONS
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
-ID = "id"  # beside the owners: which study the folder's runs are of
+ID = "id"  # beside the owners: the folder's name, which its study knows
 TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
 STARTUP = 5  # finished trials before the first is pruned, and the share of its budget
 WARMUP = EVALUATIONS // 4  # that each trial gets
@@ -84,18 +84,20 @@ class Study:
         options = {name: value for name, value in plan.options.items() if name not in ("workers", "val_file")}
         about = {"search space": [vars(dimension) for dimension in plan.space], "options": options}
         mine = json.loads(json.dumps(about | {"corpus": fingerprint}))
-        theirs = self.study.user_attrs.get("charrnn")
-        if theirs is None:
-            if self.trials():
+        trials = self.trials()  # asked for first: another machine may be beginning the study
+        if "charrnn" not in self.study.user_attrs:
+            if trials:
                 raise RunError(f"study {plan.study}: not begun by charrnn", "choose another --study")
-            theirs = mine | {"id": self.owner}
-            self.study.set_user_attr("charrnn", theirs)
+            self.study.set_user_attr("charrnn", mine)
+        theirs = self.study.user_attrs["charrnn"]
         if other := [name for name in mine if theirs[name] != mine[name]]:
             raise RunError(f"study {plan.study}: not the {other[0]} that it was begun with", "choose another --study")
         known = self.owners / ID
         if not known.exists() and not any(self.folder.glob("**/config.json")):
-            write_atomically(known, theirs["id"].encode())
-        if not known.exists() or known.read_text() != theirs["id"]:
+            # Under a key of its own: machines that begin a study at the same moment do not overwrite each other.
+            self.study.set_user_attr(_of_folder(self.owner), True)
+            write_atomically(known, self.owner.encode())
+        if not known.exists() or _of_folder(known.read_text()) not in self.study.user_attrs:
             raise RunError(f"{self.folder}: holds runs that are not of this study", "choose another --study")
 
     def run(self, number: int) -> Run:
@@ -196,6 +198,10 @@ class Trial:
             self.trial.set_user_attr(name, value)
         states = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL}
         self.trial.study.tell(self.trial, loss, states.get(state, TrialState.PRUNED))
+
+
+def _of_folder(identity: str) -> str:
+    return f"folder {identity}"
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
