@@ -20,7 +20,7 @@ from charrnn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, 
 
 Array = NDArray[Any]
 
-INPUT_STD = {"lstm": 1.5, "gru": 0.5, "rnn": 1.0}  # of what a character adds to a pre-activation, at the start
+INPUT_STD = {"lstm": 1.5, "gru": 0.2, "rnn": 1.0}  # of what a character adds to a pre-activation, at the start
 HEAD_ELEMENTS = 1 << 19  # logits held at once: keeps them in the cache, and a large vocabulary out of memory's way
 
 
@@ -33,12 +33,13 @@ def parameter_specs(config: ModelConfig, vocabulary_size: int) -> list[ParamSpec
     """Names, shapes and initialisers of all parameters. Names and shapes are those of a PyTorch module with the
     attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN and head = nn.Linear."""
     hidden, embedding = config.hidden_size, config.embedding_size
-    gates, bound = CELLS[config.cell].gates, INPUT_STD[config.cell] * math.sqrt(3)
+    gates = CELLS[config.cell].gates
     specs = []
     if embedding:
-        specs.append(ParamSpec("embedding.weight", (vocabulary_size, embedding), uniform(math.sqrt(3))))
-    # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing.
-    first = uniform(bound / math.sqrt(embedding or 1))
+        specs.append(ParamSpec("embedding.weight", (vocabulary_size, embedding), uniform(math.sqrt(3 / embedding))))
+    # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing. So it is
+    # with an embedding, whose vectors have a length of about 1.
+    first = uniform(INPUT_STD[config.cell] * math.sqrt(3))
     for layer in range(config.num_layers):
         width = hidden if layer else embedding or vocabulary_size
         w_ih: Initialiser = glorot if layer else first
