@@ -37,8 +37,8 @@ def parameter_specs(config: ModelConfig, vocabulary_size: int) -> list[ParamSpec
     specs = []
     if embedding:
         specs.append(ParamSpec("embedding.weight", (vocabulary_size, embedding), uniform(math.sqrt(3 / embedding))))
-    # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing. So it is
-    # with an embedding, whose vectors have a length of about 1.
+    # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing. The
+    # vectors of an embedding have a length of about 1 too, so the same size fits.
     first = uniform(INPUT_STD[config.cell] * math.sqrt(3))
     for layer in range(config.num_layers):
         width = hidden if layer else embedding or vocabulary_size
