@@ -1,4 +1,4 @@
-"""charrnn: character-level recurrent language models on the CPU, with NumPy.
+"""charrnn: character-level recurrent networks on the CPU, with NumPy.
 
 >>> model = charrnn.load("runs/fables-001")          # a run, or a best.safetensors
 >>> "".join(model.sample(prime="The Fox", length=200))
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.textmodel import TextModel
+    from charrnn.inference.textmodel import TextModel
 
 __version__ = "0.1.0"
 
 
 def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
     """A trained model from a run directory (its `best` or `last` checkpoint) or a checkpoint file: see TextModel."""
-    from charrnn import textmodel  # only now: `charrnn --help` has no need of NumPy
+    from charrnn.tasks import registry  # only now: `charrnn --help` has no need of NumPy
 
-    return textmodel.load(path, checkpoint=checkpoint)
+    return registry.load(path, checkpoint=checkpoint)

@@ -46,7 +46,7 @@ class Settings:
             value, limits = getattr(self, spec.name), spec.metadata
             if value is None or not limits:
                 continue
-            option = "--" + spec.name.replace("_", "-")
+            option = "--" + dashed(spec.name)
             if limits["choices"] and value not in limits["choices"]:
                 raise UsageError(f"{option} {value}: not one of {', '.join(limits['choices'])}")
             if isinstance(value, str | bool):
@@ -78,6 +78,35 @@ class Settings:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
+MODEL_GIVEN = "the model is given"
+EXCLUSIVE = (  # options that exclude each other, of all commands, and why
+    ("val_file", "val_fraction", ""),
+    ("bytes", "encoding", ""),
+    *((name, "init_from", MODEL_GIVEN) for name in ("cell", "hidden_size", "num_layers", "embedding_size")),
+    ("resume", "run", ""),
+    ("resume", "init_from", ""),
+    ("run", "model", ""),
+    ("prime", "prime_file", ""),
+    ("per_line", "per_char", ""),
+    ("json", "csv", ""),
+    ("json", "toml", ""),
+    ("grid", "search", "--search NAME=choice:A,B searches over listed values"),
+)
+
+
+def refuse_exclusive(options: dict[str, Any]) -> None:
+    """Raises UsageError if two options exclude each other. One that is None, False or an empty list was not given."""
+    given = {name for name, value in options.items() if value is not None and value is not False and value != []}
+    for one, other, reason in EXCLUSIVE:
+        if one in given and other in given:
+            raise UsageError(f"--{dashed(one)} and --{dashed(other)} exclude each other", reason)
+
+
+def dashed(name: str) -> str:
+    """An option's name as it is typed."""
+    return name.replace("_", "-")
+
+
 def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
     """An object of the class from those of the settings that are its own."""
     names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -92,7 +121,7 @@ def _types(hint: Any) -> tuple[type, ...]:
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
-    """The shape of a network: everything that decides the names and sizes of its parameters."""
+    """The shape of a network, as far as a user chooses it."""
 
     cell: str = setting("lstm", "The recurrent cell: lstm, gru or rnn (tanh).", choices=CELLS)
     hidden_size: int = setting(
@@ -100,20 +129,6 @@ class ModelConfig(Settings):
     )
     num_layers: int = setting(1, "Recurrent layers.", low=1, high=64)
     embedding_size: int = setting(0, "Width of a learnt input embedding; 0 = one-hot input.", low=0, high=65536)
-    dropout: float | None = setting(
-        None,
-        "Share of each layer's outputs dropped in training.",
-        low=0,
-        below=1,
-        shown="more for a large model, less for a large corpus",
-    )
-    recurrent_dropout: float | None = setting(
-        None,
-        "Share of the weights between hidden units dropped in each step (DropConnect).",
-        low=0,
-        below=1,
-        shown="as for --dropout",
-    )
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,20 @@ class TrainConfig(Settings):
     learning_rate: float | None = setting(None, "Peak learning rate.", low=0, shown="fits optimizer and size")
     schedule: str = setting("constant", "Course of the learning rate over the budget.", choices=SCHEDULES)
     warmup_steps: int = setting(50, "Steps over which the learning rate rises from 0.", low=0)
+    dropout: float | None = setting(
+        None,
+        "Share of each layer's outputs dropped in training.",
+        low=0,
+        below=1,
+        shown="more for a large model, less for a large corpus",
+    )
+    recurrent_dropout: float | None = setting(
+        None,
+        "Share of the weights between hidden units dropped in each step (DropConnect).",
+        low=0,
+        below=1,
+        shown="as for --dropout",
+    )
     weight_decay: float = setting(0.0, "Decoupled weight decay (adamw), on the weight matrices.", low=0)
     clip_norm: float = setting(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)
     clip_value: float = setting(0.0, "Clip each element of the gradient; 0 = off.", low=0)
@@ -199,18 +228,18 @@ class RunConfig:
 
         Paths become absolute, so that a run can be resumed from anywhere.
         """
+        refuse_exclusive(options)
         text = part(TextConfig, options)
         if text.val_file is not None:
-            if "val_fraction" in options:
-                raise UsageError("--val-file and --val-fraction exclude each other")
             text = dataclasses.replace(text, val_file=os.path.abspath(text.val_file))
-        if text.bytes and "encoding" in options:
-            raise UsageError("--bytes and --encoding exclude each other")
         paths = tuple(path if path == "-" else os.path.abspath(path) for path in corpus)
         return cls(paths, part(ModelConfig, options), text, part(TrainConfig, options))
 
     def to_options(self) -> dict[str, Any]:
         """The options of `charrnn train` that give this configuration: from_options backwards."""
         options = self.model.to_dict() | self.text.to_dict() | self.train.to_dict()
-        excluded = "val_fraction" * (self.text.val_file is not None), "encoding" * self.text.bytes
-        return {name: value for name, value in options.items() if value is not None and name not in excluded}
+        if self.text.val_file is not None:
+            del options["val_fraction"]
+        if self.text.bytes:
+            del options["encoding"]
+        return {name: value for name, value in options.items() if value is not None}

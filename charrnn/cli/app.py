@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -9,40 +10,56 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from charrnn import __version__
-from charrnn.cli.bench import bench
-from charrnn.cli.evaluate import evaluate
-from charrnn.cli.inspect import info, runs
-from charrnn.cli.plot import plot
-from charrnn.cli.sample import sample
-from charrnn.cli.sweep import sweep
-from charrnn.cli.train import train
 from charrnn.errors import CharRNNError
 
+# Name: the function, by its module, and what the list of commands says of it. Only the command that is asked for is
+# imported.
+COMMANDS = {
+    "train": ("train:train", "Train a model on text files."),
+    "sample": ("sample:sample", "Write text with a trained model, character by character."),
+    "eval": ("evaluate:evaluate", "The loss of a text under a trained model, in nats per character."),
+    "info": ("info:info", "What a run or a checkpoint file is: settings, vocabulary, state."),
+    "runs": ("runs:runs", "A table of all runs, the best validation loss first."),
+    "bench": ("bench:bench", "Time training and sampling of a configuration on this machine."),
+    "sweep": ("sweep:sweep", "Search for good options: many runs on one corpus."),
+    "plot": ("plot:plot", "Draw the losses of runs, or of a sweep's trials by each option."),
+}
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 
-class Overview(typer.core.TyperGroup):
-    """The list of the commands as plain text: what Typer imports to draw a page takes longer than all of ours."""
+
+class Commands(typer.core.TyperGroup):
+    """The commands, each imported when it is asked for. Their list is plain text: what Typer imports to draw a page
+    takes longer than all of ours."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"rich_markup_mode": None})
 
+    def list_commands(self, context: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: Any, name: str) -> Any:
+        if name not in COMMANDS:
+            return None
+        module, function = COMMANDS[name][0].split(":")
+        command = getattr(importlib.import_module(f"charrnn.cli.{module}"), function)
+        alone = typer.Typer(rich_markup_mode="rich", add_completion=False, context_settings=CONTEXT)
+        alone.command(name)(command)
+        return typer.main.get_command(alone)
+
+    def format_commands(self, context: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
 
 app = typer.Typer(
     name="charrnn",
-    cls=Overview,
+    cls=Commands,
     help="Train character-level RNN, LSTM and GRU language models on the CPU, and sample text from them.",
     epilog="First steps: charrnn train FILE, then charrnn sample. Each command's --help has examples.",
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
     pretty_exceptions_enable=False,
 )
-app.command()(train)
-app.command()(sample)
-app.command("eval")(evaluate)
-app.command()(info)
-app.command()(runs)
-app.command()(bench)
-app.command()(sweep)
-app.command()(plot)
 
 
 def _version(value: bool) -> None:
@@ -91,8 +108,10 @@ _NO_ROOM = (5, 28, 122)  # EIO, ENOSPC, EDQUOT
 
 def _input(error: typer.TyperException) -> str:
     """The value that could not be parsed, where Typer knows it."""
-    details: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
-    return f", not {details[0]['input']!r}" if details else ""
+    cause: Any = error.__cause__
+    if not hasattr(cause, "errors"):
+        return ""
+    return f", not {cause.errors()[0]['input']!r}"
 
 
 def _fail(message: str, code: int) -> NoReturn:

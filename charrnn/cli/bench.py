@@ -1,8 +1,7 @@
-"""charrnn bench."""
+"""charrnn bench: how fast a configuration is here."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Annotated, Any
 
@@ -26,22 +25,17 @@ def bench(seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) ->
     gflops counts 6 operations for each parameter in a product and character; sgemm_gflops is a large float32 product on
     as many cores, measured in turn with the training; fraction_of_peak is their ratio.
     """
-    from charrnn.bench import VOCABULARY, measure
-    from charrnn.prepare import choose, choose_for_size
+    from charrnn.training.bench import measure
 
-    options = given(settings)
-    train = choose(part(TrainConfig, options), pairs=10**9)
-    model = part(ModelConfig, {"dropout": 0.0, "recurrent_dropout": 0.0} | options)
-    model, train = choose_for_size(model, train, VOCABULARY, characters=10**9)
-    assert train.workers
-    result = measure(model, train, train.workers, seconds)
+    options = {"dropout": 0.0, "recurrent_dropout": 0.0} | given(settings)
+    result, config = measure(part(ModelConfig, options), part(TrainConfig, options), seconds)
     if json_output:
-        typer.echo(json.dumps(result | {"config": dataclasses.asdict(model) | dataclasses.asdict(train)}))
+        typer.echo(json.dumps(result | {"config": config}))
         return
     from rich.console import Console
     from rich.table import Table
 
-    shape = f"{model.cell} {model.num_layers} x {model.hidden_size}, B {train.batch_size}, T {train.seq_length}"
+    shape = "{cell} {num_layers} x {hidden_size}, B {batch_size}, T {seq_length}".format(**config)
     table = Table("measure", "value", title=shape, title_justify="left")
     for name, value in result.items():
         table.add_row(name, f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.3g}")

@@ -1,4 +1,4 @@
-"""charrnn eval."""
+"""charrnn eval: what a text costs under a model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import CheckpointOption, Json, ModelOption, OnUnknown, RunOption, load_model, one_of
+from charrnn.config import refuse_exclusive
 from charrnn.errors import CorpusError, UsageError
 
 Text = Annotated[str, typer.Argument(help="Text file, .gz too; - is standard input.", show_default=False)]
@@ -43,8 +44,7 @@ def evaluate(
     import numpy as np
 
     one_of("--on-unknown", on_unknown, "error", "skip")
-    if per_line and per_char:
-        raise UsageError("--per-line and --per-char exclude each other")
+    refuse_exclusive({"per_line": per_line, "per_char": per_char})
     loaded = load_model(run, model, checkpoint)
     ids = _read(text, loaded, skip_unknown=on_unknown == "skip")
     newline = loaded.vocabulary.newline
@@ -82,7 +82,7 @@ def _read(text: str, loaded: Any, *, skip_unknown: bool) -> Any:
     import numpy as np
 
     from charrnn.config import TextConfig
-    from charrnn.reading import display_name, read_codes
+    from charrnn.corpus.reading import display_name, read_codes
 
     chunks = list(read_codes([text], TextConfig(bytes=loaded.vocabulary.is_bytes), []))
     if not chunks:

@@ -14,11 +14,20 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from charrnn.config import ALIASES, ModelConfig, SampleConfig, Settings, TextConfig, TrainConfig
+from charrnn.config import (
+    ALIASES,
+    ModelConfig,
+    SampleConfig,
+    Settings,
+    TextConfig,
+    TrainConfig,
+    dashed,
+    refuse_exclusive,
+)
 from charrnn.errors import RunError, UsageError
 
 if typing.TYPE_CHECKING:
-    from charrnn.textmodel import TextModel
+    from charrnn.inference.textmodel import TextModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,8 +50,11 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     for key, value in values.items():
         if key not in options:
             raise UsageError(f"--config {path}: unknown setting {key!r}")
-        if isinstance(value, bool) != getattr(options[key], "is_flag", False):
-            raise UsageError(f"--config {path}: {key} = {value!r}: {'not ' * isinstance(value, bool)}true or false")
+        is_flag = bool(getattr(options[key], "is_flag", False))
+        if isinstance(value, bool) and not is_flag:
+            raise UsageError(f"--config {path}: {key} = {value!r}: takes a value, not true or false")
+        if is_flag and not isinstance(value, bool):
+            raise UsageError(f"--config {path}: {key} = {value!r}: must be true or false")
     context.default_map = {options[key].name: value for key, value in values.items()}
     return path
 
@@ -94,7 +106,7 @@ def _option(cls: type[Settings], spec: dataclasses.Field[Any]) -> inspect.Parame
     base = next(t for t in (typing.get_args(kind) or (kind,)) if t is not type(None))
     default = spec.default if spec.metadata["shown"] is None else spec.metadata["shown"]
     option = typer.Option(
-        "--" + spec.name.replace("_", "-"),
+        "--" + dashed(spec.name),
         *(f"--{alias}" for alias, name in ALIASES.items() if name == spec.name),
         help=spec.metadata["help"],
         show_default=str(default) if default is not None and base is not bool else False,
@@ -125,8 +137,10 @@ def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
     """The command line that trains with these options."""
     words = ["charrnn", "train", *corpus]
     for name, value in options.items():
-        if value is not False:
-            words += ["--" + name.replace("_", "-")] + [str(value)] * (value is not True)
+        if value is True:
+            words.append("--" + dashed(name))
+        elif value is not False:
+            words += ["--" + dashed(name), str(value)]
     return shlex.join(words)
 
 
@@ -138,10 +152,9 @@ def one_of(option: str, value: str, *choices: str) -> None:
 def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> TextModel:
     """The model that --run, --model and --checkpoint name."""
     from charrnn import load
-    from charrnn.runs import newest_run
+    from charrnn.storage.runs import newest_run
 
-    if run is not None and model is not None:
-        raise UsageError("--run and --model exclude each other")
+    refuse_exclusive({"run": run, "model": model})
     if model is not None:
         if checkpoint is not None:
             raise UsageError("--checkpoint goes with --run: a --model is one checkpoint")

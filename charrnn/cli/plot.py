@@ -1,4 +1,4 @@
-"""charrnn plot."""
+"""charrnn plot: losses as pictures."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def plot(
         raise UsageError("--study goes with --sweep")
     if sweep is not None and terminal:
         raise UsageError("--terminal draws runs, not a sweep")
-    from charrnn import plots
-    from charrnn.runs import Run
+    from charrnn.pictures import curves
+    from charrnn.storage.runs import Run
 
     if sweep is not None:
         with extra("sweep", "optuna"):
@@ -66,17 +66,17 @@ def plot(
             from charrnn.sweep.study import rows
         trials = rows(load_study(sweep, study), Path(sweep))
         with extra("plot", "matplotlib"):
-            figure = plots.draw_sweep(trials)
+            figure = curves.draw_sweep(trials)
     else:
-        curves = plots.read_curves([Run(path) for path in runs or []], x)
+        drawn = curves.read_curves([Run(path) for path in runs or []], x)
         if terminal:
             with extra("plot", "plotext"):
                 columns, lines = shutil.get_terminal_size()
-                typer.echo(plots.terminal(curves, x, min(columns, 120), min(lines - 2, 24)))
+                typer.echo(curves.terminal(drawn, x, min(columns, 120), min(lines - 2, 24)))
             if output is None:
                 return
         with extra("plot", "matplotlib"):
-            figure = plots.draw_curves(curves, x)
+            figure = curves.draw_curves(drawn, x)
     path = output or Path("plot.png")
-    plots.save(figure, path)
+    curves.save(figure, path)
     print(f"wrote {path}", file=sys.stderr)

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shlex
-import sys
 from typing import Any, Self
 
-from tqdm import tqdm
-
-from charrnn.events import Done, Evaluated, Event, Sampled, Step
-from charrnn.params import count
-from charrnn.trainer import Trainer
+from charrnn.cli.screen import Bar
+from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
+from charrnn.training.trainer import Trainer
 
 
 def about(trainer: Trainer) -> list[str]:
     """What is about to be trained, on what, for how long."""
-    model, train, corpus = trainer.config.model, trainer.config.train, trainer.corpus
+    model, train = trainer.config.model, trainer.config.train
     budget = [f"{train.max_minutes:g} minutes"] if train.max_minutes is not None else []
     budget += [f"{trainer.budget.steps} steps"] if trainer.budget.steps is not None else []
     streams = f"{train.batch_size} streams x {train.seq_length} characters"
-    workers = f"{train.workers} worker" + "s" * (train.workers != 1)
-    parts = f"{len(corpus.train):,} to train on, {len(corpus.val):,} to validate, {len(corpus.test):,} to test"
+    parameters = f"{trainer.architecture.parameters:,} parameters"
+    workers = "1 worker" if train.workers == 1 else f"{train.workers} workers"
     return [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
-        *corpus.notices,
-        f"corpus: {len(corpus.vocabulary)} distinct characters, {parts}",
-        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {count(trainer.specs):,} parameters",
+        *trainer.notices,
+        trainer.task.about(),
+        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
         f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, "
-        f"dropout {model.dropout:g} (recurrent: {model.recurrent_dropout:g})",
+        f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
     ]
 
 
@@ -44,64 +40,46 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if math.isfinite(seconds) else "?"
 
 
-class Display:
-    """Draws a run's events on stderr. A terminal that has gone away does not stop the run."""
+class TrainingDisplay:
+    """Draws a run's events on stderr."""
 
     def __init__(self, trainer: Trainer, *, quiet: bool) -> None:
-        self.trainer, self.quiet = trainer, quiet
-        self.bar: tqdm[Any] | None = None
+        self.trainer, self.bar = trainer, Bar(quiet=quiet)
         self.loss, self.val = math.nan, ""
 
     def __enter__(self) -> Self:
-        if not self.quiet:
-            for line in about(self.trainer):
-                self._print(line)
-            if sys.stderr.isatty():
-                self.bar = tqdm(
-                    total=1.0, bar_format="{percentage:3.0f}%|{bar}| {desc}", dynamic_ncols=True, file=sys.stderr
-                )
+        for line in about(self.trainer):
+            self.bar.line(line)
+        self.bar.open(total=1.0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self.bar.refresh()
-                self.bar.close()
-
-    def _print(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            if self.bar is None:
-                print(text, file=sys.stderr, flush=True)
-            else:
-                self.bar.write(text, file=sys.stderr)
+        self.bar.close()
 
     def show(self, event: Event) -> dict[str, Any] | None:
         """Draws an event; the result, when it is the last."""
-        if isinstance(event, Step):
-            if self.bar is not None:
+        match event:
+            case Step() if self.bar.drawn:
                 self._advance(event)
-        elif isinstance(event, Evaluated) and not self.quiet:
-            if event.metrics["val_loss"] is not None:
-                self.val = f" val {event.metrics['val_loss']:.3f}"
-            if self.bar is None:
-                self._print(evaluation_line(event.metrics))
-        elif isinstance(event, Sampled) and not self.quiet:
-            self._print(f"--- sample ---\n{event.text}\n--------------")
-        elif isinstance(event, Done):
-            if not self.quiet and event.result["status"] != "interrupted":
-                self._print(self._ending(event.result))
-            return event.result
+            case Evaluated(metrics):
+                if metrics["val_loss"] is not None:
+                    self.val = f" val {metrics['val_loss']:.3f}"
+                if not self.bar.drawn:
+                    self.bar.line(evaluation_line(metrics))
+            case Sampled(text):
+                self.bar.line(f"--- sample ---\n{text}\n--------------")
+            case Done(result):
+                if result["status"] in ("completed", "early_stopped"):
+                    self.bar.line(self._ending(result))
+                return result
         return None
 
     def _advance(self, event: Step) -> None:
-        assert self.bar is not None
         self.loss = event.loss if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * event.loss
         bpc = self.loss / math.log(2)
         pace = f"{event.chars_per_second / 1000:.1f}k char/s"
         text = f"loss {self.loss:.3f} ({bpc:.2f} bpc){self.val} {pace}, {clock(event.seconds_left)} left"
-        with contextlib.suppress(OSError, ValueError):
-            self.bar.set_description_str(text, refresh=False)
-            self.bar.update(event.progress - self.bar.n)
+        self.bar.move(event.progress, text)
 
     def _ending(self, result: dict[str, Any]) -> str:
         best = result["best_val_loss"]

@@ -1,4 +1,4 @@
-"""charrnn sample."""
+"""charrnn sample: text from a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from charrnn.cli.options import (
     one_of,
     with_settings,
 )
-from charrnn.config import SampleConfig, part
+from charrnn.config import SampleConfig, part, refuse_exclusive
 from charrnn.errors import UsageError
 
 Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]
@@ -63,8 +63,7 @@ def sample(
     With --json a line for each sample: prime, text, seed, and nats, the mean loss of its characters under the model.
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
-    if prime is not None and prime_file is not None:
-        raise UsageError("--prime and --prime-file exclude each other")
+    refuse_exclusive({"prime": prime, "prime_file": prime_file})
     if length == 0 and (num_samples > 1 or json_output):
         raise UsageError("--length 0 goes with one sample, as text")
     if stop and "" in stop:
@@ -72,7 +71,7 @@ def sample(
     config: SampleConfig = part(SampleConfig, given(settings))
     loaded = load_model(run, model, checkpoint)
     if prime_file is not None:
-        from charrnn.reading import read_text
+        from charrnn.corpus.reading import read_text
 
         prime = read_text(prime_file)
     prime = prime or ""

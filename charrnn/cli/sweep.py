@@ -1,27 +1,24 @@
-"""charrnn sweep."""
+"""charrnn sweep: many runs, the best options."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from charrnn.cli.inspect import make_console, show_value
 from charrnn.cli.options import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
+from charrnn.cli.screen import Bar, make_console, show_value
+from charrnn.cli.signals import interrupting, leave_interrupted
 from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import DivergedError, RunError, UsageError
-from charrnn.events import TrialEnded, TrialEvaluated
+from charrnn.sweep.events import TrialEnded, TrialEvaluated
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from charrnn.sweep.search import Search
     from charrnn.sweep.space import Plan
 
@@ -105,26 +102,16 @@ def sweep(
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     searcher = _searcher(corpus or [], grid or [], search or [], given(settings), trials, jobs, prune, study, storage)
-    # A signal that is ignored (nohup, a background job) stays so.
-    signals = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    for number in signals:
-        signal.signal(number, lambda caught, _: _interrupt(searcher, caught))
-    try:
-        with Display(searcher, quiet=quiet) as display:
-            for event in searcher.run():
-                display.show(event)
-    finally:
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
+    with interrupting(searcher), SweepDisplay(searcher, quiet=quiet) as display:
+        for event in searcher.run():
+            display.show(event)
     result = _result(searcher, corpus or [])
     if json_output:
         typer.echo(json.dumps(result))
     elif searcher.signal is None:
         _print(result, searcher.plan)
     if searcher.signal is not None:
-        again = shlex.join(["charrnn", *sys.argv[1:]])
-        print(f"interrupted and saved; go on with: {again}", file=sys.stderr)
-        raise typer.Exit(128 + searcher.signal)
+        leave_interrupted(searcher.signal, shlex.join(["charrnn", *sys.argv[1:]]))
     if result["best"] is None:
         _explain(result["trials"])
 
@@ -147,8 +134,8 @@ def _searcher(
     space = parse_space(grid, search, options)
     if grid and (trials or 0) > grid_size(space):
         raise UsageError(f"--trials {trials}: the grid has {grid_size(space)} points")
-    from charrnn.prepare import corpus_stem
-    from charrnn.runs import runs_root
+    from charrnn.storage.runs import runs_root
+    from charrnn.training.start import corpus_stem
 
     with extra("sweep", "optuna"):
         from charrnn.sweep.search import Search
@@ -167,12 +154,6 @@ def _searcher(
         prune=prune,
     )
     return Search(plan, runs_root() / name, storage)
-
-
-def _interrupt(searcher: Search, number: int) -> None:
-    """The first signal lets the trials save themselves; a second one acts as if nothing were here."""
-    searcher.interrupt(number)
-    signal.signal(number, signal.SIG_DFL)
 
 
 def _result(searcher: Search, corpus: list[str]) -> dict[str, Any]:
@@ -223,42 +204,32 @@ def _explain(trials: list[dict[str, Any]]) -> None:
         raise RunError("no trial was completed", reasons[0] if reasons else "")
 
 
-class Display:
+class SweepDisplay:
     """One bar for the sweep on a terminal, a plain line for each trial that ends elsewhere."""
 
     def __init__(self, searcher: Search, *, quiet: bool) -> None:
-        self.searcher, self.quiet = searcher, quiet
-        self.shares: dict[int, float] = {}
-        self.bar: tqdm[Any] | None = None
+        self.searcher, self.bar = searcher, Bar(quiet=quiet)
+        self.progress: dict[int, float] = {}  # of the trials that run
 
     def __enter__(self) -> Self:
         plan = self.searcher.plan
-        if not self.quiet:
-            jobs = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
-            self._print(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
-            if sys.stderr.isatty():
-                from tqdm import tqdm
-
-                shape = "{percentage:3.0f}%|{bar}| {desc}"
-                self.bar = tqdm(total=plan.trials, bar_format=shape, dynamic_ncols=True, file=sys.stderr)
-                self._advance()
+        jobs = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
+        self.bar.line(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
+        self.bar.open(total=plan.trials)
+        self._advance()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self.bar.close()
+        self.bar.close()
 
     def show(self, event: TrialEvaluated | TrialEnded) -> None:
-        if self.quiet:
-            return
         if isinstance(event, TrialEnded):
-            self.shares.pop(event.number, None)
+            self.progress.pop(event.number, None)
             self._advance()
-            if self.bar is None or event.state == "failed":
-                self._print(self._line(event))
+            if not self.bar.drawn or event.state == "failed":
+                self.bar.line(self._line(event))
         else:
-            self.shares[event.number] = event.share
+            self.progress[event.number] = event.progress
             self._advance()
 
     def _line(self, event: TrialEnded) -> str:
@@ -275,16 +246,7 @@ class Display:
         return f"{ended} of {self.searcher.plan.trials}{best}"
 
     def _advance(self) -> None:
-        if self.bar is not None:
+        if self.bar.drawn:
             trials = self.searcher.rows()
             ended = sum(row["state"] != "running" for row in trials)
-            with contextlib.suppress(OSError, ValueError):
-                self.bar.set_description_str(self._summary(trials), refresh=False)
-                self.bar.update(min(self.bar.total, ended + sum(self.shares.values())) - self.bar.n)
-
-    def _print(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            if self.bar is None:
-                print(text, file=sys.stderr, flush=True)
-            else:
-                self.bar.write(text, file=sys.stderr)
+            self.bar.move(ended + sum(self.progress.values()), self._summary(trials))

@@ -1,4 +1,4 @@
-"""charrnn train."""
+"""charrnn train: a run, started or resumed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import dataclasses
 import json
 import os
 import shlex
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli.options import WHERE, ConfigFile, Json, Quiet, given, with_settings
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
-from charrnn.errors import CharRNNError, UsageError
+from charrnn.cli.signals import interrupting, leave_interrupted
+from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig, dashed, refuse_exclusive
+from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.trainer import Trainer
+    from charrnn.training.trainer import Trainer
 
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
 WITH_RESUME = (*BUDGETS, "patience", "workers", "eval_every", "save_every", "sample_every")
@@ -64,74 +63,45 @@ def train(
     """
     # The workers are the parallelism; the BLAS's own threads would only cost memory. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.cli.progress import Display
+    from charrnn.cli.progress import TrainingDisplay
 
+    refuse_exclusive(settings | {"run": run, "resume": resume, "init_from": init_from})
     options = given(settings)
-    if resume is not None:
-        trainer = _resume(resume, corpus, options, run=run, init_from=init_from)
-    else:
-        trainer = _start(corpus, options, run=run, init_from=init_from)
-    display = Display(trainer, quiet=quiet)
-    # A signal that is ignored (nohup, a background job) stays so.
-    signals = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    for number in signals:
-        signal.signal(number, lambda caught, _: _interrupt(trainer, caught))
-    result: dict[str, Any] = {}
+    trainer = _start(corpus, options, run, init_from) if resume is None else _resumed(resume, corpus, options)
+    result: dict[str, Any] | None = None
     try:
-        with display:
+        with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
             for event in trainer.run():
                 result = display.show(event) or result
-    except CharRNNError as error:
-        if json_output and trainer.run_directory.result.exists() and error.exit_code == 5:
-            typer.echo(json.dumps(json.loads(trainer.run_directory.result.read_text())))
-        raise
-    finally:
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
-    if json_output:
-        typer.echo(json.dumps(result))
+    finally:  # a run that diverged has its result too
+        if json_output and result is not None:
+            typer.echo(json.dumps(result))
     if trainer.signal is not None:
         where = shlex.quote(str(trainer.run_directory.path))
-        print(f"interrupted and saved; go on with: charrnn train --resume {where}", file=sys.stderr)
-        raise typer.Exit(128 + trainer.signal)
+        leave_interrupted(trainer.signal, f"charrnn train --resume {where}")
 
 
-def _interrupt(trainer: Trainer, number: int) -> None:
-    """The first signal ends the run after the current step; a second one acts as if nothing were here."""
-    trainer.interrupt(number)
-    signal.signal(number, signal.SIG_DFL)
-
-
-def _start(corpus: list[str] | None, options: dict[str, Any], *, run: Path | None, init_from: Path | None) -> Trainer:
+def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
     from charrnn import load
-    from charrnn.prepare import new_run
+    from charrnn.training.start import new_run
 
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn train FILE")
-    if init_from is not None:
-        fixed = [name for name in ("cell", "hidden_size", "num_layers", "embedding_size") if name in options]
-        if fixed:
-            raise UsageError(f"--{fixed[0].replace('_', '-')} and --init-from exclude each other", "the model is given")
     config = RunConfig.from_options(corpus, options)
     start = load(init_from).checkpoint if init_from else None
     return new_run(run, config, start, fit_size="hidden_size" not in options)
 
 
-def _resume(
-    path: Path, corpus: list[str] | None, options: dict[str, Any], *, run: Path | None, init_from: Path | None
-) -> Trainer:
-    from charrnn.prepare import resumed_run
-    from charrnn.runs import Run
+def _resumed(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
+    from charrnn.storage.runs import Run
+    from charrnn.training.start import resumed_run
 
-    for name, value in (("--run", run), ("--init-from", init_from)):
-        if value is not None:
-            raise UsageError(f"--resume and {name} exclude each other")
     directory = Run(path)
     config = directory.read_config()
     refused = [name for name in options if name not in WITH_RESUME]
     if refused:
-        name = refused[0].replace("_", "-")
-        raise UsageError(f"--{name} cannot be changed with --resume", "it would be another run; see --init-from")
+        what = f"--{dashed(refused[0])} cannot be changed with --resume"
+        raise UsageError(what, "it would be another run; see --init-from")
     changes = dict(options)
     if any(name in options for name in BUDGETS):
         changes = dict.fromkeys(BUDGETS) | changes

@@ -1,1 +1,1 @@
-"""Models: each puts the pieces of `nn` together for a task."""
+"""Networks: the pieces of `nn` put together, over one flat vector of parameters."""

@@ -1,1 +1,1 @@
-"""The mathematics: arrays in, arrays out. No files, no vocabulary, no configuration."""
+"""The mathematics, arrays in and arrays out: parameters, cells, the loop over time, losses, optimizers, schedules."""

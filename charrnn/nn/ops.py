@@ -9,9 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from charrnn.nn.arrays import Array
 
 
 class OneHot:
@@ -59,25 +58,6 @@ def linear_backward(dy: Array, x: Array, weight: Array, dweight: Array, dbias: A
     np.matmul(dy, weight, out=dx)
     dweight += dy.T @ x
     dbias += dy.sum(axis=0)
-
-
-def cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Logits (N, V), targets (N,) -> nats of each row (N,) and, in the place of the logits, the probabilities."""
-    rows = np.arange(len(targets))
-    logits -= logits.max(axis=1, keepdims=True)
-    nats = -logits[rows, targets]
-    np.exp(logits, out=logits)
-    total = logits.sum(axis=1, keepdims=True)
-    nats += np.log(total[:, 0])
-    logits /= total
-    return nats, logits
-
-
-def cross_entropy_backward(probabilities: Array, targets: Array, scale: float) -> Array:
-    """Turns probabilities (N, V) in place into the logits' gradient of scale x sum of nats: scale x (p - one_hot)."""
-    probabilities[np.arange(len(targets)), targets] -= 1
-    probabilities *= scale
-    return probabilities
 
 
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.nn import buffers
+from charrnn.nn import arrays
+from charrnn.nn.arrays import Array
 from charrnn.nn.ops import OneHot
 
-Array = NDArray[Any]
 State = tuple[Array, ...]  # arrays (B, H)
 
 CHUNK_ROWS = 512  # T B of the steps that are projected, run through and undone together, while they are in the cache
@@ -70,7 +69,8 @@ class RecurrentLayer:
     num_scratch: ClassVar[int] = 0  # slots of work space for the way back
 
     def __init__(self, weights: Weights, batch_size: int, seq_length: int) -> None:
-        self.weights = weights
+        self.weights, self.w_hh = weights, weights.w_hh  # the second is what of the first is left after DropConnect
+        self.masked_w_hh: Array | None = None
         self.T, self.B, self.H = seq_length, batch_size, weights.w_hh.shape[1]
         self.dtype = weights.w_hh.dtype
         self.a = self.empty(len(self.slots), self.T)  # pre-activations, then gates, on the way back their gradients
@@ -82,13 +82,13 @@ class RecurrentLayer:
         self.recurrent = [n for n, slot in enumerate(self.slots) if slot.h_gate is not None]
         k = blocks(self.B, self.H)
         packed = (self.gates, k, self.H, self.H // k)
-        self.w_forward, self.w_backward = buffers.empty(packed, self.dtype), buffers.empty(packed, self.dtype)
-        self.product = buffers.empty((self.gates, self.B, self.H), self.dtype)  # h_prev x W_hh of one step
+        self.w_forward, self.w_backward = arrays.empty(packed, self.dtype), arrays.empty(packed, self.dtype)
+        self.product = arrays.empty((self.gates, self.B, self.H), self.dtype)  # h_prev x W_hh of one step
         self.product_blocks = self.product.reshape(self.gates, self.B, k, -1).transpose(0, 2, 1, 3)
 
-    def empty(self, arrays: int, steps: int) -> Array:
-        """A buffer (arrays, steps, B, H)."""
-        return buffers.empty((arrays, steps, self.B, self.H), self.dtype)
+    def empty(self, number: int, steps: int) -> Array:
+        """A buffer (number, steps, B, H)."""
+        return arrays.empty((number, steps, self.B, self.H), self.dtype)
 
     @staticmethod
     def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
@@ -104,11 +104,12 @@ class RecurrentLayer:
     def chunks(self, steps: int) -> list[slice]:
         return [slice(start, min(start + self.chunk, steps)) for start in range(0, steps, self.chunk)]
 
-    def forward(self, x: Array, state: Array, keep: Array | None = None) -> Array:
+    def forward(self, x: Array, state: Array, keep: Array | None = None, w_mask: Array | None = None) -> Array:
         """x (T, B, D), or ids (T, B) for one-hot input; state (num_states, B, H), overwritten with the final state;
-        keep (T, B, 1) is 0 where a step starts from the zero state, else 1. Returns y (T, B, H), valid until the
-        next call."""
+        keep (T, B, 1) is 0 where a step starts from the zero state, else 1; w_mask (G, H) multiplies W_hh (DropConnect:
+        Wan et al. 2013, Merity et al. 2018). Returns y (T, B, H), valid until the next call."""
         steps = len(x)
+        self.w_hh = self.weights.w_hh if w_mask is None else self._masked(w_mask)
         self._pack(forward=True)
         if keep is None:
             self.states_in = self.states[:, :-1]
@@ -152,6 +153,7 @@ class RecurrentLayer:
         grads: Weights,
         keep: Array | None = None,
         dx: Array | None = None,
+        w_mask: Array | None = None,
     ) -> None:
         """dy (T, B, H) and dstate (num_states, B, H) are the gradients of y and of the final state. Writes `grads`;
         turns dstate into the initial state's gradient; writes the inputs' gradient to dx (T, B, D) if it is given,
@@ -178,6 +180,15 @@ class RecurrentLayer:
                     np.matmul(d.T, x.reshape(rows, -1), out=w_ih[slot.x_gate])
                 else:
                     one_hot.sum_rows(d, out=w_ih[slot.x_gate].T)
+
+        if w_mask is not None:
+            grads.w_hh[...] *= w_mask
+
+    def _masked(self, w_mask: Array) -> Array:
+        """W_hh x w_mask, in a buffer that is made once."""
+        if self.masked_w_hh is None:
+            self.masked_w_hh = arrays.empty(w_mask.shape, self.dtype)
+        return np.multiply(self.weights.w_hh, w_mask, out=self.masked_w_hh)
 
     def _by_gate(self, array: Array) -> Array:
         """(G, ...) -> (gates, H, ...), a view."""
@@ -228,7 +239,7 @@ class RecurrentLayer:
 
     def _pack(self, *, forward: bool) -> None:
         """Lay W_hh out for the loop: (gates, k, H, H/k), the gates in the order of the slots."""
-        w_hh = self._by_gate(self.weights.w_hh)
+        w_hh = self._by_gate(self.w_hh)
         k = self.w_forward.shape[1]
         for n, slot in enumerate(self.slots[m] for m in self.recurrent):
             gate = w_hh[slot.h_gate]

@@ -9,7 +9,8 @@ import itertools
 
 import numpy as np
 
-from charrnn.nn.recurrent import Array, RecurrentLayer, Slot, State
+from charrnn.nn.arrays import Array
+from charrnn.nn.recurrent import RecurrentLayer, Slot, State
 
 
 class RNN(RecurrentLayer):

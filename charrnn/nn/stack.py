@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from charrnn.nn.arrays import Array
 from charrnn.nn.gru import GRU
 from charrnn.nn.lstm import LSTM
 from charrnn.nn.recurrent import RecurrentLayer, Weights
 from charrnn.nn.rnn import RNN
-
-Array = NDArray[Any]
 
 CELLS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
@@ -32,16 +29,32 @@ class RecurrentStack:
         self.layers = [CELLS[cell](w, batch_size, seq_length) for w in weights]
         self.keep: Array | None = None
         self.masks: Array | None = None
+        self.w_masks: Sequence[Array | None] = ()
         if training:
             self.dropped = [layer.empty(1, seq_length)[0] for layer in self.layers]
 
-    def forward(self, x: Array, state: Array, *, masks: Array | None = None, keep: Array | None = None) -> Array:
+    def use(self, weights: Sequence[Weights]) -> None:
+        """Computes with other weights from now on."""
+        for layer, its_weights in zip(self.layers, weights, strict=True):
+            layer.weights = its_weights
+
+    def forward(
+        self,
+        x: Array,
+        state: Array,
+        *,
+        masks: Array | None = None,
+        keep: Array | None = None,
+        w_masks: Sequence[Array] = (),
+    ) -> Array:
         """x (T, B, D), or ids (T, B) for one-hot input; state (L, num_states, B, H), overwritten with the final one;
         masks (L, B, H) multiply each layer's outputs at every step (variational dropout, Gal & Ghahramani 2016);
-        keep (T, B, 1) is 0 where a step starts from the zero state. Returns y (T, B, H), valid until the next call."""
+        keep (T, B, 1) is 0 where a step starts from the zero state; w_masks, a (G, H) for each layer, multiply W_hh.
+        Returns y (T, B, H), valid until the next call."""
         self.masks, self.keep, self.inputs = masks, keep, [x]
+        self.w_masks = w_masks or [None] * len(self.layers)
         for n, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
-            y = layer.forward(self.inputs[-1], layer_state, keep)
+            y = layer.forward(self.inputs[-1], layer_state, keep, self.w_masks[n])
             if masks is not None:
                 y = np.multiply(y, masks[n], out=self.dropped[n][: len(y)])
             self.inputs.append(y)
@@ -54,4 +67,5 @@ class RecurrentStack:
         for n in reversed(range(len(self.layers))):
             if self.masks is not None:
                 dy *= self.masks[n]
-            self.layers[n].backward(self.inputs[n], dy, dstate[n], grads[n], self.keep, dx if n == 0 else dy)
+            below = dx if n == 0 else dy
+            self.layers[n].backward(self.inputs[n], dy, dstate[n], grads[n], self.keep, below, self.w_masks[n])

@@ -8,16 +8,13 @@ h is known, so a step has one product a layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charrnn.nn import buffers
+from charrnn.nn import arrays
+from charrnn.nn.arrays import Array
 from charrnn.nn.recurrent import RecurrentLayer, Weights
 from charrnn.nn.stack import CELLS
-
-Array = NDArray[Any]
 
 
 class Stepper:
@@ -64,21 +61,21 @@ class _Layer:
     ) -> None:
         hidden, width, above, dtype = len(w_h), len(kind.slots) * len(w_h), w_above.shape[1], w_h.dtype
         self.advance = kind.step
-        self.weight = buffers.empty((w_h.shape[1] + above, hidden), dtype).T
+        self.weight = arrays.empty((w_h.shape[1] + above, hidden), dtype).T
         np.concatenate([w_h, w_above], axis=1, out=self.weight)
         # Slots that take nothing from h_prev stand first: they read zeros, which no product overwrites. Those that take
         # no x stand last and read their bias.
-        products = buffers.zeros((batch_size, width + above), dtype)
+        products = arrays.zeros((batch_size, width + above), dtype)
         self.products = products[:, width - w_h.shape[1] :]
         self.recurrent, self.raw = products[:, :width], products[:, width:]
-        self.output = buffers.empty((batch_size, len(bias_above)), dtype)
+        self.output = arrays.empty((batch_size, len(bias_above)), dtype)
         self.output[...] = bias_above
         self.bias, self.fed = bias_above[:above], self.output[:, :above]
-        self.a = buffers.empty((batch_size, width), dtype)
+        self.a = arrays.empty((batch_size, width), dtype)
         self.gates = self.a.reshape(batch_size, -1, hidden).swapaxes(0, 1)
-        self.state = tuple(buffers.zeros((kind.num_states, batch_size, hidden), dtype))
-        self.saved = tuple(buffers.empty((kind.num_saved, batch_size, hidden), dtype))
-        self.scratch = buffers.empty((batch_size, hidden), dtype)
+        self.state = tuple(arrays.zeros((kind.num_states, batch_size, hidden), dtype))
+        self.saved = tuple(arrays.empty((kind.num_saved, batch_size, hidden), dtype))
+        self.scratch = arrays.empty((batch_size, hidden), dtype)
 
     def step(self, x: Array) -> Array:
         """x (B, S H), its biases added -> the same for the layer above, or the logits (B, V)."""

@@ -12,8 +12,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +19,11 @@ from typing import Any
 
 from charrnn.config import RunConfig
 from charrnn.errors import CharRNNError, DivergedError
-from charrnn.events import Done, Evaluated, Step
-from charrnn.prepare import new_run, resumed_run
-from charrnn.runs import Run, read_json
-from charrnn.trainer import Trainer
+from charrnn.storage.runs import Run, read_json
+from charrnn.training.events import Done, Evaluated, Step
+from charrnn.training.process import start_child
+from charrnn.training.start import new_run, resumed_run
+from charrnn.training.trainer import Trainer
 
 
 class Child:
@@ -34,18 +33,8 @@ class Child:
         self, run: Path, config: RunConfig, jobs: int, tell: Callable[[dict[str, Any] | None], None], owner_fd: int
     ) -> None:
         """jobs share the cores. `tell` is called, in a thread, with each message and at the end with None."""
-        # The parent's path, whatever stands in the directory that it was started in.
-        start = f"import sys; sys.path[:] = {sys.path}; from charrnn.sweep.child import main; main()"
-        # In a session of its own, so that Ctrl-C reaches the parent alone.
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", start],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=(owner_fd,),  # the trial is its owner's until this process has ended, too
-            env={"OPENBLAS_NUM_THREADS": "1"} | os.environ,
-            start_new_session=True,
-        )
+        # The trial is its owner's until this process has ended, too.
+        self.process = start_child("charrnn.sweep.child", fds=[owner_fd])
         task = {"run": str(run), "config": config.to_dict(), "jobs": jobs}
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
@@ -78,7 +67,7 @@ def main() -> None:
         else:
             _send({"result": result})
     except DivergedError:
-        _send({"result": read_json(run.result)})
+        pass  # told with the result
     except CharRNNError as error:
         _send({"error": type(error).__name__, "message": error.message, "hint": error.hint})
 
@@ -100,12 +89,12 @@ def _train(trainer: Trainer) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda caught, _: trainer.interrupt(caught))
     threading.Thread(target=_watch, args=(trainer,), daemon=True).start()
-    share = 0.0
+    progress = 0.0
     for event in trainer.run():
         if isinstance(event, Step):
-            share = event.progress
+            progress = event.progress
         elif isinstance(event, Evaluated):
-            _send({"share": share, "val_loss": event.metrics["val_loss"]})
+            _send({"progress": progress, "val_loss": event.metrics["val_loss"]})
         elif isinstance(event, Done):
             _send({"result": event.result})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import signal
 from collections.abc import Iterator
@@ -10,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import charrnn.errors
-from charrnn.corpus import load_corpus
 from charrnn.errors import CharRNNError, CorpusError, StorageError, UsageError
-from charrnn.events import TrialEnded, TrialEvaluated
-from charrnn.prepare import choose
 from charrnn.sweep.child import Child
+from charrnn.sweep.events import TrialEnded, TrialEvaluated
 from charrnn.sweep.space import Plan
 from charrnn.sweep.storage import storage_errors
 from charrnn.sweep.study import Study, Trial, importances, rows
+from charrnn.tasks.registry import read_task
+from charrnn.training.choices import settled
 
 POLL_SECONDS = 0.5  # how often an idle job looks for a trial that another process has left
 
@@ -28,12 +29,13 @@ def check(plan: Plan) -> str:
         raise CorpusError("standard input can be read only once, by one trial", "name a file")
     points = plan.points()
     first = next(points)
-    corpus = load_corpus(plan.corpus, plan.run_config(first).text)
-    if len(corpus.val) < 2:
+    task = read_task(dataclasses.replace(plan.run_config(first), corpus=plan.corpus))
+    if task.validation(1, 1) is None:
         raise UsageError("a sweep compares validation losses: there is no text to validate on", "see --val-fraction")
     for point in (first, *points):
-        choose(plan.run_config(point).train, len(corpus.train) - 1, plan.jobs)
-    return corpus.fingerprint
+        config = plan.run_config(point)
+        settled(config.model, config.train, task, jobs=plan.jobs)
+    return task.fingerprint
 
 
 class Search:
@@ -98,11 +100,11 @@ class Search:
             if not (trial.heard or self._stopping):
                 trial.tell("failed", error="its process died")
                 yield TrialEnded(number, "failed")
-        elif "share" in message:
-            if trial.report(message["share"], message["val_loss"]):
+        elif "progress" in message:
+            if trial.report(message["progress"], message["val_loss"]):
                 trial.pruned = True
                 child.stop()
-            yield TrialEvaluated(number, message["share"])
+            yield TrialEvaluated(number, message["progress"])
         else:
             trial.heard = True
             state = self._error(trial, message) if "error" in message else self._result(trial, message["result"])

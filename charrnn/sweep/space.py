@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import ALIASES, ModelConfig, RunConfig, Settings, TextConfig, TrainConfig
+from charrnn.config import ALIASES, ModelConfig, RunConfig, Settings, TextConfig, TrainConfig, dashed, refuse_exclusive
 from charrnn.errors import UsageError
 
 Value = bool | int | float | str
@@ -80,18 +80,16 @@ def grid_size(space: tuple[Dimension, ...]) -> int:
 
 def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> tuple[Dimension, ...]:
     """The dimensions, no option twice, none of them among the fixed options. Raises UsageError."""
-    if bool(grid) == bool(search):
-        raise UsageError(
-            "--grid and --search exclude each other" if grid else "nothing to vary: give --grid or --search",
-            "--search NAME=choice:A,B searches over listed values",
-        )
+    refuse_exclusive({"grid": grid, "search": search})
+    if not grid and not search:
+        raise UsageError("nothing to vary: give --grid or --search")
     space = tuple(map(parse_grid, grid)) or tuple(map(parse_search, search))
     names = [dimension.name for dimension in space]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"--{_dashed(name)} is varied twice")
+            raise UsageError(f"--{dashed(name)} is varied twice")
         if name in options:
-            raise UsageError(f"--{_dashed(name)} is both given and varied")
+            raise UsageError(f"--{dashed(name)} is both given and varied")
     return space
 
 
@@ -112,7 +110,7 @@ def parse_search(text: str) -> Dimension:
         return _choice(name, values, where)
     fitting = FITTING.get(_type(name), ("choice",))
     if kind not in fitting:
-        raise UsageError(f"{where}: --{_dashed(name)} goes with {', '.join(fitting)}")
+        raise UsageError(f"{where}: --{dashed(name)} goes with {', '.join(fitting)}")
     low, colon, high = values.partition(":")
     if not colon:
         raise UsageError(f"{where}: not of the form NAME={kind}:LOW:HIGH")
@@ -131,7 +129,7 @@ def _split(text: str, option: str, example: str) -> tuple[str, str]:
     name = name.strip().removeprefix("--").replace("-", "_")
     name = ALIASES.get(name, name)
     if name not in CLASSES:
-        raise UsageError(f"{option} {text}: charrnn train has no option --{_dashed(name)} to vary")
+        raise UsageError(f"{option} {text}: charrnn train has no option --{dashed(name)} to vary")
     return name, rest
 
 
@@ -158,7 +156,3 @@ def _value(name: str, text: str, where: str) -> Any:
         raise UsageError(f"{where}: {text!r} is not {wanted}") from None
     CLASSES[name].from_dict({name: value})
     return value
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")

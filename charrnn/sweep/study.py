@@ -25,18 +25,18 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPE
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charrnn.errors import RunError
-from charrnn.files import storage_error, write_atomically
-from charrnn.runs import STUDY, Run
+from charrnn.storage.files import storage_error, write_atomically
+from charrnn.storage.runs import STUDY, Run
 from charrnn.sweep.space import Dimension, Plan
 from charrnn.sweep.storage import JOURNAL, open_storage, storage_errors
-from charrnn.trainer import EVALUATIONS
+from charrnn.training.trainer import EVALUATIONS
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 ID = "id"  # beside the owners: the folder's name, which its study knows
 TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
-STARTUP = 5  # finished trials before the first is pruned, and the share of its budget
+STARTUP = 5  # finished trials before the first is pruned, and the part of its budget
 WARMUP = EVALUATIONS // 4  # that each trial gets
 
 
@@ -174,12 +174,12 @@ class Trial:
         self.trial, self.params, self.run, self.known = trial, params, run, dict(known)
         self.number, self.pruned, self.heard = trial.number, False, False
 
-    def report(self, share: float, loss: float) -> bool:
-        """The validation loss at a share of the budget, in twentieths, so that trials of any speed compare.
+    def report(self, progress: float, loss: float) -> bool:
+        """The validation loss so far in the budget, in twentieths, so that trials of any speed compare.
 
         True if the trial is hopeless.
         """
-        now = int(EVALUATIONS * share)
+        now = int(EVALUATIONS * progress)
         if now in self.known:
             return False
         last = max(self.known, default=now)
@@ -233,7 +233,7 @@ def rows(study: optuna.Study, folder: Path) -> list[dict[str, Any]]:
         found.append(row | {name: trial.user_attrs[name] for name in ("error", "workers") if name in trial.user_attrs})
 
     def rank(row: dict[str, Any]) -> tuple[bool, float]:
-        return row["state"] != "completed", row["value"] or math.inf
+        return row["state"] != "completed", math.inf if row["value"] is None else row["value"]
 
     return sorted(found, key=rank)
 

@@ -26,45 +26,44 @@ class CharRNN:
     def __init__(self, cell, hidden, batch, length):
         import numpy as np
 
-        from charrnn.arena import Plan
-        from charrnn.config import ModelConfig
-        from charrnn.models.language import parameter_specs
-        from charrnn.optim import clip_factor
-        from charrnn.parallel import Team
-        from charrnn.params import initialise
-        from charrnn.prepare import default_workers
+        from charrnn.config import TrainConfig
+        from charrnn.corpus.batch import Batch
+        from charrnn.models.architecture import Architecture
+        from charrnn.nn.optim import clip_factor
+        from charrnn.nn.params import initialise
+        from charrnn.training.choices import default_workers
+        from charrnn.training.team import Team
 
         self.clip_factor = clip_factor
-        self.model = ModelConfig(cell=cell, hidden_size=hidden, num_layers=2)
+        shape = {"cell": cell, "hidden_size": hidden, "num_layers": 2}
+        self.architecture = Architecture(**shape, input_size=VOCABULARY, output_size=VOCABULARY)
         workers = default_workers(batch)
-        plan = Plan(self.model, VOCABULARY, workers, batch, length, "adam", 0.0, 0.0, "float32", 0, None, seed=1)
-        self.team, self.steps = Team(plan).__enter__(), 0
-        self.specs = parameter_specs(self.model, VOCABULARY)
-        initialise(self.specs, self.team.arena.params, 1)
-        rng = np.random.default_rng(1)
-        self.batch = rng.integers(0, VOCABULARY, (2, length, batch))
+        train = TrainConfig(
+            batch_size=batch, seq_length=length, workers=workers, optimizer="adam", dropout=0.0, recurrent_dropout=0.0
+        )
+        self.team, self.steps = Team(self.architecture, train).__enter__(), 0
+        initialise(self.architecture.specs(), self.team.params, 1)
+        self.batch = Batch(*np.random.default_rng(1).integers(0, VOCABULARY, (2, length, batch)))
 
     def step(self):
-        self.team.set_batch(self.steps, *self.batch)
+        self.team.set_batch(self.steps, self.batch)
         _, norm = self.team.gradient()
         self.team.update(1e-3, self.clip_factor(norm, 1.0))
         self.steps += 1
 
     def sample(self, count):
-        import numpy as np
         from threadpoolctl import threadpool_limits
 
-        from charrnn.checkpoint import Checkpoint
         from charrnn.config import SampleConfig
-        from charrnn.corpus import Vocabulary
-        from charrnn.params import views
-        from charrnn.textmodel import TextModel
+        from charrnn.inference.textmodel import TextModel
+        from charrnn.nn.params import views
+        from charrnn.storage.checkpoint import Checkpoint
 
-        vocabulary = Vocabulary(np.arange(32, 32 + VOCABULARY, dtype=np.uint32))
-        weights = views(self.specs, self.team.arena.params)
-        model = TextModel(Checkpoint(self.model, vocabulary, False, weights))
-        with threadpool_limits(self.team.plan.workers):  # as `charrnn sample` does, without a team beside it
-            for _ in model.sample_many(vocabulary.encode("A"), count, [1], SampleConfig()):
+        task = {"name": "lm", "vocabulary": list(range(32, 32 + VOCABULARY)), "bytes": False, "lines": False}
+        weights = views(self.architecture.specs(), self.team.params)
+        model = TextModel(Checkpoint(self.architecture, task, weights))
+        with threadpool_limits(self.team.train.workers):  # as `charrnn sample` does, without a team beside it
+            for _ in model.sample_many(model.vocabulary.encode("A"), count, [1], SampleConfig()):
                 pass
 
 

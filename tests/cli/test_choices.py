@@ -1,40 +1,11 @@
-"""The size of a model for a budget of minutes: its rule, and that it is chosen only where it was left open."""
+"""What a run chooses, and that it chooses only what was left open."""
 
 import json
 
 import pytest
 
-from charrnn import pace
-from charrnn.config import ModelConfig
-from charrnn.pace import CHARS_PER_WEIGHT, EFFICIENCY, SIZES, affordable_size, parameters_in_products, product_rate
-from charrnn.prepare import default_dropout
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("layers", [1, 3])
-def test_the_largest_size_whose_weights_see_enough_characters(cell, layers, monkeypatch):
-    monkeypatch.setattr(pace, "product_rate", lambda: 1e11)
-    for seconds in (0.01, 10, 100, 1000, 1e6):
-        size = affordable_size(ModelConfig(cell=cell, num_layers=layers), 65, 2, seconds)
-
-        def chars_per_weight(size, flops=2e11 * seconds * EFFICIENCY):
-            recurrent = (1 + 2 * (layers - 1)) * {"lstm": 4, "gru": 3, "rnn": 1}[cell] * size**2
-            return flops / (6 * (recurrent + 65 * size)) / recurrent
-
-        assert size == SIZES[0] or chars_per_weight(size) >= CHARS_PER_WEIGHT
-        assert all(chars_per_weight(larger) < CHARS_PER_WEIGHT for larger in SIZES if larger > size)
-
-
-def test_parameters_in_products_leave_out_what_is_gathered():
-    assert parameters_in_products(ModelConfig(cell="lstm", hidden_size=8), 11) == 4 * 8 * 8 + 11 * 8
-    assert parameters_in_products(ModelConfig(cell="lstm", hidden_size=8), 0) == 4 * 8 * 8
-    assert parameters_in_products(ModelConfig(cell="gru", hidden_size=8, embedding_size=5), 11) == (
-        3 * 8 * 5 + 3 * 8 * 8 + 11 * 8
-    )
-
-
-def test_the_rate_of_a_product_is_that_of_a_processor():
-    assert 1e8 < product_rate() < 1e13
+from charrnn.training import pace
+from charrnn.training.pace import EFFICIENCY
 
 
 @pytest.fixture
@@ -64,15 +35,6 @@ def test_a_given_size_and_other_budgets_leave_it_alone(charrnn, corpus, tmp_path
     assert config_of(tmp_path)["model"]["hidden_size"] == (16 if options[0] == "--hidden-size" else 256)
 
 
-def test_dropout_grows_with_the_model_and_the_epochs_and_falls_with_the_text():
-    assert default_dropout(280_000, 1_000_000, 9) == pytest.approx(0.13, abs=0.01)
-    assert default_dropout(280_000, 1_000_000, 9) < default_dropout(560_000, 1_000_000, 9)
-    assert default_dropout(280_000, 1_000_000, 9) < default_dropout(280_000, 1_000_000, 30)
-    assert default_dropout(280_000, 100_000_000, 1) <= 0.01
-    assert default_dropout(280_000, 4, 1000) == 0.4
-    assert default_dropout(280_000, 1_000_000, 0) == 0
-
-
 def test_dropout_follows_the_budget_that_ends_first(charrnn, corpus, tmp_path):
     rates = []
     for budget in (("--max-epochs", "1"), ("--max-epochs", "1", "--max-steps", "3"), ("--max-epochs", "8")):
@@ -80,13 +42,13 @@ def test_dropout_follows_the_budget_that_ends_first(charrnn, corpus, tmp_path):
         charrnn(
             "train", corpus, "--run", folder, *budget, "--hidden-size", "8", "--batch-size", "4", "--seq-length", "8"
         )
-        rates.append(json.loads((tmp_path / folder / "config.json").read_text())["model"]["dropout"])
+        rates.append(json.loads((tmp_path / folder / "config.json").read_text())["train"]["dropout"])
     assert rates[1] < rates[0] < rates[2]
     assert rates[2] == pytest.approx(2 * rates[0], abs=0.011)
 
 
 def test_dropout_that_is_given_is_kept(charrnn, corpus, tmp_path):
     charrnn("train", corpus, "--run", "r", "--max-steps", "1", "--hidden-size", "8", "--recurrent-dropout", "0")
-    model = config_of(tmp_path)["model"]
-    assert model["recurrent_dropout"] == 0
-    assert 0 < model["dropout"] <= 0.4
+    settings = config_of(tmp_path)["train"]
+    assert settings["recurrent_dropout"] == 0
+    assert 0 < settings["dropout"] <= 0.4

@@ -11,7 +11,6 @@ import os
 import pty
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -21,9 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.checkpoint import load_checkpoint
-from charrnn.cli.progress import Display
-from charrnn.trainer import Step
+from charrnn.cli.app import COMMANDS
+from charrnn.storage.checkpoint import load_checkpoint
 
 HELLO = Path(__file__).parents[2] / "data" / "hello.txt"
 CELLS = "rnn", "lstm", "gru"
@@ -78,17 +76,41 @@ def test_help_lists_every_option_of_the_contract(charrnn, command, options):
     assert not set(options.split()) - words
 
 
-def test_the_list_of_commands_imports_nothing_heavy():
-    script = """if True:
-        import atexit, sys
-        heavy = {"typer.rich_utils", "tqdm", "numpy", "optuna", "matplotlib"}
-        atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))
-        from charrnn.cli.app import main
-        main(["--help"])
-    """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "sweep" in done.stdout
-    assert done.stderr == "[]\n"
+IMPORTED = """if True:
+    import atexit, sys
+    atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
+    from charrnn.cli.app import main
+    main(sys.argv[1:])
+"""
+
+
+def imported(*words):
+    """The modules that a command has imported at its end."""
+    command = [sys.executable, "-c", IMPORTED, *words]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()[-1].split())
+
+
+def test_the_list_of_commands_imports_no_command_and_nothing_heavy():
+    modules = imported("--help")
+    assert not modules & {"typer.rich_utils", "tqdm", "numpy", "optuna", "matplotlib"}
+    assert {name for name in modules if name.startswith("charrnn")} <= {
+        *("charrnn", "charrnn.cli", "charrnn.cli.app", "charrnn.errors")
+    }
+
+
+def test_a_command_imports_only_its_own(trained):
+    modules = imported("sample", "--run", str(trained), "--length", "3")
+    assert not modules & {"typer.rich_utils", "rich", "tqdm", "optuna", "matplotlib"}
+    ours = {name for name in modules if name.startswith("charrnn.")}
+    assert not {name for name in ours if name.startswith(("charrnn.training", "charrnn.sweep", "charrnn.pictures"))}
+    assert {name for name in ours if name.startswith("charrnn.cli.")} <= {
+        *("charrnn.cli.app", "charrnn.cli.options", "charrnn.cli.sample")
+    }
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(charrnn):
+    for name, (_, summary) in COMMANDS.items():
+        assert summary in " ".join(charrnn(name, "--help").out.split())
 
 
 def test_version(charrnn):
@@ -169,7 +191,7 @@ def test_progress_bar_only_on_a_terminal(process, corpus):
 
 
 def test_default_budget_is_stated_in_the_first_line(charrnn, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.prepare.DEFAULT_MINUTES", 0.001)
+    monkeypatch.setattr("charrnn.training.choices.DEFAULT_MINUTES", 0.001)
     outcome = charrnn("train", corpus, *SMALL)
     assert outcome.code == 0
     assert "0.001 minutes" in outcome.err.splitlines()[0]
@@ -336,15 +358,10 @@ def test_first_budget_to_be_reached_ends_the_run(train, corpus):
     assert (result["status"], 0.3 <= result["seconds"] < 5) == ("completed", True)
 
 
-def test_patience_stops_a_run_that_no_longer_improves(train, corpus):
-    result = train(corpus, "--lr", "0", "--max-steps", "100", "--eval-every", "2", "--patience", "3")
-    assert (result["status"], result["steps"], result["best_step"]) == ("early_stopped", 8, 2)
-
-
 def test_configuration_file_gives_options_and_the_command_line_wins(train, corpus):
     Path("sweep.toml").write_text("cell = 'gru'\nnum_layers = 2\nlearning_rate = 1\nmax_steps = 3\ndropout = 0\n")
     config = train(corpus, "--config", "sweep.toml", "--max-steps", "2")["config"]
-    assert (config["model"]["cell"], config["model"]["num_layers"], config["model"]["dropout"]) == ("gru", 2, 0)
+    assert (config["model"]["cell"], config["model"]["num_layers"], config["train"]["dropout"]) == ("gru", 2, 0)
     assert (config["train"]["learning_rate"], config["train"]["max_steps"]) == (1, 2)
 
 
@@ -388,29 +405,6 @@ def test_init_from_starts_with_the_weights_and_extends_the_vocabulary(train, cha
 def train_from(charrnn, *arguments):
     sizes = ["--batch-size", "8", "--seq-length", "16", "--workers", "1", "--json", "--quiet"]
     return charrnn("train", *arguments, *sizes).json
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_interrupted_and_resumed_is_the_same_to_the_bit_as_never_interrupted(train, charrnn, corpus, monkeypatch, cell):
-    options = ["--max-steps", "20", "--eval-every", "4", "--cell", cell, "--dropout", "0.2"]
-    whole = train(corpus, *options, "--run", "whole")
-    show = Display.show
-
-    def interrupt(display, event):
-        if isinstance(event, Step) and event.step == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        return show(display, event)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Display, "show", interrupt)
-        outcome = charrnn("train", corpus, *SMALL, *options, "--run", "parts", "--json", "--quiet")
-    assert (outcome.code, json.loads(outcome.out)["steps"]) == (130, 7)
-    resumed = charrnn("train", "--resume", "parts", "--json", "--quiet").json
-    assert same(resumed, whole)
-    for name in ("best.safetensors", "last.safetensors"):
-        assert equal(weights(f"parts/{name}"), weights(f"whole/{name}"))
-    steps = [json.loads(line)["step"] for line in Path("parts/metrics.jsonl").read_text().splitlines()]
-    assert steps == [4, 8, 12, 16, 20]
 
 
 def test_resume_goes_on_with_a_larger_budget_from_a_corpus_that_moved(train, charrnn, corpus):
@@ -723,25 +717,6 @@ def test_no_runs_at_all_is_said(charrnn):
     outcome = charrnn("runs")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "no runs under runs\n")
     assert json.loads(charrnn("runs", "--json").out)["runs"] == []
-
-
-def test_a_shell_loop_over_train_is_a_search(corpus):
-    script = """
-    for h in 64 128; do for c in lstm gru; do
-        charrnn train corpus.txt --hidden-size $h --cell $c --max-steps 20 --run runs/$c-$h --json --quiet
-    done; done > results.jsonl
-    charrnn runs --csv
-    """
-    ended = shell(script)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    results = [json.loads(line) for line in Path("results.jsonl").read_text().splitlines()]
-    assert [result["run"] for result in results] == ["runs/lstm-64", "runs/gru-64", "runs/lstm-128", "runs/gru-128"]
-    rows = list(csv.DictReader(io.StringIO(ended.stdout)))
-    best = sorted(results, key=lambda result: result["best_val_loss"])
-    assert [row["run"] for row in rows] == [result["run"] for result in best]
-    assert {(row["cell"], row["hidden_size"]) for row in rows} == {
-        (cell, size) for cell in ("lstm", "gru") for size in ("64", "128")
-    }
 
 
 def test_pipes_in_and_out(corpus, trained):

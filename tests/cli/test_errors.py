@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from charrnn.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.storage.checkpoint import load_checkpoint, save_checkpoint
 
 TINY = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--workers", "1")
 
@@ -296,11 +296,11 @@ def without(weights, name):
             "rnn.weight_hh_l0 has another shape or type than its configuration says",
         ),
         (
-            lambda c: {"model": dataclasses.replace(c.model, hidden_size=17)},
+            lambda c: {"architecture": dataclasses.replace(c.architecture, hidden_size=17)},
             "has another shape or type than its configuration says",
         ),
         (
-            lambda c: {"model": dataclasses.replace(c.model, num_layers=64, hidden_size=65536)},
+            lambda c: {"architecture": dataclasses.replace(c.architecture, num_layers=64, hidden_size=65536)},
             "has another shape or type than its configuration says",
         ),
         (lambda c: {"weights": without(c.weights, "head.bias")}, "head.bias is missing"),
@@ -320,7 +320,7 @@ def test_weights_that_do_not_match_their_configuration(charrnn, trained, tmp_pat
         assert reason in error
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing state", "wrong progress", "wrong types"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing state", "wrong standing", "wrong types"])
 def test_resume_from_a_damaged_checkpoint(charrnn, train, corpus, tmp_path, damage):
     train(corpus, "--run", "r", "--max-steps", "4")
     path = tmp_path / "r" / "last.safetensors"
@@ -331,11 +331,11 @@ def test_resume_from_a_damaged_checkpoint(charrnn, train, corpus, tmp_path, dama
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 64]))
     elif damage == "missing state":
         save_checkpoint(path, dataclasses.replace(checkpoint, tensors={}))
-    elif damage == "wrong progress":
-        training = checkpoint.training | {"progress": {"steps": 1}}
+    elif damage == "wrong standing":
+        training = checkpoint.training | {"standing": {"steps": 1}}
         save_checkpoint(path, dataclasses.replace(checkpoint, training=training))
     else:
-        training = checkpoint.training | {"progress": checkpoint.training["progress"] | {"step": "4"}}
+        training = checkpoint.training | {"standing": checkpoint.training["standing"] | {"step": "4"}}
         save_checkpoint(path, dataclasses.replace(checkpoint, training=training))
     before = content(tmp_path / "r")
     damaged(charrnn("train", "--resume", "r", "--max-steps", "8", "--quiet"), "r/last.safetensors")
@@ -566,8 +566,8 @@ BIG = "Invalid value for '--hidden-size': Input should be a valid integer, unabl
         ("hidden-size = 8", "--config sweep.toml: unknown setting 'hidden-size'"),
         ("[model]\nhidden_size = 8", "--config sweep.toml: unknown setting 'model'"),
         ("hidden_size = 'big'", f"{BIG}, not 'big'"),
-        ("hidden_size = true", "--config sweep.toml: hidden_size = True: not true or false"),
-        ("bytes = 1", "--config sweep.toml: bytes = 1: true or false"),
+        ("hidden_size = true", "--config sweep.toml: hidden_size = True: takes a value, not true or false"),
+        ("bytes = 1", "--config sweep.toml: bytes = 1: must be true or false"),
         ("hidden_size = 0", "--hidden-size 0: must be at least 1"),
         ("learning_rate = nan", "--learning-rate nan: must be a finite number"),
         ("bytes = true\nencoding = 'latin-1'", "--bytes and --encoding exclude each other"),
@@ -695,7 +695,7 @@ def test_divergence_says_so_in_one_line_without_warnings(process, corpus, tmp_pa
 def test_state_saved_at_divergence_is_whole(charrnn, corpus, tmp_path, rate):
     assert charrnn("train", corpus, "--run", "r", *TINY, *DIVERGE, rate, "--quiet").code == 5
     saved = load_checkpoint(tmp_path / "r" / "last.safetensors")
-    assert saved.training["progress"]["step"] == json.loads((tmp_path / "r" / "result.json").read_text())["steps"]
+    assert saved.training["standing"]["step"] == json.loads((tmp_path / "r" / "result.json").read_text())["steps"]
     assert [row["status"] for row in json.loads(charrnn("runs", ".", "--json").out)["runs"]] == ["diverged"]
     assert charrnn("info", "r", "--json").json["training"]["status"] == "diverged"
     assert charrnn("sample", "--run", "r", "--checkpoint", "last", "-n", "1").code == 0
@@ -780,7 +780,7 @@ def test_interrupted_run_is_saved_and_the_command_it_names_goes_on(started, corp
     result = json.loads(out)
     assert (result["status"], result["workers"]) == ("interrupted", workers)
     assert json.loads((tmp_path / "r" / "result.json").read_text()) == result
-    assert load_checkpoint(tmp_path / "r" / "last.safetensors").training["progress"]["step"] == result["steps"]
+    assert load_checkpoint(tmp_path / "r" / "last.safetensors").training["standing"]["step"] == result["steps"]
     child = started(*shlex.split(command), "--json")
     child.send_signal(number)
     out, _ = child.communicate(timeout=30)

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.checkpoint import load_checkpoint
 from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
-from charrnn.runs import Run
+from charrnn.storage.checkpoint import load_checkpoint
+from charrnn.storage.runs import Run
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
@@ -214,7 +214,7 @@ def test_plot_writes_a_picture(x, suffix, magic, in_swept, charrnn, tmp_path):
 
 
 def test_the_labels_are_the_settings_that_differ(in_swept):
-    from charrnn.plots import read_curves
+    from charrnn.pictures.curves import read_curves
 
     curves = read_curves([Run(Path(f"runs/corpus/00{n}")) for n in (0, 1, 3)], "steps")
     assert {curve.label for curve in curves} == {
@@ -317,11 +317,11 @@ numbers = st.floats(0, 1e300) | st.floats(0, 1e-300)
     minutes=st.none() | numbers,
 )
 def test_toml_says_the_same_as_the_configuration(seed, learning_rate, name, lines, as_bytes, minutes):
-    from charrnn.cli.inspect import to_toml
+    from charrnn.cli.info import to_toml
 
     text = TextConfig(lines=lines, bytes=as_bytes, val_file=f"/{name}" if len(name) % 2 else None)
     train = TrainConfig(seed=seed, learning_rate=learning_rate, max_minutes=minutes)
-    config = RunConfig(("/a",), ModelConfig(dropout=0.0), text, train)
+    config = RunConfig(("/a",), ModelConfig(), text, train)
     options = tomllib.loads(to_toml(config))
     assert options == config.to_options()
     assert RunConfig.from_options(("/a",), options).train == train

@@ -24,7 +24,7 @@ def arguments(run, corpus, cell="lstm", workers=1, steps=30):
 
 def outcome(run):
     """All that a finished run leaves but for the clock: weights and state as bytes, metrics as rows."""
-    from charrnn.checkpoint import load_checkpoint
+    from charrnn.storage.checkpoint import load_checkpoint
 
     best, last = (load_checkpoint(run / f"{name}.safetensors") for name in ("best", "last"))
     arrays = {name: array.tobytes() for name, array in (*last.weights.items(), *last.tensors.items())}
@@ -73,13 +73,18 @@ def kill_after(command, seconds):
     return False
 
 
+MARK = f"CHARRNN_TEST={os.getpid()}"  # in the environment of what these tests start, and of nothing else
+os.environ.update([MARK.split("=")])
+
+
 def workers_running():
-    """Process ids of training workers on this machine (Linux)."""
+    """Process ids of the training workers that these tests have started (Linux)."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if b"charrnn.parallel" in path.read_bytes():
-                found.append(int(path.parent.name))
+            mine = MARK.encode() in (path / "environ").read_bytes().split(b"\0")
+            if mine and b"charrnn.training.worker" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
         except OSError:
             continue
     return found

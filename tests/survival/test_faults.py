@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from charrnn import files
 from charrnn.cli.app import main
+from charrnn.storage import files
 
 from .conftest import arguments, outcome
 
 
 class FaultyDisk:
-    """Stands for `os` and `open` in charrnn.files; the operation number `fails` raises `error`."""
+    """Stands for `os` and `open` in charrnn.storage.files; the operation number `fails` raises `error`."""
 
     def __init__(self, fails, error):
         self.fails, self.error, self.done = fails, error, 0

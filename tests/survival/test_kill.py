@@ -49,7 +49,7 @@ def test_killed_fifty_times(cell, workers, corpus, finished, tmp_path):
 
 KILL_AT_OPERATION = """
 import os, signal, sys
-from charrnn import files
+from charrnn.storage import files
 from charrnn.cli.app import main
 left = int(sys.argv[1])
 def counting(call):
@@ -112,21 +112,6 @@ def test_an_interrupted_run_leaves_no_process_and_resumes_to_the_same_bytes(inte
     assert no_workers_left()
     subprocess.run([sys.executable, "-m", "charrnn", "train", "--resume", str(run), "--quiet"], check=True)
     assert outcome(run) == finished(workers=2, steps=LONG)
-
-
-def test_a_second_trainer_on_a_run_is_refused(corpus, tmp_path):
-    run = tmp_path / "run"
-    first = start(arguments(run, corpus, steps=10**6))
-    try:
-        while not (run / "last.safetensors").exists():
-            assert first.poll() is None
-        resume = [sys.executable, "-m", "charrnn", "train", "--resume", str(run)]
-        second = subprocess.run(resume, capture_output=True, text=True)
-        assert second.returncode == 4
-        assert second.stderr.splitlines()[-1] == f"charrnn: error: {run}: another process is training this run"
-    finally:
-        first.kill()
-        first.communicate()
 
 
 def test_a_killed_worker_ends_the_run_in_one_line_with_the_state_saved(corpus, finished, tmp_path):

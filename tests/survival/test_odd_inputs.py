@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from charrnn import reading
 from charrnn.config import TextConfig
+from charrnn.corpus import reading
 
 TINY = ["--hidden-size", "8", "--max-steps", "4", "--workers", "1"]
 

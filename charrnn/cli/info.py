@@ -1,0 +1,95 @@
+"""charrnn info: what a run or a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charrnn.cli.options import Json, train_command
+from charrnn.cli.screen import make_console, show_value
+from charrnn.config import RunConfig, refuse_exclusive
+from charrnn.errors import printable
+
+STATE = (
+    *("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds"),
+    *("best_step", "test_loss", "corpus"),
+)
+
+Target = Annotated[Path, typer.Argument(help="A run, or a checkpoint file.", show_default=False)]
+Toml = Annotated[bool, typer.Option("--toml", help="Write a run's options as a file for train --config.")]
+
+
+def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
+    """What a run or a checkpoint file is: settings, vocabulary, state.
+
+    [bold]Examples[/bold]
+
+      charrnn info runs/corpus-001
+      charrnn info best.safetensors --json
+      charrnn info runs/corpus-001 --toml > again.toml
+    """
+    from charrnn.corpus.vocabulary import Vocabulary
+    from charrnn.storage.checkpoint import load_checkpoint
+    from charrnn.storage.runs import Run, summary
+
+    refuse_exclusive({"json": json_output, "toml": toml})
+    if toml:
+        typer.echo(to_toml(Run(target).read_config()), nl=False)
+        return
+    state: dict[str, Any] = {}
+    if target.is_dir():
+        run = Run(target)
+        path = run.best if run.best.exists() else run.last
+        run.read_config()
+        state = {key: value for key, value in summary(run).items() if key in STATE}
+        state["config"] = run.read_config().to_dict()
+    else:
+        path = target
+    checkpoint = load_checkpoint(path)
+    state.setdefault("steps", checkpoint.training.get("step"))
+    vocabulary = checkpoint.read_task(Vocabulary.from_dict)
+    symbols = [f"0x{code:02x}" if vocabulary.is_bytes else chr(code) for code in vocabulary.codes.tolist()]
+    values = {
+        "checkpoint": str(path),
+        "model": checkpoint.architecture.to_dict(),
+        "lines": checkpoint.task["lines"],
+        "parameters": sum(array.size for array in checkpoint.weights.values()),
+        "shapes": {name: list(array.shape) for name, array in checkpoint.weights.items()},
+        "vocabulary_size": len(vocabulary),
+        "vocabulary": symbols,
+        "training": state,
+    }
+    if json_output:
+        typer.echo(json.dumps(values))
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = make_console()
+    facts = Table(show_header=False, box=None)
+    shown = "".join(map(printable, symbols[:200]))
+    settings = {**state.pop("config", {}).get("train", {}), **checkpoint.architecture.to_dict()}
+    rows = {"checkpoint": path, **state, **settings, "vocabulary": f"{len(vocabulary)} symbols: {shown}"}
+    for name, value in rows.items():
+        if value is not None:
+            facts.add_row(f"[bold]{name}[/bold]", escape(show_value(value)))
+    console.print(facts)
+    table = Table("parameter", "shape", "size", title="Parameters")
+    for name, array in checkpoint.weights.items():
+        table.add_row(name, " x ".join(map(str, array.shape)), f"{array.size:,}")
+    table.add_row("[bold]all[/bold]", "", f"[bold]{values['parameters']:,}[/bold]")
+    console.print(table)
+
+
+def to_toml(config: RunConfig) -> str:
+    """All options of a run, for `train --config`."""
+    again = train_command(config.corpus, {"config": "FILE.toml"})
+    lines = [f"# {printable(again)}"]
+    for name, value in config.to_options().items():
+        # JSON's numbers, booleans and strings are TOML's too, but for one character that only TOML escapes.
+        text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        lines.append(f"{name} = {text}")
+    return "\n".join(lines) + "\n"

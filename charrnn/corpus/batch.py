@@ -1,0 +1,22 @@
+"""A batch: what one step of training, or of scoring, needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charrnn.nn.arrays import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """T time steps of B streams. A topology is nothing but where inputs, weights and resets stand."""
+
+    x: Array  # (T, B) ids
+    targets: Array  # (T, B) ids
+    weights: Array | None = None  # (T, B), 0 where nothing is scored; None: 1 everywhere
+    keep: Array | None = None  # (T, B, 1), 0 where the state starts anew; None: nowhere
+
+    @property
+    def scored(self) -> float:
+        """The sum of the weights."""
+        return self.x.size if self.weights is None else float(self.weights.sum())

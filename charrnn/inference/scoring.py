@@ -1,0 +1,31 @@
+"""The loss of a text, in nats per character: one whole pass with the state carried through.
+
+A long text is read by several readers side by side, a short one by one; every prediction counts exactly once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.corpus.streams import TextPass
+from charrnn.models.architecture import Architecture
+from charrnn.models.network import Network
+from charrnn.nn.arrays import Array
+
+MAX_READERS, READER_LENGTH, SEQ_LENGTH = 64, 1024, 64
+
+
+def text_nats(architecture: Architecture, flat: Array, ids: Array, record_end: int | None = None) -> Array:
+    """The nats of each prediction ids[1:], in the order of the text.
+
+    flat: the parameters; record_end: the id after which the state starts from zero.
+    """
+    readers = max(1, min(MAX_READERS, (len(ids) - 1) // READER_LENGTH))
+    reading = TextPass(ids, readers, SEQ_LENGTH, record_end)
+    network = Network(architecture, flat, readers, SEQ_LENGTH)
+    state = np.zeros(architecture.state_shape(readers), flat.dtype)
+    nats = np.empty(reading.pairs, flat.dtype)
+    for step in range(reading.steps):
+        losses, places = network.losses(reading.batch(step), state), reading.places(step)
+        nats[places[places >= 0]] = losses[places >= 0]
+    return nats

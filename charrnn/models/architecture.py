@@ -1,0 +1,86 @@
+"""What decides the names and sizes of a network's parameters: the shape that a user chose, and the widths of a task.
+
+D is the width of the first layer's input, H the hidden size, G = gates x H, V the number of symbols.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.config import ModelConfig, setting
+from charrnn.nn import params
+from charrnn.nn.arrays import Array
+from charrnn.nn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, uniform, zeros
+from charrnn.nn.stack import CELLS, state_shape
+
+INPUT_STD = {"lstm": 1.5, "gru": 0.2, "rnn": 1.0}  # of what a symbol adds to a pre-activation, at the start
+SYMBOLS = 0x110000  # all of Unicode
+
+
+@dataclass(frozen=True)
+class Architecture(ModelConfig):
+    """A network: input -> recurrent stack -> linear head. Strict when it is read from a file, as all settings are."""
+
+    input_size: int = setting(1, "Distinct symbols that are read.", low=1, high=SYMBOLS)
+    output_size: int = setting(1, "Symbols to choose from.", low=1, high=SYMBOLS)
+
+    @classmethod
+    def of(cls, model: ModelConfig, input_size: int, output_size: int) -> Architecture:
+        return cls(**model.to_dict(), input_size=input_size, output_size=output_size)
+
+    def specs(self) -> list[ParamSpec]:
+        """Names, shapes and initialisers of all parameters. Names and shapes are those of a PyTorch module with the
+        attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN and head = nn.Linear."""
+        hidden, embedding = self.hidden_size, self.embedding_size
+        gates = CELLS[self.cell].gates
+        specs = []
+        if embedding:
+            bound = math.sqrt(3 / embedding)
+            specs.append(ParamSpec("embedding.weight", (self.input_size, embedding), uniform(bound)))
+        # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing. The
+        # vectors of an embedding have a length of about 1 too, so the same size fits.
+        first = uniform(INPUT_STD[self.cell] * math.sqrt(3))
+        for layer in range(self.num_layers):
+            width = hidden if layer else embedding or self.input_size
+            w_ih: Initialiser = glorot if layer else first
+            b_ih = forget_bias if self.cell == "lstm" else zeros
+            specs += [
+                ParamSpec(f"rnn.weight_ih_l{layer}", (gates * hidden, width), stacked(w_ih, gates)),
+                ParamSpec(f"rnn.weight_hh_l{layer}", (gates * hidden, hidden), stacked(orthogonal, gates)),
+                ParamSpec(f"rnn.bias_ih_l{layer}", (gates * hidden,), b_ih),
+                ParamSpec(f"rnn.bias_hh_l{layer}", (gates * hidden,), zeros),
+            ]
+        specs += [
+            ParamSpec("head.weight", (self.output_size, hidden), glorot),
+            ParamSpec("head.bias", (self.output_size,), zeros),
+        ]
+        return specs
+
+    @property
+    def parameters(self) -> int:
+        """The number of scalars in all parameters."""
+        return params.count(self.specs())
+
+    @property
+    def recurrent_weights(self) -> int:
+        """The weights of the layers that are multiplied with: not those of a one-hot input, which are gathered."""
+        gathered = "" if self.embedding_size else "rnn.weight_ih_l0"
+        specs = [spec for spec in self.specs() if spec.name.startswith("rnn.weight") and spec.name != gathered]
+        return sum(math.prod(spec.shape) for spec in specs)
+
+    @property
+    def weights_in_products(self) -> int:
+        """Those and the head's."""
+        return self.recurrent_weights + self.output_size * self.hidden_size
+
+    def state_shape(self, batch_size: int) -> tuple[int, int, int, int]:
+        """(L, num_states, B, H); zeros are the initial state."""
+        return state_shape(self.cell, self.num_layers, batch_size, self.hidden_size)
+
+
+def forget_bias(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015), else 0; gates i, f, g, o."""
+    return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)

@@ -1,0 +1,72 @@
+"""Parameters: one list of specifications, one flat array, named views into it.
+
+Because a role (weights, gradients, a moment of the optimizer) is one vector, clipping, the optimizer's step, shared
+memory and saving are each one operation on one array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.nn.arrays import Array
+
+Initialiser = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
+
+class ParamSpec(NamedTuple):
+    """A parameter's name (PyTorch's), shape and initial values."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Initialiser
+
+
+def count(specs: Sequence[ParamSpec]) -> int:
+    """Number of scalars in all parameters."""
+    return sum(math.prod(spec.shape) for spec in specs)
+
+
+def views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
+    """Named views, in the order of `specs`, into the vector `flat` (count(specs),)."""
+    named, start = {}, 0
+    for spec in specs:
+        stop = start + math.prod(spec.shape)
+        named[spec.name] = flat[start:stop].reshape(spec.shape)
+        start = stop
+    return named
+
+
+def initialise(specs: Sequence[ParamSpec], flat: Array, seed: int) -> None:
+    """Fill `flat` with initial values; each parameter draws from a generator of its own, keyed by seed and place."""
+    for place, (spec, view) in enumerate(zip(specs, views(specs, flat).values(), strict=True)):
+        view[...] = spec.init(np.random.default_rng((seed, place)), spec.shape)
+
+
+def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.zeros(shape)
+
+
+def uniform(bound: float) -> Initialiser:
+    """Uniform on (-bound, bound)."""
+    return lambda rng, shape: rng.uniform(-bound, bound, shape)
+
+
+def stacked(init: Initialiser, gates: int) -> Initialiser:
+    """Draw each gate's block of rows by itself: shape (gates x H, D) is `gates` matrices of (H, D)."""
+    return lambda rng, shape: np.concatenate([init(rng, (shape[0] // gates, shape[1])) for _ in range(gates)])
+
+
+def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
+    bound = math.sqrt(6 / (shape[0] + shape[1]))
+    return rng.uniform(-bound, bound, shape)
+
+
+def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """A random orthogonal matrix (Saxe, McClelland & Ganguli 2014), so that a state at first keeps its length."""
+    q, r = np.linalg.qr(rng.standard_normal(shape))
+    return np.asarray(q * np.sign(np.diag(r)))

@@ -1,0 +1,203 @@
+"""The run directory: where a run keeps its files, and how runs are found and listed.
+
+config.json       what the run was asked to do            best.safetensors  the weights with the lowest validation loss
+metrics.jsonl     a line for each evaluation              last.safetensors  everything that a resume needs
+result.json       how it ended
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.config import RunConfig
+from charrnn.errors import CharRNNError, RunError
+from charrnn.storage.files import storage_error, write_atomically
+from charrnn.storage.versions import todays_config
+
+STUDY = ".study"  # a folder that holds it holds the trials of a sweep: runs, but it is none itself
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory. Only `create` touches the disk before something is asked of it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other trainers out while it is held; dies with its owner. Raises RunError if another holds it."""
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise RunError(f"{self.path}: another process is training this run") from None
+        finally:
+            os.close(fd)
+
+    @property
+    def locked(self) -> bool:
+        try:
+            with self.lock():
+                return False
+        except RunError:
+            return True
+
+    def read_config(self) -> RunConfig:
+        """Raises RunError if it is missing or damaged."""
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: no such run")
+        values = read_json(self.config)
+        try:
+            return RunConfig.from_dict(todays_config(values))
+        except (CharRNNError, KeyError, TypeError) as error:
+            raise RunError(f"{self.config}: damaged: {error}") from None
+
+    def write_json(self, path: Path, values: dict[str, Any]) -> None:
+        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises RunError."""
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: damaged: {error}") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: damaged: not a JSON object")
+    return values
+
+
+def runs_root() -> Path:
+    """Where runs are kept: $CHARRNN_RUNS, or `runs`."""
+    return Path(os.environ.get("CHARRNN_RUNS") or "runs")
+
+
+def create_run(path: Path | None, stem: str) -> Run:
+    """Makes a run's directory; without a path, `<stem>-<nnn>` with the next free number. Never one that exists.
+
+    Raises RunError if `path` exists, StorageError if it cannot be made.
+    """
+    if path is not None:
+        unborn = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
+        if path.is_dir() and {p.name for p in path.iterdir()} <= unborn:
+            return Run(path)  # empty, but for what a kill before config.json was written may have left
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise RunError(f"{path}: already exists", "choose another --run, or go on with --resume") from None
+        except OSError as error:
+            raise storage_error(path, error) from None
+        return Run(path)
+    root = runs_root()
+    taken = [
+        int(p.name[len(stem) + 1 :]) for p in root.glob(f"{_escape(stem)}-*") if p.name[len(stem) + 1 :].isdecimal()
+    ]
+    number = max(taken, default=0) + 1
+    while True:
+        path = root / f"{stem}-{number:03d}"
+        try:
+            path.mkdir(parents=True)
+            return Run(path)
+        except FileExistsError:
+            if not root.is_dir():
+                raise storage_error(root, NotADirectoryError(20, "not a directory")) from None
+            number += 1
+        except OSError as error:
+            raise storage_error(path, error) from None
+
+
+def _escape(stem: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in stem)
+
+
+def list_runs(root: Path) -> list[Run]:
+    """What lies in a folder of runs, whole or broken, by name."""
+    found = sorted(root.iterdir()) if root.is_dir() else []
+    return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not (p / STUDY).exists()]
+
+
+def newest_run() -> Run:
+    """The run that was started last under the root. Raises RunError if there is none."""
+    root = runs_root()
+    configs = [p for p in root.glob("*/config.json") if p.is_file()]
+    if not configs:
+        raise RunError(f"no runs under {root}", "train one first, or name one with --run or --model")
+    return Run(max(configs, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What a listing shows of a run, finished or not: never raises for what is in the directory."""
+    row: dict[str, Any] = {"run": str(run.path), "status": "broken"}
+    try:
+        config = run.read_config()
+        row |= {"corpus": " ".join(config.corpus)}
+        row |= config.model.to_dict() | config.text.to_dict() | config.train.to_dict()
+        row["modified"] = max(p.stat().st_mtime for p in run.path.iterdir())
+        if run.result.exists():
+            result = read_json(run.result)
+            row |= {key: value for key, value in result.items() if key not in ("config", "run")}
+        else:
+            row["status"] = "running" if run.locked else "unfinished"
+            row |= _last_metrics(run)
+    except (CharRNNError, OSError, ValueError, LookupError, TypeError) as error:
+        row |= {"status": "broken", "error": str(error)}
+    return row
+
+
+def read_metrics(run: Run) -> list[dict[str, Any]]:
+    """The evaluations of a run so far. Raises RunError."""
+    try:
+        return [json.loads(line) for line in run.metrics.read_text().splitlines()] if run.metrics.exists() else []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run.metrics}: damaged: {error}") from None
+
+
+def _last_metrics(run: Run) -> dict[str, Any]:
+    """The latest and the best of a run that has no result yet."""
+    lines = read_metrics(run)
+    if not lines:
+        return {}
+    last = lines[-1]
+    validated = [line for line in lines if line["val_loss"] is not None]
+    best: dict[str, Any] = min(validated, key=lambda line: line["val_loss"], default={})
+    return {
+        "steps": last["step"],
+        "epochs": last["epoch"],
+        "chars": last["chars"],
+        "seconds": last["seconds"],
+        "train_loss": last["train_loss"],
+        "val_loss": last["val_loss"],
+        "best_val_loss": best.get("val_loss"),
+        "best_val_bpc": best.get("val_bpc"),
+        "best_step": best.get("step"),
+    }

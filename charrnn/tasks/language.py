@@ -1,0 +1,117 @@
+"""The language model: each character is predicted from all before it. The only room in training that knows of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from charrnn.config import ModelConfig, RunConfig, SampleConfig
+from charrnn.corpus.streams import TextPass, TextStream
+from charrnn.corpus.text import Corpus, extend_vocabulary, load_corpus
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.errors import UsageError
+from charrnn.inference.textmodel import TextModel
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
+from charrnn.nn.losses import bits
+from charrnn.nn.params import count, initialise, views
+from charrnn.storage.checkpoint import Checkpoint
+
+BATCH_SIZE, SEQ_LENGTH = 32, 64  # what is used where the corpus is large enough
+SAMPLE_LENGTH = 200
+
+
+class LanguageTask:
+    """A corpus to model."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self.fingerprint, self.notices = corpus.fingerprint, corpus.notices
+
+    @classmethod
+    def read(cls, config: RunConfig, start: Checkpoint | None = None) -> LanguageTask:
+        """From the files; the vocabulary holds that of the checkpoint `start` too. Raises CorpusError, UsageError."""
+        corpus = load_corpus(config.corpus, config.text)
+        if start is not None:
+            known = start.read_task(Vocabulary.from_dict)
+            if known.is_bytes != config.text.bytes:
+                what = "--init-from: one of the two has bytes for a vocabulary, the other characters"
+                raise UsageError(what, "see --bytes")
+            corpus = extend_vocabulary(corpus, known)
+        return cls(corpus)
+
+    @staticmethod
+    def model(checkpoint: Checkpoint) -> TextModel:
+        """The trained model, for its user."""
+        return TextModel(checkpoint)
+
+    @property
+    def size(self) -> int:
+        return len(self.corpus.train)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.corpus.vocabulary)
+
+    def about(self) -> str:
+        corpus = self.corpus
+        parts = f"{len(corpus.train):,} to train on, {len(corpus.val):,} to validate, {len(corpus.test):,} to test"
+        return f"corpus: {self.vocabulary_size} distinct characters, {parts}"
+
+    def words(self) -> dict[str, Any]:
+        return {"name": "lm", **self.corpus.vocabulary.to_dict(), "lines": self.corpus.lines}
+
+    def architecture(self, model: ModelConfig) -> Architecture:
+        return Architecture.of(model, self.vocabulary_size, self.vocabulary_size)
+
+    def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
+        specs = architecture.specs()
+        flat = np.empty(count(specs), np.float32)
+        initialise(specs, flat, seed)
+        named = views(specs, flat)
+        places = np.searchsorted(self.corpus.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
+        for name, view in named.items():
+            old = start.weights[name]
+            if old.shape == view.shape:
+                view[...] = old
+            elif old.shape[0] == view.shape[0]:
+                view[:, places] = old  # a one-hot input's columns
+            else:
+                view[places] = old  # rows of the embedding or the head
+        return named
+
+    def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
+        """B T <= the pairs of a character and the next."""
+        pairs = self.size - 1
+        if seq_length is not None and seq_length > pairs:
+            what = f"--seq-length {seq_length}: longer than the training text"
+            raise UsageError(what, f"the largest that fits is {max(1, pairs // (batch_size or 1))}")
+        fitted_t = seq_length or max(1, min(SEQ_LENGTH, pairs // (batch_size or 1)))
+        fitted_b = batch_size or max(1, min(BATCH_SIZE, pairs // fitted_t))
+        if fitted_b * fitted_t > pairs:
+            what = f"--batch-size {fitted_b}: too few characters to train on for it at a sequence length of {fitted_t}"
+            raise UsageError(what, f"the largest that fits is {max(1, pairs // (seq_length or 1))}")
+        return fitted_b, fitted_t
+
+    def training(self, batch_size: int, seq_length: int) -> TextStream:
+        return TextStream(self.corpus.train, batch_size, seq_length, self.corpus.record_end)
+
+    def validation(self, batch_size: int, seq_length: int) -> TextPass | None:
+        if len(self.corpus.val) < 2:
+            return None
+        return TextPass(self.corpus.val, batch_size, seq_length, self.corpus.record_end)
+
+    def bits(self, loss: float | None) -> float | None:
+        return bits(loss)
+
+    def sample(self, checkpoint: Checkpoint, seed: int) -> str:
+        model = TextModel(checkpoint)
+        pieces = model.sample_many(model.vocabulary.encode(""), SAMPLE_LENGTH, [seed], SampleConfig())
+        return "".join(text for ((text, _),) in pieces)
+
+    def test_loss(self, checkpoint: Checkpoint) -> float | None:
+        if len(self.corpus.test) < 2:
+            return None
+        nats = TextModel(checkpoint).part_nats(self.corpus.test, self.corpus.record_end)
+        return float(nats.mean(dtype=np.float64))

@@ -1,0 +1,80 @@
+"""What training asks of a task: batches, an architecture, the words for its metrics, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from charrnn.config import ModelConfig
+from charrnn.corpus.batch import Batch
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
+from charrnn.storage.checkpoint import Checkpoint
+
+
+class Stream(Protocol):
+    """The batches of training, without end: each a function of its step."""
+
+    @property
+    def epoch_steps(self) -> float:
+        """Steps in which all that there is to train on is read once."""
+
+    def batch(self, step: int) -> Batch: ...
+
+
+class Pass(Protocol):
+    """The batches in which every prediction is scored once."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def predictions(self) -> int:
+        """How many are scored."""
+
+    def batch(self, step: int) -> Batch: ...
+
+
+class Task(Protocol):
+    """A task with its data, read and split."""
+
+    fingerprint: str  # of the data: a run goes on with the same alone
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What the user should know of the data."""
+
+    @property
+    def size(self) -> int:
+        """Symbols to train on."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    def about(self) -> str:
+        """The data in a line."""
+
+    def words(self) -> dict[str, Any]:
+        """What a checkpoint must say of the task, as plain JSON."""
+
+    def architecture(self, model: ModelConfig) -> Architecture: ...
+
+    def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
+        """Those of another model, and fresh ones for what is new."""
+
+    def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
+        """(B, T): those given, the others fitted to the data. Raises UsageError if the given ones do not fit."""
+
+    def training(self, batch_size: int, seq_length: int) -> Stream: ...
+
+    def validation(self, batch_size: int, seq_length: int) -> Pass | None:
+        """None where there is nothing to validate on."""
+
+    def bits(self, loss: float | None) -> float | None:
+        """A loss in bits, where that has a meaning."""
+
+    def sample(self, checkpoint: Checkpoint, seed: int) -> str:
+        """What the model makes of it, to look at while it trains."""
+
+    def test_loss(self, checkpoint: Checkpoint) -> float | None:
+        """On the part kept for the end; None where there is none."""

@@ -1,0 +1,66 @@
+"""The memory that the processes of a run share: every array of a training step, in one block."""
+
+from __future__ import annotations
+
+import math
+import mmap
+
+import numpy as np
+
+from charrnn.config import TrainConfig
+from charrnn.corpus.batch import Batch
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import CACHE_LINE, Array
+from charrnn.nn.optim import OPTIMIZERS
+
+
+class Arena:
+    """The shared arrays, laid out one after the other in one buffer."""
+
+    def __init__(
+        self, architecture: Architecture, train: TrainConfig, dtype: str, buffer: mmap.mmap | None = None
+    ) -> None:
+        """Without a buffer only the size is computed."""
+        assert train.batch_size and train.seq_length and train.workers
+        self.size, self.buffer = 0, buffer
+        total, times = architecture.parameters, (train.seq_length, train.batch_size)
+        self.params = self._take((total,), dtype)
+        self.average = self._take((total,), dtype)  # of the parameters over the last steps
+        self.grads = [self._take((total,), dtype) for _ in range(train.workers)]
+        self.moments = self._take((OPTIMIZERS[train.optimizer].moments, total), dtype)
+        # Before and after the step, by turns.
+        self.states = self._take((2, *architecture.state_shape(train.batch_size)), dtype)
+        self.x, self.targets = self._take(times, "uint32"), self._take(times, "uint32")
+        self.weights, self.keep = self._take(times, dtype), self._take((*times, 1), "bool")
+        self.has_weights, self.has_keep = self._take((), "bool"), self._take((), "bool")
+        self.scored = self._take((), "float64")  # the sum of the weights
+        self.results = self._take((train.workers,), "float64")  # a phase's one number from each worker
+        self.step = self._take((), "int64")  # from 0
+        self.learning_rate, self.clip_factor = self._take((), "float64"), self._take((), "float64")
+        self.current = self._take((), "int64")  # which of `states` stands before the step
+
+    def put(self, step: int, batch: Batch) -> None:
+        """Makes it the batch that all work on."""
+        self.step[...], self.scored[...] = step, batch.scored
+        self.x[:], self.targets[:] = batch.x, batch.targets
+        self.has_weights[...], self.has_keep[...] = batch.weights is not None, batch.keep is not None
+        if batch.weights is not None:
+            self.weights[:] = batch.weights
+        if batch.keep is not None:
+            self.keep[:] = batch.keep
+
+    def batch(self, rows: slice) -> Batch:
+        """These streams of it."""
+        return Batch(
+            self.x[:, rows],
+            self.targets[:, rows],
+            self.weights[:, rows] if self.has_weights else None,
+            self.keep[:, rows] if self.has_keep else None,
+        )
+
+    def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
+        start, kind = self.size, np.dtype(dtype)
+        self.size += -(-math.prod(shape) * kind.itemsize // CACHE_LINE) * CACHE_LINE
+        if self.buffer is None:
+            return np.empty(0, kind)
+        return np.frombuffer(self.buffer, kind, math.prod(shape), start).reshape(shape)

@@ -1,0 +1,113 @@
+"""How fast a configuration trains and samples on this machine, and how near that is to what the machine can do."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from charrnn.config import ModelConfig, SampleConfig, TrainConfig
+from charrnn.corpus.text import Corpus
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.nn.arrays import Array
+from charrnn.nn.optim import clip_factor
+from charrnn.nn.params import initialise, views
+from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.language import LanguageTask
+from charrnn.training.choices import settled
+from charrnn.training.team import Team
+
+SYMBOLS = 65  # Tiny Shakespeare's
+CHARACTERS = 1 << 22
+ROUNDS = 3
+SGEMM_SIZE = 2048
+SAMPLED = 200  # characters a call
+
+
+def random_text(seed: int) -> LanguageTask:
+    """A text to train on, without a meaning."""
+    ids = np.random.default_rng(seed).integers(0, SYMBOLS, CHARACTERS, np.uint8)
+    vocabulary = Vocabulary(np.arange(32, 32 + SYMBOLS, dtype=np.uint32))
+    return LanguageTask(Corpus(vocabulary, False, ids, ids[:0], ids[:0], "", ()))
+
+
+def measure(model: ModelConfig, train: TrainConfig, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Trains, multiplies and samples in turn, ROUNDS times, for `seconds` in all: the medians, and the configuration.
+
+    chars_per_second of training; gflops = 6 x parameters in products x characters / s (forward, and twice that
+    backward); sgemm_gflops, a product of two large float32 matrices on as many cores; fraction_of_peak, their ratio;
+    sample_chars_per_second of one stream; peak_rss_mb, each process's highest resident set, summed (what they share
+    is counted in each); workers.
+    """
+    task = random_text(train.seed)
+    model, train, _ = settled(model, train, task)
+    assert train.batch_size and train.seq_length and train.learning_rate is not None
+    rate, turn, architecture = train.learning_rate, seconds / ROUNDS / 3, task.architecture(model)
+    stream, step_size = task.training(train.batch_size, train.seq_length), train.batch_size * train.seq_length
+    a = np.random.default_rng(train.seed).standard_normal((SGEMM_SIZE, SGEMM_SIZE)).astype(np.float32)
+    product = np.empty_like(a)
+    measured: dict[str, list[float]] = {"train": [], "sgemm": [], "sample": []}
+    with Team(architecture, train) as team:
+        initialise(architecture.specs(), team.params, train.seed)
+        steps = itertools.count()
+
+        def step() -> None:
+            number = next(steps)
+            team.set_batch(number, stream.batch(number))
+            _, norm = team.gradient()
+            team.update(rate, clip_factor(norm, train.clip_norm))
+
+        model_of_text = task.model(Checkpoint(architecture, task.words(), views(architecture.specs(), team.params)))
+        prime: Array = model_of_text.vocabulary.encode("A")
+
+        def sample() -> None:
+            for _ in model_of_text.sample_many(prime, SAMPLED, [train.seed], SampleConfig()):
+                pass
+
+        for _ in range(ROUNDS):
+            measured["train"].append(_rate(step, turn) * step_size)
+            with threadpool_limits(train.workers):
+                measured["sgemm"].append(_rate(lambda: np.matmul(a, a, out=product), turn) * 2 * SGEMM_SIZE**3 / 1e9)
+                measured["sample"].append(_rate(sample, turn) * SAMPLED)
+        peak = _peak_mb([child.pid for child in team.children])
+    medians = {name: statistics.median(values) for name, values in measured.items()}
+    gflops = 6 * architecture.weights_in_products * medians["train"] / 1e9
+    result = {
+        "chars_per_second": medians["train"],
+        "gflops": gflops,
+        "sgemm_gflops": medians["sgemm"],
+        "fraction_of_peak": gflops / medians["sgemm"],
+        "sample_chars_per_second": medians["sample"],
+        "peak_rss_mb": peak,
+        "workers": train.workers,
+    }
+    return result, model.to_dict() | train.to_dict()
+
+
+def _rate(work: Any, seconds: float) -> float:
+    """Calls of `work` a second, after one that is not counted."""
+    work()
+    calls, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds or not calls:
+        work()
+        calls += 1
+    return calls / spent
+
+
+def _peak_mb(children: list[int]) -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    peaks = [own]
+    for pid in children:
+        status = Path(f"/proc/{pid}/status")  # Linux; elsewhere the parent alone is counted
+        if status.exists():
+            peaks += [
+                int(line.split()[1]) / 2**10 for line in status.read_text().splitlines() if line.startswith("VmHWM")
+            ]
+    return sum(peaks)

@@ -1,0 +1,48 @@
+"""What a machine can learn in a given time: an estimate, from which the size of a model is chosen."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from charrnn.models.architecture import Architecture
+
+SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # of a hidden layer
+CHARS_PER_WEIGHT = 15  # the largest model that is trained on so many: measured at 2, 5 and 30 minutes
+EFFICIENCY = 0.45  # of the rate of a large product, in training: what `charrnn bench` shows for one layer of 256 to 512
+PRODUCT_SIZE = 1024
+
+
+@functools.cache
+def product_rate() -> float:
+    """Floating-point operations a second of one core in a large float32 product, measured once; some 0.1 s."""
+    a = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
+    product, seconds = np.empty_like(a), []
+    with threadpool_limits(1):
+        for _ in range(6):
+            start = time.perf_counter()
+            np.matmul(a, a, out=product)
+            seconds.append(time.perf_counter() - start)
+    return 2 * PRODUCT_SIZE**3 / statistics.median(seconds[1:])
+
+
+def chars_per_second(architecture: Architecture, workers: int) -> float:
+    """An estimate for training, from 6 operations a character for each weight in a product."""
+    return workers * EFFICIENCY * product_rate() / (6 * architecture.weights_in_products)
+
+
+def affordable_size(of_size: Callable[[int], Architecture], workers: int, seconds: float) -> int:
+    """The hidden size on which so much time is well spent: the largest of SIZES that can be trained on at least
+    CHARS_PER_WEIGHT characters for each weight of its recurrent layers (such a balance of size and training is what
+    Hoffmann et al. 2022 found for Transformers). of_size: a hidden size -> the network."""
+
+    def chars_per_weight(size: int) -> float:
+        architecture = of_size(size)
+        return seconds * chars_per_second(architecture, workers) / architecture.recurrent_weights
+
+    return max((size for size in SIZES if chars_per_weight(size) >= CHARS_PER_WEIGHT), default=SIZES[0])

@@ -1,0 +1,124 @@
+"""One training step over all cores: workers that each take their rows of the batch, over one block of shared memory.
+
+A step has three phases, each run by all workers at once, with the parent as worker 0:
+  gradient  forward and backward pass of a worker's rows -> its own flat gradient
+  reduce    a slice of the parameters each: the workers' gradients added in a fixed order, the squared norm
+  update    the same slice: clip, optimizer step, average
+Processes rather than threads, since the many small operations of a recurrent step hold the interpreter's lock.
+
+The workers are told the phase, a byte, through a pipe and answer the same way. A pipe that closes means that the other
+side has died: the parent raises WorkerError, a child exits. The memory belongs to a file without a name, so that
+nothing is left behind however a run ends.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Self
+
+from threadpoolctl import threadpool_limits
+
+from charrnn.config import TrainConfig
+from charrnn.corpus.batch import Batch
+from charrnn.errors import WorkerError
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
+from charrnn.tasks.task import Pass
+from charrnn.training.arena import Arena
+from charrnn.training.process import start_child
+from charrnn.training.worker import GRADIENT, REDUCE, UPDATE, VALIDATE, Worker
+
+
+def _nameless_file() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("charrnn")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+class Team:
+    """All workers of a run, and the parent's side of their work. Use as a context manager."""
+
+    def __init__(self, architecture: Architecture, train: TrainConfig, dtype: str = "float32") -> None:
+        """The settings must all be chosen."""
+        self.architecture, self.train, self.dtype = architecture, train, dtype
+        self.fd, size = _nameless_file(), Arena(architecture, train, dtype).size
+        os.truncate(self.fd, size)
+        self.arena = Arena(architecture, train, dtype, mmap.mmap(self.fd, size))
+        self.params, self.average = self.arena.params, self.arena.average
+        self.whole = True  # whether parameters and state belong to one step: not in the middle of an update
+        self.limits = threadpool_limits(1)
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        settings = [json.dumps(each.to_dict()) for each in (self.architecture, self.train)]
+        for rank in range(1, self.train.workers or 1):
+            arguments = [str(self.fd), str(rank), self.dtype, *settings]
+            self.children.append(start_child("charrnn.training.worker", arguments, [self.fd]))
+        self.worker = Worker(self.architecture, self.train, self.arena, 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe:
+                    pipe.close()
+        self.limits.restore_original_limits()
+        os.close(self.fd)
+
+    def tensors(self) -> dict[str, Array]:
+        """What a checkpoint must hold besides the average, to be saved or to be written over with what was saved."""
+        arena = self.arena
+        return {"params": arena.params, "moments": arena.moments, "state": arena.states[int(arena.current)]}
+
+    def set_batch(self, step: int, batch: Batch) -> None:
+        """The batch of a step (from 0)."""
+        self.arena.put(step, batch)
+
+    def gradient(self) -> tuple[float, float]:
+        """The batch's loss, and the norm of its gradient."""
+        return self.run(GRADIENT), math.sqrt(self.run(REDUCE))
+
+    def update(self, learning_rate: float, factor: float) -> None:
+        """The optimizer's step with the gradient times `factor`; moves on to the next state."""
+        arena = self.arena
+        arena.learning_rate[...], arena.clip_factor[...] = learning_rate, factor
+        self.whole = False
+        self.run(UPDATE)
+        arena.current[...] = 1 - arena.current
+        self.whole = True
+
+    def validate(self, reading: Pass) -> float:
+        """The mean loss of the averaged parameters over a pass."""
+        total = 0.0
+        for step in range(reading.steps):
+            self.arena.put(step, reading.batch(step))
+            total += self.run(VALIDATE)
+        return total / reading.predictions
+
+    def run(self, phase: bytes) -> float:
+        """Runs a phase on all workers; the sum of what they return. Raises WorkerError if one has died."""
+        for child in self.children:
+            self._talk(child, phase)
+        self.worker.run(phase)
+        for child in self.children:
+            self._talk(child, None)
+        return math.fsum(self.arena.results)
+
+    def _talk(self, child: subprocess.Popen[bytes], phase: bytes | None) -> None:
+        """Sends a phase, or with None waits for the answer."""
+        assert child.stdin and child.stdout
+        try:
+            alive = child.stdin.write(phase) if phase else child.stdout.read(1)
+        except BrokenPipeError:
+            alive = None
+        if not alive:
+            raise WorkerError(f"worker process {child.pid} died", "the run can go on with --resume")

@@ -1,0 +1,266 @@
+"""The training loop. It yields events and never prints; the command line draws them, a program may do as it likes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from charrnn.config import RunConfig
+from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
+from charrnn.nn import schedules
+from charrnn.nn.arrays import Array
+from charrnn.nn.optim import clip_factor
+from charrnn.nn.params import initialise, views
+from charrnn.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from charrnn.storage.files import append_line, cut
+from charrnn.storage.runs import Run
+from charrnn.tasks.task import Task
+from charrnn.training.budget import Budget
+from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Standing, Step
+from charrnn.training.team import Team
+
+EVALUATIONS = 20  # in a budget, if --eval-every does not say,
+EVALUATION_SHARE = 3  # but at least so many characters trained for one validated: about a tenth of the time
+SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
+
+
+class Trainer:
+    """One run, from its start or its last checkpoint to its end."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        task: Task,
+        *,
+        start: dict[str, Array] | None = None,
+        checkpoint: Checkpoint | None = None,
+        notices: Sequence[str] = (),
+    ) -> None:
+        """start: weights to begin with (--init-from); checkpoint: the run's last, to go on from (--resume); notices:
+        what the user should know of what was chosen. The settings of `config.train` must all be chosen."""
+        self.run_directory, self.config, self.task = run, config, task
+        self.start, self.checkpoint = start, checkpoint
+        self.notices = [*task.notices, *notices]
+        train = config.train
+        assert train.batch_size and train.seq_length and train.workers and train.learning_rate is not None
+        self.learning_rate, self.chars_per_step = train.learning_rate, train.batch_size * train.seq_length
+        self.architecture = task.architecture(config.model)
+        self.specs = self.architecture.specs()
+        self.stream = task.training(train.batch_size, train.seq_length)
+        self.validation = task.validation(train.batch_size, train.seq_length)
+        self.budget = Budget.of(train, self.stream.epoch_steps)
+        self.standing = Standing()
+        self.signal: int | None = None
+
+    def interrupt(self, signal: int) -> None:
+        """Asks the run to save and stop after the current step. For signal handlers."""
+        self.signal = signal
+
+    def run(self) -> Iterator[Event]:
+        """Trains to the end of the budget. Raises StorageError, WorkerError, RunError, and DivergedError after the
+        result has been told."""
+        with self.run_directory.lock(), Team(self.architecture, self.config.train) as team:
+            self.team = team
+            if self.checkpoint is None:
+                self._initialise()
+            else:
+                self._restore(self.checkpoint)
+            self.began = time.monotonic() - self.standing.seconds
+            # In this order: a run with a config.json can be resumed.
+            self._save()
+            self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
+            try:
+                yield from self._train()
+            except WorkerError:
+                if team.whole:
+                    self._save()
+                raise
+            except DivergedError:
+                if np.isfinite(team.params).all():
+                    self._save()
+                else:  # a step of absurd size: back to what was saved before it
+                    self._restore(load_checkpoint(self.run_directory.last))
+                yield self._end("diverged")
+                raise
+
+    def _train(self) -> Iterator[Event]:
+        config, standing = self.config.train, self.standing
+        self._tick()
+        standing.milestone = min(standing.milestone, int(EVALUATIONS * self._progress()))
+        first_step, first_second = standing.step, time.monotonic()
+        while not (status := self._status()):
+            loss = self._step()
+            self._tick()
+            progress = self._progress()
+            rate = (standing.step - first_step) * self.chars_per_step / max(time.monotonic() - first_second, 1e-9)
+            left = standing.seconds * (1 / progress - 1) if progress else math.inf
+            yield Step(standing.step, loss, progress, rate, left)
+            if self._evaluation_is_due(progress):
+                yield self._evaluate()
+            if config.sample_every and standing.step % config.sample_every == 0:
+                yield Sampled(self.task.sample(self._weights(), config.seed))
+            evaluated = standing.evaluated_step == standing.step
+            late = time.monotonic() - self.saved_at > SAVE_SECONDS
+            if evaluated or (standing.step % config.save_every == 0 if config.save_every else late):
+                yield self._save()
+            self._tick()
+        if status != "interrupted" and standing.evaluated_step != standing.step:
+            yield self._evaluate()
+        yield self._save()
+        yield self._end(status)
+
+    def _tick(self) -> None:
+        self.standing.seconds = time.monotonic() - self.began
+
+    def _progress(self) -> float:
+        return self.budget.progress(self.standing.step, self.standing.seconds)
+
+    def _evaluation_is_due(self, progress: float) -> bool:
+        standing, every = self.standing, self.config.train.eval_every
+        if every:
+            return standing.step % every == 0
+        trained = (standing.step - max(0, standing.evaluated_step)) * self.chars_per_step
+        validated = self.validation.predictions if self.validation else 0
+        return int(EVALUATIONS * progress) != standing.milestone and trained >= EVALUATION_SHARE * validated
+
+    def _status(self) -> str | None:
+        """Why the run is over, or None."""
+        if self.signal is not None:
+            return "interrupted"
+        if self.config.train.patience and self.standing.stale_evaluations >= self.config.train.patience:
+            return "early_stopped"
+        return "completed" if self._progress() >= 1 else None
+
+    def _step(self) -> float:
+        """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
+        config, standing = self.config.train, self.standing
+        self.team.set_batch(standing.step, self.stream.batch(standing.step))
+        loss, norm = self.team.gradient()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
+        factor = schedules.factor(config.schedule, self._progress(), standing.step, config.warmup_steps)
+        standing.learning_rate = self.learning_rate * factor
+        self.team.update(standing.learning_rate, clip_factor(norm, config.clip_norm))
+        standing.loss_sum += loss
+        standing.loss_steps += 1
+        standing.step += 1
+        standing.grad_norm = norm
+        return loss
+
+    def _diverged(self, what: str) -> DivergedError:
+        hint = "the last good state is saved; try a lower --learning-rate"
+        return DivergedError(f"diverged at step {self.standing.step + 1}: {what}", hint)
+
+    def _evaluate(self) -> Evaluated:
+        """Validates the averaged weights, notes the metrics, and keeps them if they are the best so far."""
+        standing = self.standing
+        if standing.loss_steps:
+            standing.train_loss = standing.loss_sum / standing.loss_steps
+        better = True
+        if self.validation is not None:
+            val_loss = self.team.validate(self.validation)
+            if not math.isfinite(val_loss):
+                raise self._diverged(f"the validation loss is {val_loss:g}")
+            standing.val_loss = val_loss
+            better = standing.best_val_loss is None or val_loss < standing.best_val_loss
+            standing.stale_evaluations = 0 if better else standing.stale_evaluations + 1
+            if better:
+                standing.best_val_loss = val_loss
+        if better:
+            standing.best_step = standing.step
+        standing.milestone = int(EVALUATIONS * self._progress())
+        standing.evaluated_step, standing.loss_sum, standing.loss_steps = standing.step, 0.0, 0
+        chars, seconds = standing.step * self.chars_per_step, time.monotonic() - self.began
+        metrics = {
+            "step": standing.step,
+            "epoch": standing.step / self.stream.epoch_steps,
+            "chars": chars,
+            "seconds": round(seconds, 3),
+            "train_loss": standing.train_loss,
+            "val_loss": standing.val_loss,
+            "val_bpc": self.task.bits(standing.val_loss),
+            "learning_rate": standing.learning_rate,
+            "grad_norm": standing.grad_norm,
+            "chars_per_second": round(chars / seconds, 1),
+        }
+        standing.metrics_size = append_line(self.run_directory.metrics, json.dumps(metrics))
+        if better:
+            save_checkpoint(self.run_directory.best, self._weights())
+        return Evaluated(metrics, better)
+
+    def _weights(self) -> Checkpoint:
+        """The averaged weights, to validate and to sample from."""
+        weights = views(self.specs, self.team.average)
+        return Checkpoint(self.architecture, self.task.words(), weights, training={"step": self.standing.step})
+
+    def _save(self) -> Saved:
+        """Those and everything that a resume needs."""
+        self._tick()
+        standing, task = asdict(self.standing), self.task
+        training = {"standing": standing, "config": self.config.to_dict(), "corpus": task.fingerprint}
+        weights = views(self.specs, self.team.average)
+        whole = Checkpoint(self.architecture, task.words(), weights, self.team.tensors(), training)
+        save_checkpoint(self.run_directory.last, whole)
+        self.saved_at = time.monotonic()
+        return Saved(self.standing.step)
+
+    def _initialise(self) -> None:
+        initialise(self.specs, self.team.params, self.config.train.seed)
+        if self.start is not None:
+            for name, view in views(self.specs, self.team.params).items():
+                view[...] = self.start[name]
+        self.team.average[:] = self.team.params
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Everything as it was saved in last.safetensors. Raises RunError if it does not belong here."""
+        path = self.run_directory.last
+        if checkpoint.training.get("corpus") != self.task.fingerprint:
+            raise RunError(
+                f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
+            )
+        try:
+            self.standing = Standing.from_dict(checkpoint.training["standing"])
+        except (KeyError, TypeError, UsageError):
+            raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
+        for name, view in views(self.specs, self.team.average).items():
+            view[...] = checkpoint.weights[name]
+        for name, target in self.team.tensors().items():
+            if name not in checkpoint.tensors or checkpoint.tensors[name].shape != target.shape:
+                raise RunError(f"{path}: its training state does not fit its configuration")
+            target[...] = checkpoint.tensors[name]
+        self.standing.stale_evaluations = min(self.standing.stale_evaluations, max(0, self.config.train.patience - 1))
+        cut(self.run_directory.metrics, self.standing.metrics_size)
+
+    def _end(self, status: str) -> Done:
+        """The result, written down."""
+        standing, chars = self.standing, self.standing.step * self.chars_per_step
+        tested = None
+        if status in ("completed", "early_stopped"):
+            tested = self.task.test_loss(load_checkpoint(self.run_directory.best))
+        result = {
+            "run": str(self.run_directory.path),
+            "status": status,
+            "steps": standing.step,
+            "epochs": standing.step / self.stream.epoch_steps,
+            "chars": chars,
+            "seconds": round(standing.seconds, 3),
+            "chars_per_second": round(chars / max(standing.seconds, 1e-9), 1),
+            "train_loss": standing.train_loss,
+            "val_loss": standing.val_loss,
+            "best_val_loss": standing.best_val_loss,
+            "best_val_bpc": self.task.bits(standing.best_val_loss),
+            "best_step": standing.best_step,
+            "test_loss": tested,
+            "parameters": self.architecture.parameters,
+            "vocabulary_size": self.task.vocabulary_size,
+            "workers": self.config.train.workers,
+            "config": self.config.to_dict(),
+        }
+        self.run_directory.write_json(self.run_directory.result, result)
+        return Done(result)

@@ -1,0 +1,179 @@
+"""A network's loss and gradient: against the plain definition, and against central differences."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from reference import stack as reference_stack
+
+from charrnn.corpus.batch import Batch
+from charrnn.models import network
+from charrnn.models.architecture import Architecture
+from charrnn.models.network import Network, layer_weights
+from charrnn.nn import ops
+from charrnn.nn.params import count, views
+from charrnn.nn.stack import CELLS
+
+B, T, D, H, V = 2, 5, 3, 4, 7
+EPSILON, SCALE = 1e-5, 0.3
+
+
+class Case:
+    """A network with random weights, a batch, a non-zero state, and with `extras` masks of both kinds, resets and
+    weights that differ from prediction to prediction."""
+
+    def __init__(self, cell, embedding_size, extras=True, layers=2, seed=3):
+        rng = np.random.default_rng(seed)
+        shape = {"cell": cell, "hidden_size": H, "num_layers": layers, "embedding_size": embedding_size}
+        self.architecture = Architecture(**shape, input_size=V, output_size=V)
+        self.specs = self.architecture.specs()
+        self.flat = rng.normal(0, 0.5, count(self.specs))
+        self.grads = np.full_like(self.flat, np.nan)  # whatever stands there is overwritten, not added to
+        self.batch = Batch(*rng.integers(0, V, (2, T, B)))
+        self.network = Network(self.architecture, self.flat, B, T, self.grads)
+        self.state = rng.normal(0, 0.5, self.architecture.state_shape(B))
+        self.given = {}
+        if extras:
+            masks = ops.dropout_mask(rng, (layers, B, H), 0.4, np.float64)
+            w_masks = ops.dropout_mask(rng, (layers, CELLS[cell].gates * H, H), 0.3, np.float64)
+            self.given = {"masks": masks, "w_masks": list(w_masks)}
+            weights = rng.random((T, B)) * (rng.random((T, B)) < 0.8)
+            self.batch = replace(self.batch, keep=rng.random((T, B, 1)) < 0.7, weights=weights)
+
+    def loss(self, state=None):
+        state = self.state.copy() if state is None else state
+        return self.network.loss_and_gradient(self.batch, state, SCALE, **self.given)
+
+    def plain_loss(self, final=None):
+        named = views(self.specs, self.flat)
+        x, shape = self.batch.x, self.architecture
+        inputs = named["embedding.weight"][x] if shape.embedding_size else x
+        weights = layer_weights(named, shape.num_layers)
+        given = dict(self.given) | {"keep": self.batch.keep}
+        if w_masks := given.pop("w_masks", None):
+            weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]
+        y, state = reference_stack(shape.cell, weights, inputs, self.state, **given)
+        logits = y @ named["head.weight"].T + named["head.bias"]
+        chosen = np.take_along_axis(logits, self.batch.targets[:, :, None], axis=2)[:, :, 0]
+        if final is not None:
+            final[...] = state
+        counted = 1 if self.batch.weights is None else self.batch.weights
+        return SCALE * float((counted * (np.logaddexp.reduce(logits, axis=2) - chosen)).sum())
+
+
+cells = pytest.mark.parametrize("cell", CELLS)
+embeddings = pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "embedding"])
+with_extras = pytest.mark.parametrize("extras", [False, True], ids=["plain", "masks, resets and weights"])
+
+
+@cells
+@embeddings
+@with_extras
+def test_the_loss_and_the_final_state_are_those_of_the_plain_definition(cell, embedding_size, extras):
+    case = Case(cell, embedding_size, extras)
+    expected_state, state = np.empty_like(case.state), case.state.copy()
+    expected = case.plain_loss(expected_state)
+    assert case.loss(state) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(state, expected_state, rtol=0, atol=1e-12)
+
+
+@cells
+@embeddings
+@with_extras
+def test_every_parameter_s_gradient_equals_central_differences(cell, embedding_size, extras):
+    case = Case(cell, embedding_size, extras)
+    case.loss()
+    gradient, numeric = case.grads.copy(), np.empty_like(case.grads)
+    for i, value in enumerate(case.flat.tolist()):
+        case.flat[i] = value + EPSILON
+        above = case.loss()
+        case.flat[i] = value - EPSILON
+        numeric[i] = (above - case.loss()) / (2 * EPSILON)
+        case.flat[i] = value
+    named, expected = views(case.specs, gradient), views(case.specs, numeric)
+    for name, values in named.items():
+        assert np.abs(expected[name]).max() > 1e-4
+        assert np.abs(values - expected[name]).max() / np.abs(expected[name]).max() < 1e-6, name
+
+
+@cells
+@embeddings
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_a_head_in_pieces_gives_the_loss_and_gradient_of_the_whole(cell, embedding_size, rows, monkeypatch):
+    whole = Case(cell, embedding_size)
+    loss = whole.loss()
+    monkeypatch.setattr(network, "HEAD_ELEMENTS", rows * V + 1)
+    pieces = Case(cell, embedding_size)
+    assert pieces.network.head_rows == rows < T * B
+    assert pieces.loss() == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(pieces.grads, whole.grads, rtol=1e-11, atol=1e-13)
+    losses = [case.network.losses(case.batch, case.state.copy()) for case in (whole, pieces)]
+    np.testing.assert_allclose(*losses, rtol=1e-13)
+
+
+@cells
+@embeddings
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_is_the_sum_of_the_losses_times_the_scale(cell, embedding_size, weighted):
+    case = Case(cell, embedding_size, extras=False)
+    if weighted:
+        case.batch = replace(case.batch, weights=np.arange(T * B).reshape(T, B) % 3)
+    losses = case.network.losses(case.batch, case.state.copy())
+    assert losses.shape == (T, B)
+    assert not weighted or (losses == 0).sum() == (case.batch.weights == 0).sum()
+    assert case.loss() == pytest.approx(SCALE * losses.sum(), rel=1e-13)
+
+
+@cells
+@embeddings
+def test_a_network_can_be_lent_other_parameters_for_a_while(cell, embedding_size):
+    case, other = Case(cell, embedding_size), Case(cell, embedding_size, seed=1)
+    before = case.loss()
+    case.network.use(other.flat)
+    losses = [c.network.losses(other.batch, other.state.copy()) for c in (case, other)]
+    np.testing.assert_array_equal(*losses)
+    case.network.use(case.flat)
+    assert case.loss() == before
+
+
+@cells
+@embeddings
+def test_a_call_leaves_nothing_behind_for_the_next(cell, embedding_size):
+    """The gradient of a shorter batch after a full one with masks and keep is that of a fresh model."""
+    used, fresh = Case(cell, embedding_size), Case(cell, embedding_size)
+    used.loss()
+    used.loss()
+    for case in (used, fresh):
+        batch = Batch(case.batch.x[:3], case.batch.targets[:3])
+        case.network.loss_and_gradient(batch, case.state.copy(), SCALE)
+    np.testing.assert_array_equal(used.grads, fresh.grads)
+    assert np.isfinite(fresh.grads).all()
+
+
+@pytest.mark.parametrize("vocabulary_size", [5, 300, 2000])
+def test_the_gradient_of_chosen_rows_is_the_sum_over_where_they_were_chosen(vocabulary_size):
+    """Few and many distinct ids; rows that were not chosen get zero."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, vocabulary_size, (40, 20))
+    dy, actual = rng.standard_normal((40, 20, D)), np.full((vocabulary_size + 1, D), np.nan)
+    ops.embedding_backward(dy, ids, actual)
+    expected = np.zeros_like(actual)
+    np.add.at(expected, ids, dy)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+
+
+def test_a_confident_model_has_a_finite_loss_and_gradient():
+    """Logits of thousands: the softmax must not overflow, and what it calls impossible costs that many nats."""
+    case = Case("lstm", 0, extras=False)
+    case.network.named["head.weight"][...] = 0
+    case.network.named["head.bias"][...] = [5000.0] + [0.0] * (V - 1)
+    case.batch.targets[...] = 1
+    assert case.loss() == pytest.approx(SCALE * 5000 * B * T)
+    assert np.isfinite(case.grads).all()
+
+
+def test_dropout_masks_keep_the_mean_and_drop_the_share_asked_for():
+    mask = ops.dropout_mask(np.random.default_rng(0), (3, 100, 200), 0.3, np.float32)
+    assert mask.dtype == np.float32
+    assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.7)}
+    assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)

@@ -1,0 +1,52 @@
+"""The budget that ends a run, and how far a run is through it."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from charrnn.config import TrainConfig
+from charrnn.training.budget import Budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "step", "seconds", "expected"),
+    [
+        (Budget(10, None), 0, 99.0, 0),
+        (Budget(10, None), 5, 99.0, 0.5),
+        (Budget(10, None), 10, 0.0, 1),
+        (Budget(10, None), 25, 0.0, 1),
+        (Budget(None, 60.0), 10**9, 15.0, 0.25),
+        (Budget(None, 60.0), 0, 61.0, 1),
+        (Budget(10, 60.0), 5, 15.0, 0.5),
+        (Budget(10, 60.0), 1, 45.0, 0.75),
+        (Budget(0, None), 0, 0.0, 1),
+        (Budget(None, 0.0), 0, 0.0, 1),
+    ],
+)
+def test_progress_is_the_share_of_the_budget_that_runs_out_first(budget, step, seconds, expected):
+    assert budget.progress(step, seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps", "seconds"),
+    [
+        ({"max_steps": 7}, 7, None),
+        ({"max_epochs": 1.0}, 4, None),
+        ({"max_epochs": 2.0}, 7, None),
+        ({"max_epochs": 0.5, "max_steps": 100}, 2, None),
+        ({"max_epochs": 50.0, "max_steps": 3}, 3, None),
+        ({"max_minutes": 2.5}, None, 150.0),
+        ({"max_minutes": 2.5, "max_steps": 3}, 3, 150.0),
+        ({"max_steps": 0}, 0, None),
+    ],
+)
+def test_a_budget_takes_the_smaller_of_steps_and_epochs_and_rounds_epochs_up(limits, steps, seconds):
+    assert Budget.of(TrainConfig(**limits), epoch_steps=100 / 30) == Budget(steps, seconds)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 999))
+@example(steps=201)
+def test_a_budget_of_epochs_that_is_a_whole_number_of_steps_is_not_rounded_up(steps):
+    """Tenths of an epoch are no exact binary fractions; 0.7 of 1000 steps is 700 all the same."""
+    assert Budget.of(TrainConfig(max_epochs=steps / 1000), epoch_steps=1000).steps == steps
