@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.inference.textmodel import TextModel
+    from charrnn.tasks.registry import Model
 
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
-    """A trained model from a run directory (its `best` or `last` checkpoint) or a checkpoint file: see TextModel."""
+def load(path: str | Path, *, checkpoint: str = "best") -> Model:
+    """A trained model from a run directory (its `best` or `last` checkpoint) or a checkpoint file: that of its
+    task, TextModel for a language model."""
     from charrnn.tasks import registry  # only now: `charrnn --help` has no need of NumPy
 
     return registry.load(path, checkpoint=checkpoint)

@@ -20,6 +20,7 @@ from charrnn.errors import UsageError
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
+TASKS = ("lm", "classify", "tag", "translate", "series")
 ALIASES = {"lr": "learning_rate"}  # short names of options
 
 
@@ -49,7 +50,7 @@ class Settings:
             option = "--" + dashed(spec.name)
             if limits["choices"] and value not in limits["choices"]:
                 raise UsageError(f"{option} {value}: not one of {', '.join(limits['choices'])}")
-            if isinstance(value, str | bool):
+            if isinstance(value, str | bool | list | dict):
                 continue
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{option} {value}: must be a finite number")
@@ -107,6 +108,28 @@ def dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
+OF_TASKS = {  # options that go with some tasks only
+    "bytes": ("lm",),
+    "lines": ("lm",),
+    "features": ("lm",),
+    "delay": ("tag",),
+    "target": ("series",),
+}
+
+
+def _refuse_other_tasks(text: TextConfig, options: dict[str, Any]) -> None:
+    """Raises UsageError for an option that has no meaning for the task."""
+    for name, tasks in OF_TASKS.items():
+        if options.get(name) not in (None, False) and text.task not in tasks:
+            raise UsageError(f"--{dashed(name)} goes with --task {tasks[0]}, not {text.task}")
+    if text.features is not None and text.bytes:
+        raise UsageError("--features goes with characters, not with --bytes")
+    if text.task == "series" and text.val_file is not None:
+        raise UsageError("--val-file: a series is split by time", "see --val-fraction")
+    if text.task == "series" and options.get("embedding_size"):
+        raise UsageError("--embedding-size: a series is of numbers, which need none")
+
+
 def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
     """An object of the class from those of the settings that are its own."""
     names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -115,7 +138,8 @@ def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
 
 def _types(hint: Any) -> tuple[type, ...]:
     """The run-time types of an annotation such as `float | None`; an int will do for a float."""
-    kinds = typing.get_args(hint) or (hint,)
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(typing.get_origin(kind) or kind for kind in members)
     return (*kinds, int) if float in kinds else kinds
 
 
@@ -133,8 +157,11 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True)
 class TextConfig(Settings):
-    """How a corpus is read and split."""
+    """What is learnt, and how its files are read and split."""
 
+    task: str = setting(
+        "lm", "What is learnt: lm (text), classify, tag or translate (records), series (numbers).", choices=TASKS
+    )
     bytes: bool = setting(False, "Learn byte values instead of characters: any file trains.")
     encoding: str = setting("utf-8", "Text encoding of the corpus.")
     lines: bool = setting(False, "Each line is a record of its own: the state resets, the newline ends it.")
@@ -143,6 +170,13 @@ class TextConfig(Settings):
     )
     test_fraction: float = setting(0.0, "Share of the text kept for a final test, at the end.", low=0, below=1)
     val_file: str | None = setting(None, "Validate on this file instead of a share of the corpus.")
+    features: str | None = setting(None, "Numbers that each line begins with, a row a line: .npy or .csv.")
+    delay: int | None = setting(
+        None, "tag: steps between a character and its tag.", low=0, high=10**6, shown="fits the records"
+    )
+    target: list[str] | None = setting(  # noqa: RUF009 - its default is None
+        None, "series: a column to predict from the others; repeatable."
+    )
 
 
 @dataclass(frozen=True)
@@ -230,8 +264,10 @@ class RunConfig:
         """
         refuse_exclusive(options)
         text = part(TextConfig, options)
-        if text.val_file is not None:
-            text = dataclasses.replace(text, val_file=os.path.abspath(text.val_file))
+        for name in ("val_file", "features"):
+            if getattr(text, name) is not None:
+                text = dataclasses.replace(text, **{name: os.path.abspath(getattr(text, name))})
+        _refuse_other_tasks(text, options)
         paths = tuple(path if path == "-" else os.path.abspath(path) for path in corpus)
         return cls(paths, part(ModelConfig, options), text, part(TrainConfig, options))
 

@@ -1,4 +1,4 @@
-"""The README is run: every charrnn command in it, the shell recipes, the Python example."""
+"""The READMEs are run: every charrnn command in them, the shell recipes, the Python example."""
 
 import os
 import re
@@ -12,7 +12,9 @@ import pytest
 
 from charrnn.cli.app import main
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+TOP = (ROOT / "README.md").read_text()
+README = TOP + (ROOT / "charrnn" / "sweep" / "README.md").read_text()
 TEXT = "The Fox and the Crow met again. The Fox said nothing. e f h o s e T F r n t.\n" * 30
 
 
@@ -20,8 +22,13 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+(TASKS,) = (block for block in blocks("sh") if "--task" in block)
 COMMANDS = [
-    line.split("  #")[0] for block in blocks("sh") for line in block.splitlines() if line.startswith("charrnn ")
+    line.split("  #")[0]
+    for block in blocks("sh")
+    if block != TASKS
+    for line in block.splitlines()
+    if line.startswith("charrnn ")
 ]
 
 
@@ -82,6 +89,12 @@ def shell(texts, tmp_path, monkeypatch):
     return run
 
 
+def test_the_tasks_of_the_readme_run_as_written_one_after_the_other(shell):
+    Path("data").symlink_to(ROOT / "data")
+    out = shell(TASKS.replace("--max-minutes 1", "--max-steps 4 --hidden-size 8"))
+    assert "rmse" in out and len(out.splitlines()) > 900
+
+
 def recipe(beginning):
     (line,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith(beginning)]
     return line
@@ -116,6 +129,14 @@ def test_the_python_example_of_the_readme_runs_as_written(texts, capsys):
     assert 0 < float(loss) < 10
 
 
+def test_the_top_readme_is_short_and_its_links_lead_somewhere():
+    assert len(TOP.splitlines()) <= 150
+    for page in ROOT.rglob("README.md"):
+        if ".venv" not in page.parts:
+            for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     (setup,) = [line for block in blocks("sh") for line in block.splitlines() if "[dev]" in line]
-    assert setup in (Path(__file__).parents[1] / ".ci" / "run").read_text()
+    assert setup in (ROOT / ".ci" / "run").read_text()

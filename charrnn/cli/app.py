@@ -17,7 +17,8 @@ from charrnn.errors import CharRNNError
 COMMANDS = {
     "train": ("train:train", "Train a model on text files."),
     "sample": ("sample:sample", "Write text with a trained model, character by character."),
-    "eval": ("evaluate:evaluate", "The loss of a text under a trained model, in nats per character."),
+    "predict": ("predict:predict", "What a trained model says of new inputs: a line in, a line out, at once."),
+    "eval": ("evaluate:evaluate", "What a text or records cost under a trained model, and how often it is right."),
     "info": ("info:info", "What a run or a checkpoint file is: settings, vocabulary, state."),
     "runs": ("runs:runs", "A table of all runs, the best validation loss first."),
     "bench": ("bench:bench", "Time training and sampling of a configuration on this machine."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -13,40 +13,108 @@ from charrnn.cli.options import CheckpointOption, Json, ModelOption, OnUnknown, 
 from charrnn.config import refuse_exclusive
 from charrnn.errors import CorpusError, UsageError
 
-Text = Annotated[str, typer.Argument(help="Text file, .gz too; - is standard input.", show_default=False)]
+File = Annotated[
+    str, typer.Argument(help="Text or records as in training, .gz too; - is standard input.", show_default=False)
+]
+Features = Annotated[str | None, typer.Option(help="The vectors of the lines, .npy or .csv.", show_default=False)]
 PerLine = Annotated[bool, typer.Option("--per-line", help="The loss of each line.")]
 PerChar = Annotated[bool, typer.Option("--per-char", help="The loss of each character.")]
 Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line. [dim]default: as trained[/dim]")]
 
 
 def evaluate(
-    text: Text,
+    file: File,
     run: RunOption = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
     per_line: PerLine = False,
     per_char: PerChar = False,
     lines: Lines = False,
+    features: Features = None,
     on_unknown: OnUnknown = "error",
     json_output: Json = False,
 ) -> None:
-    """The loss of a text under a trained model, in nats per character.
+    """What a text or records cost under a trained model, and how often it is right.
 
     [bold]Examples[/bold]
 
       charrnn eval held-out.txt
       charrnn eval names.txt --per-line --json
       echo "To be, or not to be" | charrnn eval - --per-char
+      charrnn eval books.test.tsv --run runs/books-001
 
-    The state is carried through the text. The first character is the context of the second and is not scored itself,
-    unless lines are records: then each line's first character is predicted from the start of a record.
+    Under a language model the state is carried through the text. The first character is the context of the second and
+    is not scored itself, unless lines are records: then each line's first is predicted from the record's start.
     """
-    import numpy as np
-
     one_of("--on-unknown", on_unknown, "error", "skip")
     refuse_exclusive({"per_line": per_line, "per_char": per_char})
-    loaded = load_model(run, model, checkpoint)
-    ids = _read(text, loaded, skip_unknown=on_unknown == "skip")
+    loaded, skip = load_model(run, model, checkpoint), on_unknown == "skip"
+    if loaded.architecture.features:
+        result = _captions(file, loaded, features, skip=skip)
+        typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))
+        return
+    if features is not None:
+        raise UsageError("--features: this model was trained without")
+    if loaded.checkpoint.task["name"] == "lm":
+        _text(file, loaded, per_line=per_line, per_char=per_char, lines=lines, skip=skip, json_output=json_output)
+        return
+    if per_line or per_char or lines:
+        raise UsageError("--per-line, --per-char and --lines go with a language model")
+    result = _records(file, loaded, skip=skip)
+    typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))
+
+
+def _captions(file: str, model: Any, features: str | None, *, skip: bool) -> dict[str, Any]:
+    from charrnn.config import TextConfig
+    from charrnn.corpus.lines import read_lines
+    from charrnn.corpus.numbers import read_vectors
+
+    if features is None:
+        raise UsageError("this model writes from vectors", "give those of the lines with --features")
+    lines, vectors = [line.text for line in read_lines([file], TextConfig(), [])], read_vectors(features)
+    if len(lines) != len(vectors):
+        raise CorpusError(f"{features}: {len(vectors)} rows for {len(lines)} lines of {file}")
+    result: dict[str, Any] = model.evaluate(lines, vectors, skip_unknown=skip)
+    return result
+
+
+def _records(file: str, model: Any, *, skip: bool) -> dict[str, Any]:
+    data = model.read(file)
+    if not data:
+        raise CorpusError(f"{file}: no records")
+    series = model.checkpoint.task["name"] == "series"
+    result: dict[str, Any] = model.evaluate(data) if series else model.evaluate(data, skip_unknown=skip)
+    return result
+
+
+def _shown(result: dict[str, Any]) -> Iterator[str]:
+    """Numbers, one a line; a confusion matrix below them."""
+    for name, value in result.items():
+        if isinstance(value, dict):
+            yield f"{name.replace('_', ' ')}: " + ", ".join(
+                f"{column} {number:.4g}" for column, number in value.items()
+            )
+        elif name not in ("labels", "confusion"):
+            yield f"{name.replace('_', ' ')}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}"
+    if "confusion" in result:
+        labels, rows = result["labels"], result["confusion"]
+        width = max(9, *map(len, labels))
+        yield "true label, then how often each was predicted:"
+        yield " ".join([" " * width, *(label.rjust(width) for label in labels[: len(rows[0])])])
+        for label, row in zip(labels, rows, strict=True):
+            unseen = "" if any(label == known for known in labels[: len(row)]) else "  (not in training)"
+            yield " ".join([label.rjust(width), *(str(count).rjust(width) for count in row)]) + unseen
+
+
+def _text(
+    file: str, loaded: Any, *, per_line: bool, per_char: bool, lines: bool, skip: bool, json_output: bool
+) -> None:
+    """The loss of a text under a language model."""
+    import numpy as np
+
+    from charrnn.inference.scoring import text_metrics
+
+    ids = _read(file, loaded, skip_unknown=skip)
     newline = loaded.vocabulary.newline
     lines = lines or loaded.lines
     if lines and newline is None:
@@ -69,22 +137,21 @@ def evaluate(
             else:
                 typer.echo(f"{loss:8.4f}  {loaded.vocabulary.decode(scored[start:stop]).rstrip()}")
         return
-    loss = float(nats.mean(dtype=np.float64))
-    row = {"chars": len(nats), "loss": loss, "bpc": loss / math.log(2), "perplexity": math.exp(min(loss, 700))}
+    row = text_metrics(nats)
     if json_output:
         typer.echo(json.dumps(row))
     else:
         bits = f"{row['bpc']:.4f} bits a character, perplexity {row['perplexity']:.3f}"
-        typer.echo(f"{len(nats):,} characters: {loss:.4f} nats, {bits}")
+        typer.echo(f"{len(nats):,} characters: {row['loss']:.4f} nats, {bits}")
 
 
-def _read(text: str, loaded: Any, *, skip_unknown: bool) -> Any:
+def _read(file: str, loaded: Any, *, skip_unknown: bool) -> Any:
     import numpy as np
 
     from charrnn.config import TextConfig
     from charrnn.corpus.reading import display_name, read_codes
 
-    chunks = list(read_codes([text], TextConfig(bytes=loaded.vocabulary.is_bytes), []))
+    chunks = list(read_codes([file], TextConfig(bytes=loaded.vocabulary.is_bytes), []))
     if not chunks:
-        raise CorpusError(f"{display_name(text)}: the text is empty")
+        raise CorpusError(f"{display_name(file)}: the text is empty")
     return loaded.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)

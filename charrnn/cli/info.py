@@ -18,6 +18,8 @@ STATE = (
     *("best_step", "test_loss", "corpus"),
 )
 
+TASK = ("lines", "labels", "columns", "targets", "delay")  # of what a checkpoint says of its task
+
 Target = Annotated[Path, typer.Argument(help="A run, or a checkpoint file.", show_default=False)]
 Toml = Annotated[bool, typer.Option("--toml", help="Write a run's options as a file for train --config.")]
 
@@ -31,9 +33,9 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
       charrnn info best.safetensors --json
       charrnn info runs/corpus-001 --toml > again.toml
     """
-    from charrnn.corpus.vocabulary import Vocabulary
     from charrnn.storage.checkpoint import load_checkpoint
     from charrnn.storage.runs import Run, summary
+    from charrnn.tasks.registry import model_of
 
     refuse_exclusive({"json": json_output, "toml": toml})
     if toml:
@@ -49,16 +51,18 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
     else:
         path = target
     checkpoint = load_checkpoint(path)
+    model_of(checkpoint)  # refuses what does not fit
     state.setdefault("steps", checkpoint.training.get("step"))
-    vocabulary = checkpoint.read_task(Vocabulary.from_dict)
-    symbols = [f"0x{code:02x}" if vocabulary.is_bytes else chr(code) for code in vocabulary.codes.tolist()]
-    values = {
+    task, is_bytes = checkpoint.task, checkpoint.task.get("bytes", False)
+    symbols = [f"0x{code:02x}" if is_bytes else chr(code) for code in task.get("vocabulary", [])]
+    values: dict[str, Any] = {
         "checkpoint": str(path),
         "model": checkpoint.architecture.to_dict(),
-        "lines": checkpoint.task["lines"],
+        "task": task["name"],
+        **{name: value for name, value in task.items() if name in TASK},
         "parameters": sum(array.size for array in checkpoint.weights.values()),
         "shapes": {name: list(array.shape) for name, array in checkpoint.weights.items()},
-        "vocabulary_size": len(vocabulary),
+        "vocabulary_size": len(symbols),
         "vocabulary": symbols,
         "training": state,
     }
@@ -72,7 +76,10 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
     facts = Table(show_header=False, box=None)
     shown = "".join(map(printable, symbols[:200]))
     settings = {**state.pop("config", {}).get("train", {}), **checkpoint.architecture.to_dict()}
-    rows = {"checkpoint": path, **state, **settings, "vocabulary": f"{len(vocabulary)} symbols: {shown}"}
+    rows = {"checkpoint": path, "task": task["name"], **state, **settings}
+    rows |= {name: ", ".join(map(printable, task[name])) for name in ("labels", "columns", "targets") if task.get(name)}
+    if symbols:
+        rows["vocabulary"] = f"{len(symbols)} symbols: {shown}"
     for name, value in rows.items():
         if value is not None:
             facts.add_row(f"[bold]{name}[/bold]", escape(show_value(value)))

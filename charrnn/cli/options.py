@@ -27,7 +27,7 @@ from charrnn.config import (
 from charrnn.errors import RunError, UsageError
 
 if typing.TYPE_CHECKING:
-    from charrnn.inference.textmodel import TextModel
+    from charrnn.tasks.registry import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -149,7 +149,7 @@ def one_of(option: str, value: str, *choices: str) -> None:
         raise UsageError(f"{option} {value}: not one of {', '.join(choices)}")
 
 
-def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> TextModel:
+def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> Model:
     """The model that --run, --model and --checkpoint name."""
     from charrnn import load
     from charrnn.storage.runs import newest_run
@@ -166,3 +166,13 @@ def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> 
     if not path.is_dir():
         raise RunError(f"{path}: no such run")
     return load(path, checkpoint=checkpoint or "best")
+
+
+def load_language_model(run: Path | None, model: Path | None, checkpoint: str | None) -> Any:
+    """The same, for what only a language model can do: TextModel, or with features Captioner."""
+    loaded = load_model(run, model, checkpoint)
+    if loaded.checkpoint.task["name"] != "lm":
+        raise UsageError(
+            f"{loaded.checkpoint.path}: a model of --task {loaded.checkpoint.task['name']}", "use charrnn predict"
+        )
+    return loaded

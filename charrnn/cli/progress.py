@@ -16,7 +16,8 @@ def about(trainer: Trainer) -> list[str]:
     model, train = trainer.config.model, trainer.config.train
     budget = [f"{train.max_minutes:g} minutes"] if train.max_minutes is not None else []
     budget += [f"{trainer.budget.steps} steps"] if trainer.budget.steps is not None else []
-    streams = f"{train.batch_size} streams x {train.seq_length} characters"
+    what = "characters" if trainer.config.text.task == "lm" else "steps"
+    streams = f"{train.batch_size} streams x {train.seq_length} {what}"
     parameters = f"{trainer.architecture.parameters:,} parameters"
     workers = "1 worker" if train.workers == 1 else f"{train.workers} workers"
     return [
@@ -31,9 +32,18 @@ def about(trainer: Trainer) -> list[str]:
 
 def evaluation_line(metrics: dict[str, Any]) -> str:
     loss = "-" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4f}"
-    val = "" if metrics["val_loss"] is None else f"  val {metrics['val_loss']:.4f} ({metrics['val_bpc']:.3f} bpc)"
+    val = "" if metrics["val_loss"] is None else f"  val {metrics['val_loss']:.4f}{shown_metrics(metrics)}"
     pace = f"{metrics['seconds']:.0f} s  {metrics['chars_per_second']:,.0f} characters/s"
     return f"step {metrics['step']}  epoch {metrics['epoch']:.2f}  train {loss}{val}  {pace}"
+
+
+def shown_metrics(metrics: dict[str, Any]) -> str:
+    """What stands behind a validation loss: the most telling of its metrics."""
+    if metrics["val_accuracy"] is not None:
+        return f" ({metrics['val_accuracy']:.2%} right)"
+    if metrics["val_rmse"] is not None:
+        return " (rmse " + ", ".join(f"{value:.4g}" for value in list(metrics["val_rmse"].values())[:3]) + ")"
+    return f" ({metrics['val_bpc']:.3f} bpc)"
 
 
 def clock(seconds: float) -> str:
@@ -46,6 +56,7 @@ class TrainingDisplay:
     def __init__(self, trainer: Trainer, *, quiet: bool) -> None:
         self.trainer, self.bar = trainer, Bar(quiet=quiet)
         self.loss, self.val = math.nan, ""
+        self.is_text = trainer.config.text.task == "lm"
 
     def __enter__(self) -> Self:
         for line in about(self.trainer):
@@ -76,9 +87,9 @@ class TrainingDisplay:
 
     def _advance(self, event: Step) -> None:
         self.loss = event.loss if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * event.loss
-        bpc = self.loss / math.log(2)
+        bpc = f" ({self.loss / math.log(2):.2f} bpc)" if self.is_text else ""
         pace = f"{event.chars_per_second / 1000:.1f}k char/s"
-        text = f"loss {self.loss:.3f} ({bpc:.2f} bpc){self.val} {pace}, {clock(event.seconds_left)} left"
+        text = f"loss {self.loss:.3f}{bpc}{self.val} {pace}, {clock(event.seconds_left)} left"
         self.bar.move(event.progress, text)
 
     def _ending(self, result: dict[str, Any]) -> str:
@@ -87,4 +98,5 @@ class TrainingDisplay:
         tested = f", test loss {result['test_loss']:.4f}" if result["test_loss"] is not None else ""
         reason = "stopped early" if result["status"] == "early_stopped" else "done"
         steps = f"{reason}: {result['steps']} steps in {clock(result['seconds'])}{validated}{tested}"
-        return f"{steps}\nsample: charrnn sample --run {shlex.quote(result['run'])}"
+        again = "sample: charrnn sample" if self.is_text else "use it: charrnn predict FILE"
+        return f"{steps}\n{again} --run {shlex.quote(result['run'])}"

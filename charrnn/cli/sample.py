@@ -17,7 +17,7 @@ from charrnn.cli.options import (
     OnUnknown,
     RunOption,
     given,
-    load_model,
+    load_language_model,
     one_of,
     with_settings,
 )
@@ -32,6 +32,9 @@ Seed = Annotated[
     int | None, typer.Option(min=0, help="Seed; sample k of several has seed + k.", show_default="a new one")
 ]
 Stop = Annotated[list[str] | None, typer.Option(help="End a sample before this text; repeatable.", show_default=False)]
+Features = Annotated[
+    str | None, typer.Option(help="Vectors to write from, .npy or .csv: a text a row.", show_default=False)
+]
 HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not write the prime.")]
 
 
@@ -47,6 +50,7 @@ def sample(
     seed: Seed = None,
     stop: Stop = None,
     hide_prime: HidePrime = False,
+    features: Features = None,
     on_unknown: OnUnknown = "error",
     json_output: Json = False,
     **settings: Any,
@@ -59,6 +63,7 @@ def sample(
       charrnn sample --run runs/corpus-001 --prime "ROMEO:" --length 1000 --temperature 0.8
       charrnn sample --prime "Once" --stop "." --num-samples 5
       charrnn sample --model best.safetensors --json --seed 7
+      charrnn sample --features images.npy --greedy
 
     With --json a line for each sample: prime, text, seed, and nats, the mean loss of its characters under the model.
     """
@@ -69,12 +74,19 @@ def sample(
     if stop and "" in stop:
         raise UsageError("--stop: an empty text would end every sample at once")
     config: SampleConfig = part(SampleConfig, given(settings))
-    loaded = load_model(run, model, checkpoint)
+    loaded = load_language_model(run, model, checkpoint)
     if prime_file is not None:
         from charrnn.corpus.reading import read_text
 
         prime = read_text(prime_file)
     prime = prime or ""
+    if loaded.architecture.features:
+        if features is None:
+            raise UsageError("this model writes from vectors", "give them with --features")
+        _captions(loaded, features, prime, config, seed, hide_prime=hide_prime, json_output=json_output)
+        return
+    if features is not None:
+        raise UsageError("--features: this model was trained without")
     ids = loaded.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     first_seed = secrets.randbits(32) if seed is None else seed
     seeds: list[int | None] = [first_seed + k for k in range(num_samples)]
@@ -96,6 +108,22 @@ def sample(
             _echo(("-" * 40 + "\n" if number else "") + shown + "".join(writer.text) + "\n")
     if num_samples == 1 and not json_output:
         _echo("\n")
+
+
+def _captions(
+    model: Any, path: str, prime: str, config: SampleConfig, seed: int | None, *, hide_prime: bool, json_output: bool
+) -> None:
+    """A text for each row of the features, a line each."""
+    from charrnn.corpus.numbers import read_vectors
+
+    vectors = read_vectors(path)
+    first_seed = secrets.randbits(32) if seed is None else seed
+    seeds = [first_seed + k for k in range(len(vectors))]
+    for k, (text, nats) in enumerate(model.write(vectors, config, seeds, prime=prime)):
+        if json_output:
+            print(json.dumps({"prime": prime, "text": text, "seed": seeds[k], "nats": nats}))
+        else:
+            _echo(("" if hide_prime else prime) + text + "\n")
 
 
 def _echo(text: str) -> None:

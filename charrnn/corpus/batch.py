@@ -11,12 +11,14 @@ from charrnn.nn.arrays import Array
 class Batch:
     """T time steps of B streams. A topology is nothing but where inputs, weights and resets stand."""
 
-    x: Array  # (T, B) ids
-    targets: Array  # (T, B) ids
+    x: Array  # (T, B) ids, or (T, B, D) numbers
+    targets: Array  # (T, B) ids, or (T, B, M) numbers
     weights: Array | None = None  # (T, B), 0 where nothing is scored; None: 1 everywhere
     keep: Array | None = None  # (T, B, 1), 0 where the state starts anew; None: nowhere
+    features: Array | None = None  # (B, F), a vector that stands in the place of each stream's first input
 
     @property
     def scored(self) -> float:
         """The sum of the weights."""
-        return self.x.size if self.weights is None else float(self.weights.sum())
+        steps, streams = self.x.shape[:2]
+        return steps * streams if self.weights is None else float(self.weights.sum())

@@ -8,7 +8,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO
+from io import BufferedReader
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def read_text(path: str, encoding: str = "utf-8") -> str:
     return b"".join(chunk.astype("<u4").tobytes() for chunk in chunks).decode("utf-32-le", "surrogatepass")
 
 
-def _open(path: str) -> IO[bytes] | gzip.GzipFile:
+def _open(path: str) -> BufferedReader | gzip.GzipFile:
     if path == "-":
         return open(sys.stdin.fileno(), "rb", closefd=False)
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it
@@ -63,12 +63,12 @@ def _open(path: str) -> IO[bytes] | gzip.GzipFile:
 class _Guarded(gzip.GzipFile):
     """A gzip file that refuses to unpack a bomb."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         super().__init__(fileobj=file)
         self.packed, self.limit = file, max(BOMB_SIZE, BOMB_RATIO * os.fstat(file.fileno()).st_size)
 
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
         if self.tell() > self.limit:
             raise CorpusError(
                 f"{self.packed.name}: unpacks to over {BOMB_RATIO} times its size", "unpack it yourself if you trust it"
@@ -80,16 +80,16 @@ class _Guarded(gzip.GzipFile):
         self.packed.close()
 
 
-def _bytes(file: IO[bytes] | gzip.GzipFile) -> Iterator[Array]:
-    while data := file.read(CHUNK):
+def _bytes(file: BufferedReader | gzip.GzipFile) -> Iterator[Array]:
+    while data := file.read1(CHUNK):
         yield np.frombuffer(data, np.uint8)
 
 
-def _characters(file: IO[bytes] | gzip.GzipFile, name: str, encoding: str, notices: list[str]) -> Iterator[Array]:
+def _characters(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, notices: list[str]) -> Iterator[Array]:
     decoder = codecs.getincrementaldecoder(encoding)()
     offset, first, seen_crlf, ended_cr = 0, True, False, False
     while True:
-        data = file.read(CHUNK)
+        data = file.read1(CHUNK)  # of a pipe, what there is
         pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(data, final=not data)

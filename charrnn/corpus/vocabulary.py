@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -46,6 +46,12 @@ class Vocabulary:
             seen[chunk] = True
         return cls(np.flatnonzero(seen).astype(np.uint32), is_bytes)
 
+    @classmethod
+    def of_texts(cls, texts: Iterable[str]) -> Vocabulary:
+        """All characters that stand in the texts."""
+        codes = sorted({ord(character) for character in set("".join(texts))})
+        return cls(np.array(codes, np.uint32))
+
     def to_dict(self) -> dict[str, Any]:
         return {"vocabulary": self.codes.tolist(), "bytes": self.is_bytes}
 
@@ -72,6 +78,10 @@ class Vocabulary:
     def start(self) -> int:
         """The id that stands before a text without a prime: the line feed where there is one, else the first symbol."""
         return self.newline or 0
+
+    def knows(self, character: str) -> bool:
+        code = ord(character)
+        return code < len(self._ids) and int(self._ids[code]) < len(self)
 
     def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
         """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError naming the first unknown one."""

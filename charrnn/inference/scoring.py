@@ -5,14 +5,24 @@ A long text is read by several readers side by side, a short one by one; every p
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from charrnn.corpus.streams import TextPass
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
 from charrnn.nn.arrays import Array
+from charrnn.nn.losses import bits
 
 MAX_READERS, READER_LENGTH, SEQ_LENGTH = 64, 1024, 64
+
+
+def text_metrics(nats: Array) -> dict[str, Any]:
+    """What `charrnn eval` says of a text, from the nats of its characters."""
+    loss = float(nats.mean(dtype=np.float64))
+    return {"chars": len(nats), "loss": loss, "bpc": bits(loss), "perplexity": math.exp(min(loss, 700))}
 
 
 def text_nats(architecture: Architecture, flat: Array, ids: Array, record_end: int | None = None) -> Array:

@@ -14,9 +14,10 @@ from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import CorpusError
 from charrnn.inference.sampling import choose
 from charrnn.inference.scoring import text_nats
-from charrnn.models.network import layer_weights
+from charrnn.models.architecture import Architecture
+from charrnn.models.network import new_stepper
 from charrnn.nn.arrays import Array
-from charrnn.nn.params import count, views
+from charrnn.nn.params import flatten
 from charrnn.nn.stepper import Stepper
 from charrnn.storage.checkpoint import Checkpoint
 
@@ -34,7 +35,8 @@ class TextModel:
         vocabulary, lines = Vocabulary.from_dict(task), task["lines"]
         if task["name"] != "lm" or not isinstance(lines, bool):
             raise ValueError("not a language model")
-        if {self.architecture.input_size, self.architecture.output_size} != {len(vocabulary)}:
+        size = len(vocabulary)
+        if Architecture.of(self.architecture, input_size=size, output_size=size) != self.architecture:
             raise ValueError("its vocabulary does not fit its weights")
         return vocabulary, lines
 
@@ -61,7 +63,10 @@ class TextModel:
         Each stream has a generator of its own, so a sample does not depend on which others are drawn beside it. The
         text of a byte model is empty until its bytes make a whole character.
         """
-        stepper, uniforms = self._new_stepper(len(seeds)), [np.random.default_rng(seed).random for seed in seeds]
+        stepper, uniforms = (
+            new_stepper(self.architecture, self.checkpoint.weights, len(seeds)),
+            [np.random.default_rng(seed).random for seed in seeds],
+        )
         if not len(prime) or self.lines:
             prime = np.concatenate([[self.vocabulary.start], prime]).astype(np.intp)
         symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
@@ -103,12 +108,15 @@ class TextModel:
     def part_nats(self, ids: Array, record_end: int | None) -> Array:
         """The nats of each prediction ids[1:], the state starting from zero at each `record_end`."""
         with threadpool_limits(1):
-            return text_nats(self.architecture, self._flat(), ids, record_end)
+            return text_nats(
+                self.architecture, flatten(self.architecture.specs(), self.checkpoint.weights), ids, record_end
+            )
 
     def step(self, text: str = "", *, reset: bool = False) -> dict[str, float]:
         """Moves the model's state over `text` (from the start with `reset`); the next character's probabilities."""
         if self._stepper is None or reset:
-            self._stepper, start = self._new_stepper(1), [self.vocabulary.start]
+            self._stepper = new_stepper(self.architecture, self.checkpoint.weights, 1)
+            start = [self.vocabulary.start]
         else:
             start = []
         ids = np.concatenate([np.array(start, np.intp), self.vocabulary.encode(text)]).astype(np.intp)
@@ -118,12 +126,6 @@ class TextModel:
         p = np.exp(logits - logits.max())
         symbols = (chr(code) for code in self.vocabulary.codes.tolist())
         return dict(zip(symbols, (p / p.sum()).tolist(), strict=True))
-
-    def _new_stepper(self, streams: int) -> Stepper:
-        named, shape = self.checkpoint.weights, self.architecture
-        head = named["head.weight"], named["head.bias"]
-        weights = layer_weights(named, shape.num_layers)
-        return Stepper(shape.cell, weights, *head, streams, named.get("embedding.weight"))
 
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
         """The logits (B, V) once all streams have read `ids`."""
@@ -136,11 +138,3 @@ class TextModel:
         if self.lines:
             stepper.reset([n for n, i in enumerate(ids) if i == self.vocabulary.newline])
         return stepper.step(ids)
-
-    def _flat(self) -> Array:
-        """The weights as one vector."""
-        specs = self.architecture.specs()
-        flat = np.empty(count(specs), self.checkpoint.weights["head.bias"].dtype)
-        for name, view in views(specs, flat).items():
-            view[...] = self.checkpoint.weights[name]
-        return flat

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig, setting
+from charrnn.config import ModelConfig, part, setting
 from charrnn.nn import params
 from charrnn.nn.arrays import Array
+from charrnn.nn.losses import LOSSES
 from charrnn.nn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, uniform, zeros
 from charrnn.nn.stack import CELLS, state_shape
 
@@ -24,16 +26,25 @@ SYMBOLS = 0x110000  # all of Unicode
 class Architecture(ModelConfig):
     """A network: input -> recurrent stack -> linear head. Strict when it is read from a file, as all settings are."""
 
-    input_size: int = setting(1, "Distinct symbols that are read.", low=1, high=SYMBOLS)
-    output_size: int = setting(1, "Symbols to choose from.", low=1, high=SYMBOLS)
+    input: str = setting("ids", "What a step reads: a symbol, or numbers.", choices=("ids", "numbers"))
+    input_size: int = setting(1, "Distinct symbols that are read, or numbers a step (D).", low=1, high=SYMBOLS)
+    features: int = setting(0, "Width of the vector that a record begins with (F); 0 = none.", low=0, high=SYMBOLS)
+    loss: str = setting("softmax", "What the outputs are: logits, or numbers.", choices=tuple(LOSSES))
+    output_size: int = setting(1, "Symbols to choose from (V), or numbers predicted (M).", low=1, high=SYMBOLS)
 
     @classmethod
-    def of(cls, model: ModelConfig, input_size: int, output_size: int) -> Architecture:
-        return cls(**model.to_dict(), input_size=input_size, output_size=output_size)
+    def of(cls, model: ModelConfig, **task: Any) -> Architecture:
+        """The shape that a user chose, with what a task adds to it."""
+        return cls(**part(ModelConfig, model.to_dict()).to_dict(), **task)
+
+    @property
+    def input_width(self) -> int:
+        """D, of the first layer's input."""
+        return self.embedding_size or self.input_size
 
     def specs(self) -> list[ParamSpec]:
         """Names, shapes and initialisers of all parameters. Names and shapes are those of a PyTorch module with the
-        attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN and head = nn.Linear."""
+        attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN, head = nn.Linear and features = nn.Linear."""
         hidden, embedding = self.hidden_size, self.embedding_size
         gates = CELLS[self.cell].gates
         specs = []
@@ -42,9 +53,9 @@ class Architecture(ModelConfig):
             specs.append(ParamSpec("embedding.weight", (self.input_size, embedding), uniform(bound)))
         # A one-hot input adds one weight to a pre-activation, not V: Glorot's rule would leave it next to nothing. The
         # vectors of an embedding have a length of about 1 too, so the same size fits.
-        first = uniform(INPUT_STD[self.cell] * math.sqrt(3))
+        first = glorot if self.input == "numbers" else uniform(INPUT_STD[self.cell] * math.sqrt(3))
         for layer in range(self.num_layers):
-            width = hidden if layer else embedding or self.input_size
+            width = hidden if layer else self.input_width
             w_ih: Initialiser = glorot if layer else first
             b_ih = forget_bias if self.cell == "lstm" else zeros
             specs += [
@@ -57,6 +68,12 @@ class Architecture(ModelConfig):
             ParamSpec("head.weight", (self.output_size, hidden), glorot),
             ParamSpec("head.bias", (self.output_size,), zeros),
         ]
+        if self.features:  # standardised, so that they become a vector of about the length of an embedding's
+            bound = math.sqrt(3 / (self.features * self.input_width))
+            specs += [
+                ParamSpec("features.weight", (self.input_width, self.features), uniform(bound)),
+                ParamSpec("features.bias", (self.input_width,), zeros),
+            ]
         return specs
 
     @property
@@ -67,7 +84,7 @@ class Architecture(ModelConfig):
     @property
     def recurrent_weights(self) -> int:
         """The weights of the layers that are multiplied with: not those of a one-hot input, which are gathered."""
-        gathered = "" if self.embedding_size else "rnn.weight_ih_l0"
+        gathered = "rnn.weight_ih_l0" if self.input == "ids" and not self.embedding_size else ""
         specs = [spec for spec in self.specs() if spec.name.startswith("rnn.weight") and spec.name != gathered]
         return sum(math.prod(spec.shape) for spec in specs)
 
@@ -75,6 +92,11 @@ class Architecture(ModelConfig):
     def weights_in_products(self) -> int:
         """Those and the head's."""
         return self.recurrent_weights + self.output_size * self.hidden_size
+
+    @property
+    def sums(self) -> int:
+        """How many sums are kept of what is scored: the loss, and hits, or each number's squared error."""
+        return 1 + (1 if self.loss == "softmax" else self.output_size)
 
     def state_shape(self, batch_size: int) -> tuple[int, int, int, int]:
         """(L, num_states, B, H); zeros are the initial state."""

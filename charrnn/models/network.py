@@ -1,6 +1,7 @@
 """A network at work: input -> recurrent stack -> linear head -> loss, and back.
 
-Shapes: T time steps, B streams, V symbols to choose from, H hidden size, L layers, N rows (time steps x streams).
+Shapes: T time steps, B streams, V symbols to choose from, M numbers to predict, D input width, H hidden size, L layers,
+N rows (time steps x streams).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.nn import arrays, ops
 from charrnn.nn.arrays import Array
-from charrnn.nn.losses import cross_entropy_backward, cross_entropy_forward
+from charrnn.nn.losses import LOSSES
 from charrnn.nn.params import views
 from charrnn.nn.recurrent import Weights
 from charrnn.nn.stack import RecurrentStack
+from charrnn.nn.stepper import Stepper
 
 HEAD_ELEMENTS = 1 << 19  # logits held at once: keeps them in the cache, and a large vocabulary out of memory's way
 
@@ -27,6 +29,13 @@ def layer_weights(named: dict[str, Array], num_layers: int) -> list[Weights]:
         Weights(*(named[f"rnn.{kind}_l{n}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
         for n in range(num_layers)
     ]
+
+
+def new_stepper(architecture: Architecture, named: dict[str, Array], streams: int) -> Stepper:
+    """One time step at a time, for so many streams."""
+    head = named["head.weight"], named["head.bias"]
+    weights = layer_weights(named, architecture.num_layers)
+    return Stepper(architecture.cell, weights, *head, streams, named.get("embedding.weight"))
 
 
 class Network:
@@ -43,12 +52,14 @@ class Network:
         weights = layer_weights(self.named, architecture.num_layers)
         training = grads is not None
         self.stack = RecurrentStack(architecture.cell, weights, batch_size, seq_length, training=training)
+        self.loss = LOSSES[architecture.loss]
         self.head_rows = max(1, HEAD_ELEMENTS // architecture.output_size)
         if grads is not None:
             self.grads = views(self.specs, grads)
             self.grad_weights = layer_weights(self.grads, architecture.num_layers)
             self.dy = arrays.empty((seq_length, batch_size, architecture.hidden_size), flat.dtype)
-            self.dx = arrays.empty((seq_length, batch_size, architecture.embedding_size), flat.dtype)
+            learnt = architecture.embedding_size or (architecture.input_size if architecture.features else 0)
+            self.dx = arrays.empty((seq_length, batch_size, learnt), flat.dtype)
             self.dstate = arrays.empty(architecture.state_shape(batch_size), flat.dtype)
 
     def use(self, flat: Array) -> None:
@@ -56,40 +67,65 @@ class Network:
         self.named = views(self.specs, flat)
         self.stack.use(layer_weights(self.named, self.architecture.num_layers))
 
-    def hidden(
-        self,
-        x: Array,
-        state: Array,
-        masks: Array | None = None,
-        keep: Array | None = None,
-        w_masks: Sequence[Array] = (),
-    ) -> Array:
-        """Ids x (T, B) -> the top layer's outputs as rows (N, H); `state` becomes the final state."""
-        embedding = self.named.get("embedding.weight")
-        inputs = x if embedding is None else ops.embedding_forward(embedding, x)
-        y = self.stack.forward(inputs, state, masks=masks, keep=keep, w_masks=w_masks)
+    def hidden(self, batch: Batch, state: Array, masks: Array | None = None, w_masks: Sequence[Array] = ()) -> Array:
+        """The top layer's outputs as rows (N, H); `state` becomes the final state."""
+        self.inputs = self._inputs(batch)
+        y = self.stack.forward(self.inputs, state, masks=masks, keep=batch.keep, w_masks=w_masks)
         return y.reshape(-1, self.architecture.hidden_size)
 
-    def logits(self, hidden: Array) -> Array:
-        """Rows (N, H) -> logits (N, V)."""
+    def _inputs(self, batch: Batch) -> Array:
+        """What the first layer reads: ids (T, B) that choose rows of its weights, or vectors (T, B, D)."""
+        embedding = self.named.get("embedding.weight")
+        if batch.features is None:
+            return batch.x if embedding is None else ops.embedding_forward(embedding, batch.x)
+        if embedding is None:
+            embedding = np.eye(self.architecture.input_size, dtype=self.named["head.bias"].dtype)
+        vectors = ops.embedding_forward(embedding, batch.x)
+        vectors[0] = ops.linear_forward(batch.features, self.named["features.weight"], self.named["features.bias"])
+        return vectors
+
+    def _inputs_backward(self, batch: Batch, dx: Array) -> None:
+        """From the first layer's inputs (T, B, D) to embedding and projection."""
+        symbols = slice(0 if batch.features is None else 1, None)
+        if self.architecture.embedding_size:
+            ops.embedding_backward(dx[symbols], batch.x[symbols], self.grads["embedding.weight"])
+        if batch.features is not None:
+            np.matmul(dx[0].T, batch.features, out=self.grads["features.weight"])
+            np.sum(dx[0], axis=0, out=self.grads["features.bias"])
+
+    def head(self, hidden: Array) -> Array:
+        """Rows (N, H) -> outputs (N, V) or (N, M)."""
         return ops.linear_forward(hidden, self.named["head.weight"], self.named["head.bias"])
+
+    def outputs(self, batch: Batch, state: Array) -> Iterator[tuple[slice | Array, Array | None, Array]]:
+        """Which of the N rows, their weights, and their outputs, for all that are scored; moves the state on."""
+        hidden = self.hidden(batch, state)
+        for rows, weights in self._head_rows(batch):
+            yield rows, weights, self.head(hidden[rows])
 
     def losses(self, batch: Batch, state: Array) -> Array:
         """The loss of every prediction times its weight (T, B), given the state, which is moved on."""
-        hidden, targets = self.hidden(batch.x, state, keep=batch.keep), batch.targets.ravel()
-        losses = np.zeros(len(targets), hidden.dtype)
-        for rows, weights in self._head_rows(batch):
-            nats, _ = cross_entropy_forward(self.logits(hidden[rows]), targets[rows])
-            losses[rows] = nats if weights is None else nats * weights
-        return losses.reshape(batch.targets.shape)
+        targets = self._flat_targets(batch)
+        losses = np.zeros(len(targets), self.named["head.bias"].dtype)
+        for rows, weights, outputs in self.outputs(batch, state):
+            its_losses, _ = self.loss.forward(outputs, targets[rows])
+            losses[rows] = its_losses if weights is None else its_losses * weights
+        return losses.reshape(batch.targets.shape[:2])
+
+    def sums(self, batch: Batch, state: Array) -> Array:
+        """The weighted loss and tallies, summed: (1 + 1,) for a softmax, (1 + M,) for numbers; moves the state on."""
+        targets = self._flat_targets(batch)
+        total: Array = np.zeros(self.architecture.sums)
+        for rows, weights, outputs in self.outputs(batch, state):
+            losses, turned = self.loss.forward(outputs, targets[rows])
+            counted = np.concatenate([losses[:, None], self.loss.tally(turned, targets[rows])], axis=1)
+            if weights is not None:
+                counted *= weights[:, None]
+            total += counted.sum(axis=0, dtype=np.float64)
+        return total
 
     def loss_and_gradient(
-        self,
-        batch: Batch,
-        state: Array,
-        scale: float,
-        masks: Array | None = None,
-        w_masks: Sequence[Array] = (),
+        self, batch: Batch, state: Array, scale: float, masks: Array | None = None, w_masks: Sequence[Array] = ()
     ) -> float:
         """The sum of weighted losses x scale; its gradient is written to the flat gradients.
 
@@ -98,7 +134,7 @@ class Network:
         """
         self.grads["head.weight"].fill(0)
         self.grads["head.bias"].fill(0)
-        hidden, targets = self.hidden(batch.x, state, masks, batch.keep, w_masks), batch.targets.ravel()
+        hidden, targets = self.hidden(batch, state, masks, w_masks), self._flat_targets(batch)
         dy = self.dy[: len(batch.x)]
         dhidden = dy.reshape(hidden.shape)
         if batch.weights is not None:
@@ -106,28 +142,34 @@ class Network:
         head = self.named["head.weight"], self.grads["head.weight"], self.grads["head.bias"]
         total = 0.0
         for rows, weights in self._head_rows(batch):
-            nats, probabilities = cross_entropy_forward(self.logits(hidden[rows]), targets[rows])
+            losses, turned = self.loss.forward(self.head(hidden[rows]), targets[rows])
             if weights is None:
-                total += float(nats.sum(dtype=np.float64))
-                dlogits = cross_entropy_backward(probabilities, targets[rows], scale)
+                total += float(losses.sum(dtype=np.float64))
+                doutputs = self.loss.backward(turned, targets[rows], scale)
             else:
-                total += float((nats * weights).sum(dtype=np.float64))
-                dlogits = cross_entropy_backward(probabilities, targets[rows], scale * weights[:, None])
+                total += float((losses * weights).sum(dtype=np.float64))
+                doutputs = self.loss.backward(turned, targets[rows], scale * weights[:, None])
             drows = dhidden[rows]  # a view of consecutive rows, a copy of chosen ones
-            ops.linear_backward(dlogits, hidden[rows], *head, drows)
+            ops.linear_backward(doutputs, hidden[rows], *head, drows)
             if weights is not None:
                 dhidden[rows] = drows
         self.dstate.fill(0)
-        dx = self.dx[: len(batch.x)] if self.architecture.embedding_size else None
+        learns_inputs = self.architecture.embedding_size or batch.features is not None
+        dx = self.dx[: len(batch.x)] if learns_inputs else None
         self.stack.backward(dy, self.dstate, self.grad_weights, dx)
         if dx is not None:
-            ops.embedding_backward(dx, batch.x, self.grads["embedding.weight"])
+            self._inputs_backward(batch, dx)
         return total * scale
+
+    def _flat_targets(self, batch: Batch) -> Array:
+        """(N,) ids or (N, M) numbers."""
+        return batch.targets.reshape(-1, *batch.targets.shape[2:])
 
     def _head_rows(self, batch: Batch) -> Iterator[tuple[slice | Array, Array | None]]:
         """Which rows the head reads at once, and their weights: all, or only those that are scored."""
         if batch.weights is None:
-            for start in range(0, batch.x.size, self.head_rows):
+            steps, streams = batch.x.shape[:2]
+            for start in range(0, steps * streams, self.head_rows):
                 yield slice(start, start + self.head_rows), None
             return
         weights = batch.weights.ravel()

@@ -40,6 +40,14 @@ def views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
     return named
 
 
+def flatten(specs: Sequence[ParamSpec], named: dict[str, Array]) -> Array:
+    """The vector of which `named` could be the views; of their own type."""
+    flat = np.empty(count(specs), named[specs[0].name].dtype)
+    for name, view in views(specs, flat).items():
+        view[...] = named[name]
+    return flat
+
+
 def initialise(specs: Sequence[ParamSpec], flat: Array, seed: int) -> None:
     """Fill `flat` with initial values; each parameter draws from a generator of its own, keyed by seed and place."""
     for place, (spec, view) in enumerate(zip(specs, views(specs, flat).values(), strict=True)):

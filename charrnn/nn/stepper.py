@@ -31,9 +31,9 @@ class Stepper:
     ) -> None:
         kind = CELLS[cell]
         prepared = [_by_slot(kind, w) for w in weights]
-        w_x, bias = prepared[0][0], prepared[0][2]
-        self.table = np.tile(bias, (len(head_bias) if embedding is None else len(embedding), 1))  # (V, S H)
-        self.table[:, : w_x.shape[1]] += w_x if embedding is None else embedding @ w_x
+        self.w_x, self.bias = prepared[0][0], prepared[0][2]
+        # What the first layer takes from each symbol (V, S H); where numbers are read, there are no symbols.
+        self.table = self._projected(self.w_x if embedding is None else embedding @ self.w_x)
         above = [*((w_x, bias) for w_x, _, bias in prepared[1:]), (head_weight.T, head_bias)]
         self.layers = [
             _Layer(kind, w_h, *reader, batch_size) for (_, w_h, _), reader in zip(prepared, above, strict=True)
@@ -45,12 +45,42 @@ class Stepper:
             for array in (*layer.state, layer.recurrent):
                 array[streams] = 0
 
-    def step(self, ids: list[int]) -> Array:
-        """One character for each stream -> the next logits (B, V), valid until the next call."""
-        x: Array = self.table[ids]
+    def step(self, ids: Sequence[int] | Array) -> Array:
+        """One symbol for each stream -> the next outputs (B, V), valid until the next call."""
+        return self._step(self.table[ids])
+
+    def step_vectors(self, x: Array) -> Array:
+        """A vector for each stream (B, D) -> the next outputs (B, V), valid until the next call."""
+        return self._step(self._projected(x @ self.w_x))
+
+    def start(self, state: Array) -> Array:
+        """Goes on from a stack's state (L, num_states, B, H); the outputs (B, V) there."""
+        for layer, its_state in zip(self.layers, state, strict=True):
+            for array, values in zip(layer.state, its_state, strict=True):
+                array[...] = values
+            outputs = layer.read_out()
+        return outputs
+
+    def state(self) -> Array:
+        """(L, num_states, B, H), a copy."""
+        return np.stack([np.stack(layer.state) for layer in self.layers])
+
+    def rearrange(self, rows: Array) -> None:
+        """Stream n goes on from the state of stream rows[n]."""
+        for layer in self.layers:
+            for array in (*layer.state, layer.recurrent):
+                array[...] = array[rows]
+
+    def _step(self, x: Array) -> Array:
         for layer in self.layers:
             x = layer.step(x)
         return x
+
+    def _projected(self, products: Array) -> Array:
+        """Products with W_ih (N, n H), with the biases and a column for the slots that take no x (N, S H)."""
+        projected = np.tile(self.bias, (len(products), 1))
+        projected[:, : products.shape[1]] += products
+        return projected
 
 
 class _Layer:
@@ -81,6 +111,10 @@ class _Layer:
         """x (B, S H), its biases added -> the same for the layer above, or the logits (B, V)."""
         np.add(x, self.recurrent, out=self.a)
         self.advance(self.gates, self.state, self.state, self.saved, self.scratch)
+        return self.read_out()
+
+    def read_out(self) -> Array:
+        """What the state gives to the layer's own next step, and to the layer above (or as outputs)."""
         np.matmul(self.state[0], self.weight, out=self.products)
         np.add(self.raw, self.bias, out=self.fed)
         return self.output

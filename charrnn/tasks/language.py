@@ -11,11 +11,12 @@ from charrnn.corpus.streams import TextPass, TextStream
 from charrnn.corpus.text import Corpus, extend_vocabulary, load_corpus
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import UsageError
+from charrnn.inference.scoring import text_metrics
 from charrnn.inference.textmodel import TextModel
 from charrnn.models.architecture import Architecture
+from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
-from charrnn.nn.params import count, initialise, views
 from charrnn.storage.checkpoint import Checkpoint
 
 BATCH_SIZE, SEQ_LENGTH = 32, 64  # what is used where the corpus is large enough
@@ -41,11 +42,6 @@ class LanguageTask:
             corpus = extend_vocabulary(corpus, known)
         return cls(corpus)
 
-    @staticmethod
-    def model(checkpoint: Checkpoint) -> TextModel:
-        """The trained model, for its user."""
-        return TextModel(checkpoint)
-
     @property
     def size(self) -> int:
         return len(self.corpus.train)
@@ -63,23 +59,12 @@ class LanguageTask:
         return {"name": "lm", **self.corpus.vocabulary.to_dict(), "lines": self.corpus.lines}
 
     def architecture(self, model: ModelConfig) -> Architecture:
-        return Architecture.of(model, self.vocabulary_size, self.vocabulary_size)
+        return Architecture.of(model, input_size=self.vocabulary_size, output_size=self.vocabulary_size)
 
     def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
-        specs = architecture.specs()
-        flat = np.empty(count(specs), np.float32)
-        initialise(specs, flat, seed)
-        named = views(specs, flat)
         places = np.searchsorted(self.corpus.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
-        for name, view in named.items():
-            old = start.weights[name]
-            if old.shape == view.shape:
-                view[...] = old
-            elif old.shape[0] == view.shape[0]:
-                view[:, places] = old  # a one-hot input's columns
-            else:
-                view[places] = old  # rows of the embedding or the head
-        return named
+        same = start.task["name"] == "lm"
+        return transfer(start.weights, architecture, seed, places, places if same else None)
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
         """B T <= the pairs of a character and the next."""
@@ -94,13 +79,19 @@ class LanguageTask:
             raise UsageError(what, f"the largest that fits is {max(1, pairs // (seq_length or 1))}")
         return fitted_b, fitted_t
 
-    def training(self, batch_size: int, seq_length: int) -> TextStream:
+    def training(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
         return TextStream(self.corpus.train, batch_size, seq_length, self.corpus.record_end)
 
     def validation(self, batch_size: int, seq_length: int) -> TextPass | None:
         if len(self.corpus.val) < 2:
             return None
         return TextPass(self.corpus.val, batch_size, seq_length, self.corpus.record_end)
+
+    def told(self, seq_length: int) -> list[str]:
+        return []
+
+    def metrics(self, tally: Array) -> dict[str, Any]:
+        return {}
 
     def bits(self, loss: float | None) -> float | None:
         return bits(loss)
@@ -110,8 +101,8 @@ class LanguageTask:
         pieces = model.sample_many(model.vocabulary.encode(""), SAMPLE_LENGTH, [seed], SampleConfig())
         return "".join(text for ((text, _),) in pieces)
 
-    def test_loss(self, checkpoint: Checkpoint) -> float | None:
+    def test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         if len(self.corpus.test) < 2:
             return None
         nats = TextModel(checkpoint).part_nats(self.corpus.test, self.corpus.record_end)
-        return float(nats.mean(dtype=np.float64))
+        return text_metrics(nats)

@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from charrnn.config import RunConfig
 from charrnn.errors import RunError
 from charrnn.inference.textmodel import TextModel
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
 from charrnn.storage.runs import Run
+from charrnn.tasks.caption import Captioner, CaptionTask
+from charrnn.tasks.classify import Classes, Classifier
+from charrnn.tasks.forecaster import Forecaster
 from charrnn.tasks.language import LanguageTask
+from charrnn.tasks.records import RecordTask
+from charrnn.tasks.series import SeriesTask
+from charrnn.tasks.tag import Tagger, Tags
 from charrnn.tasks.task import Task
+from charrnn.tasks.translate import Pairs, Translator
 
-TASKS = {"lm": LanguageTask}
+Model = TextModel | Classifier | Tagger | Translator | Forecaster | Captioner
+CODINGS = {kind.name: kind for kind in (Classes, Tags, Pairs)}
+MODELS: dict[str, type[Any]] = {
+    "lm": TextModel,
+    "captions": Captioner,
+    "classify": Classifier,
+    "tag": Tagger,
+    "translate": Translator,
+    "series": Forecaster,
+}
 
 
 def read_task(config: RunConfig, start: Checkpoint | None = None) -> Task:
     """The task of a configuration, with its data; what it must know besides from the checkpoint `start`."""
+    if config.text.task in CODINGS:
+        return RecordTask.read(CODINGS[config.text.task], config, start)
+    if config.text.task == "series":
+        return SeriesTask.read(config, start)
+    if config.text.features is not None:
+        return CaptionTask.read(config, start)
     return LanguageTask.read(config, start)
 
 
-def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
+def model_of(checkpoint: Checkpoint) -> Model:
+    """The trained model, for its user. Raises RunError if the checkpoint is damaged."""
+    model: Model = MODELS[checkpoint.read_task(_name)](checkpoint)
+    return model
+
+
+def load(path: str | Path, *, checkpoint: str = "best") -> Model:
     """A model from a run directory (its `best` or `last` checkpoint) or from a checkpoint file. Raises RunError."""
     path = Path(path)
     if path.is_dir():
@@ -33,12 +62,11 @@ def load(path: str | Path, *, checkpoint: str = "best") -> TextModel:
             else:
                 raise RunError(f"{path}: this run has no {file.name} yet", "train it further with --resume")
         path = file
-    loaded = load_checkpoint(path)
-    return TASKS[loaded.read_task(_name)].model(loaded)
+    return model_of(load_checkpoint(path))
 
 
-def _name(task: dict[str, object]) -> str:
+def _name(task: dict[str, Any]) -> str:
     name = task["name"]
-    if not isinstance(name, str) or name not in TASKS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError("a model of a task that this version does not know")
-    return name
+    return "captions" if name == "lm" and "features" in task else name

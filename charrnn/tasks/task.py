@@ -65,10 +65,16 @@ class Task(Protocol):
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
         """(B, T): those given, the others fitted to the data. Raises UsageError if the given ones do not fit."""
 
-    def training(self, batch_size: int, seq_length: int) -> Stream: ...
+    def training(self, batch_size: int, seq_length: int, seed: int) -> Stream: ...
 
     def validation(self, batch_size: int, seq_length: int) -> Pass | None:
         """None where there is nothing to validate on."""
+
+    def told(self, seq_length: int) -> Sequence[str]:
+        """What the user should know of the data in steps of such a length."""
+
+    def metrics(self, tally: Array) -> dict[str, Any]:
+        """What a validation shows besides the loss, from the means of the loss's tally: val_accuracy, or val_rmse."""
 
     def bits(self, loss: float | None) -> float | None:
         """A loss in bits, where that has a meaning."""
@@ -76,5 +82,5 @@ class Task(Protocol):
     def sample(self, checkpoint: Checkpoint, seed: int) -> str:
         """What the model makes of it, to look at while it trains."""
 
-    def test_loss(self, checkpoint: Checkpoint) -> float | None:
-        """On the part kept for the end; None where there is none."""
+    def test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+        """What `eval` says of the part kept for the end, its loss at least; None where there is none."""

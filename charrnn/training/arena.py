@@ -24,17 +24,22 @@ class Arena:
         assert train.batch_size and train.seq_length and train.workers
         self.size, self.buffer = 0, buffer
         total, times = architecture.parameters, (train.seq_length, train.batch_size)
+        reads_ids, chooses = architecture.input == "ids", architecture.loss == "softmax"
         self.params = self._take((total,), dtype)
         self.average = self._take((total,), dtype)  # of the parameters over the last steps
         self.grads = [self._take((total,), dtype) for _ in range(train.workers)]
         self.moments = self._take((OPTIMIZERS[train.optimizer].moments, total), dtype)
         # Before and after the step, by turns.
         self.states = self._take((2, *architecture.state_shape(train.batch_size)), dtype)
-        self.x, self.targets = self._take(times, "uint32"), self._take(times, "uint32")
+        x_shape = times if reads_ids else (*times, architecture.input_size)
+        self.x = self._take(x_shape, "uint32" if reads_ids else dtype)
+        targets_shape = times if chooses else (*times, architecture.output_size)
+        self.targets = self._take(targets_shape, "uint32" if chooses else dtype)
+        self.features = self._take((train.batch_size, architecture.features), dtype)
         self.weights, self.keep = self._take(times, dtype), self._take((*times, 1), "bool")
         self.has_weights, self.has_keep = self._take((), "bool"), self._take((), "bool")
         self.scored = self._take((), "float64")  # the sum of the weights
-        self.results = self._take((train.workers,), "float64")  # a phase's one number from each worker
+        self.results = self._take((train.workers, architecture.sums), "float64")  # of a phase, from each worker
         self.step = self._take((), "int64")  # from 0
         self.learning_rate, self.clip_factor = self._take((), "float64"), self._take((), "float64")
         self.current = self._take((), "int64")  # which of `states` stands before the step
@@ -48,6 +53,8 @@ class Arena:
             self.weights[:] = batch.weights
         if batch.keep is not None:
             self.keep[:] = batch.keep
+        if batch.features is not None:
+            self.features[:] = batch.features
 
     def batch(self, rows: slice) -> Batch:
         """These streams of it."""
@@ -56,6 +63,7 @@ class Arena:
             self.targets[:, rows],
             self.weights[:, rows] if self.has_weights else None,
             self.keep[:, rows] if self.has_keep else None,
+            self.features[rows] if self.features.size else None,
         )
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> Array:

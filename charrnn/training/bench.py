@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from charrnn.config import ModelConfig, SampleConfig, TrainConfig
 from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.inference.textmodel import TextModel
 from charrnn.nn.arrays import Array
 from charrnn.nn.optim import clip_factor
 from charrnn.nn.params import initialise, views
@@ -50,7 +51,10 @@ def measure(model: ModelConfig, train: TrainConfig, seconds: float) -> tuple[dic
     model, train, _ = settled(model, train, task)
     assert train.batch_size and train.seq_length and train.learning_rate is not None
     rate, turn, architecture = train.learning_rate, seconds / ROUNDS / 3, task.architecture(model)
-    stream, step_size = task.training(train.batch_size, train.seq_length), train.batch_size * train.seq_length
+    stream, step_size = (
+        task.training(train.batch_size, train.seq_length, train.seed),
+        train.batch_size * train.seq_length,
+    )
     a = np.random.default_rng(train.seed).standard_normal((SGEMM_SIZE, SGEMM_SIZE)).astype(np.float32)
     product = np.empty_like(a)
     measured: dict[str, list[float]] = {"train": [], "sgemm": [], "sample": []}
@@ -64,7 +68,7 @@ def measure(model: ModelConfig, train: TrainConfig, seconds: float) -> tuple[dic
             _, norm = team.gradient()
             team.update(rate, clip_factor(norm, train.clip_norm))
 
-        model_of_text = task.model(Checkpoint(architecture, task.words(), views(architecture.specs(), team.params)))
+        model_of_text = TextModel(Checkpoint(architecture, task.words(), views(architecture.specs(), team.params)))
         prime: Array = model_of_text.vocabulary.encode("A")
 
         def sample() -> None:

@@ -29,7 +29,7 @@ def settled(
     train, notices = _fitted(train, task, jobs), []
     assert train.batch_size and train.seq_length and train.workers
     step_size = train.batch_size * train.seq_length
-    budget = Budget.of(train, task.training(train.batch_size, train.seq_length).epoch_steps)
+    budget = Budget.of(train, task.training(train.batch_size, train.seq_length, train.seed).epoch_steps)
     if fit_size and budget.steps is None and budget.seconds is not None:
 
         def of_size(size: int) -> ModelConfig:

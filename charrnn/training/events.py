@@ -22,6 +22,8 @@ class Standing(Settings):
     evaluated_step: int = -1
     train_loss: float | None = None
     val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_rmse: dict[str, float] | None = None
     best_val_loss: float | None = None
     best_step: int | None = None
     stale_evaluations: int = 0

@@ -22,6 +22,7 @@ import sys
 import tempfile
 from typing import Self
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charrnn.config import TrainConfig
@@ -85,7 +86,7 @@ class Team:
 
     def gradient(self) -> tuple[float, float]:
         """The batch's loss, and the norm of its gradient."""
-        return self.run(GRADIENT), math.sqrt(self.run(REDUCE))
+        return float(self.run(GRADIENT)[0]), math.sqrt(self.run(REDUCE)[0])
 
     def update(self, learning_rate: float, factor: float) -> None:
         """The optimizer's step with the gradient times `factor`; moves on to the next state."""
@@ -96,22 +97,22 @@ class Team:
         arena.current[...] = 1 - arena.current
         self.whole = True
 
-    def validate(self, reading: Pass) -> float:
-        """The mean loss of the averaged parameters over a pass."""
-        total = 0.0
+    def validate(self, reading: Pass) -> Array:
+        """The mean loss of the averaged parameters over a pass, and behind it the means of the loss's tally."""
+        total = np.zeros(self.architecture.sums)
         for step in range(reading.steps):
             self.arena.put(step, reading.batch(step))
             total += self.run(VALIDATE)
         return total / reading.predictions
 
-    def run(self, phase: bytes) -> float:
-        """Runs a phase on all workers; the sum of what they return. Raises WorkerError if one has died."""
+    def run(self, phase: bytes) -> Array:
+        """Runs a phase on all workers; the sums of what they return. Raises WorkerError if one has died."""
         for child in self.children:
             self._talk(child, phase)
         self.worker.run(phase)
         for child in self.children:
             self._talk(child, None)
-        return math.fsum(self.arena.results)
+        return np.array([math.fsum(numbers) for numbers in self.arena.results.T.tolist()])
 
     def _talk(self, child: subprocess.Popen[bytes], phase: bytes | None) -> None:
         """Sends a phase, or with None waits for the answer."""

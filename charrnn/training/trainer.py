@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -46,13 +47,13 @@ class Trainer:
         what the user should know of what was chosen. The settings of `config.train` must all be chosen."""
         self.run_directory, self.config, self.task = run, config, task
         self.start, self.checkpoint = start, checkpoint
-        self.notices = [*task.notices, *notices]
         train = config.train
         assert train.batch_size and train.seq_length and train.workers and train.learning_rate is not None
+        self.notices = [*task.notices, *task.told(train.seq_length), *notices]
         self.learning_rate, self.chars_per_step = train.learning_rate, train.batch_size * train.seq_length
         self.architecture = task.architecture(config.model)
         self.specs = self.architecture.specs()
-        self.stream = task.training(train.batch_size, train.seq_length)
+        self.stream = task.training(train.batch_size, train.seq_length, train.seed)
         self.validation = task.validation(train.batch_size, train.seq_length)
         self.budget = Budget.of(train, self.stream.epoch_steps)
         self.standing = Standing()
@@ -164,10 +165,12 @@ class Trainer:
             standing.train_loss = standing.loss_sum / standing.loss_steps
         better = True
         if self.validation is not None:
-            val_loss = self.team.validate(self.validation)
+            means = self.team.validate(self.validation)
+            val_loss = float(means[0])
             if not math.isfinite(val_loss):
                 raise self._diverged(f"the validation loss is {val_loss:g}")
-            standing.val_loss = val_loss
+            standing.val_loss, counted = val_loss, self.task.metrics(means[1:])
+            standing.val_accuracy, standing.val_rmse = counted.get("val_accuracy"), counted.get("val_rmse")
             better = standing.best_val_loss is None or val_loss < standing.best_val_loss
             standing.stale_evaluations = 0 if better else standing.stale_evaluations + 1
             if better:
@@ -185,6 +188,8 @@ class Trainer:
             "train_loss": standing.train_loss,
             "val_loss": standing.val_loss,
             "val_bpc": self.task.bits(standing.val_loss),
+            "val_accuracy": standing.val_accuracy,
+            "val_rmse": standing.val_rmse,
             "learning_rate": standing.learning_rate,
             "grad_norm": standing.grad_norm,
             "chars_per_second": round(chars / seconds, 1),
@@ -240,9 +245,9 @@ class Trainer:
     def _end(self, status: str) -> Done:
         """The result, written down."""
         standing, chars = self.standing, self.standing.step * self.chars_per_step
-        tested = None
+        tested: dict[str, Any] | None = None
         if status in ("completed", "early_stopped"):
-            tested = self.task.test_loss(load_checkpoint(self.run_directory.best))
+            tested = self.task.test(load_checkpoint(self.run_directory.best))
         result = {
             "run": str(self.run_directory.path),
             "status": status,
@@ -256,7 +261,10 @@ class Trainer:
             "best_val_loss": standing.best_val_loss,
             "best_val_bpc": self.task.bits(standing.best_val_loss),
             "best_step": standing.best_step,
-            "test_loss": tested,
+            "val_accuracy": standing.val_accuracy,
+            "val_rmse": standing.val_rmse,
+            "test_loss": tested and tested["loss"],
+            "test_metrics": tested,
             "parameters": self.architecture.parameters,
             "vocabulary_size": self.task.vocabulary_size,
             "workers": self.config.train.workers,

@@ -96,14 +96,14 @@ class Worker:
         average(arena.average[mine], p, step)
         return 0.0
 
-    def validate(self) -> float:
-        """The weighted loss of the averaged parameters on this worker's rows, summed. Step 0 begins a pass."""
+    def validate(self) -> Array:
+        """The sums of the averaged parameters over this worker's rows (see Network). Step 0 begins a pass."""
         if self.arena.step == 0:
             self.pass_state = np.zeros(self.architecture.state_shape(self.streams), self.arena.params.dtype)
         self.network.use(self.arena.average)
-        losses = self.network.losses(self.arena.batch(self.rows), self.pass_state)
+        sums = self.network.sums(self.arena.batch(self.rows), self.pass_state)
         self.network.use(self.arena.params)
-        return float(losses.sum(dtype=np.float64))
+        return sums
 
     def run(self, phase: bytes) -> None:
         with np.errstate(all="ignore"):  # what is not finite is seen, and told, by the trainer

@@ -29,18 +29,20 @@ SMALL = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--wor
 RESULT = {
     *("run", "status", "steps", "epochs", "chars", "seconds", "chars_per_second", "train_loss", "val_loss"),
     *("best_val_loss", "best_val_bpc", "best_step", "test_loss", "parameters", "vocabulary_size", "workers", "config"),
+    *("val_accuracy", "val_rmse", "test_metrics"),
 }
 METRICS = {
     *("step", "epoch", "chars", "seconds", "train_loss", "val_loss", "val_bpc", "learning_rate", "grad_norm"),
-    "chars_per_second",
+    *("chars_per_second", "val_accuracy", "val_rmse"),
 }
 TRAIN_OPTIONS = """--run --resume --init-from --bytes --encoding --lines --val-fraction --test-fraction --val-file
+--task --features --delay --target
 --cell --hidden-size --num-layers --embedding-size --dropout --recurrent-dropout
 --batch-size --seq-length --optimizer --learning-rate --lr
 --schedule --warmup-steps --weight-decay --clip-norm --clip-value --max-epochs --max-steps --max-minutes --patience
 --seed --workers --eval-every --save-every --sample-every --json --quiet --config"""
 SAMPLE_OPTIONS = """--run --model --checkpoint --prime --prime-file --length -n --temperature --top-k --top-p --min-p
---greedy --num-samples --seed --stop --hide-prime --on-unknown --json"""
+--greedy --num-samples --seed --stop --hide-prime --on-unknown --features --json"""
 
 
 def shell(script, **options):

@@ -14,7 +14,7 @@ from charrnn.nn import ops
 from charrnn.nn.params import count, views
 from charrnn.nn.stack import CELLS
 
-B, T, D, H, V = 2, 5, 3, 4, 7
+B, T, D, H, V, F, M = 2, 5, 3, 4, 7, 6, 2
 EPSILON, SCALE = 1e-5, 0.3
 
 
@@ -22,14 +22,21 @@ class Case:
     """A network with random weights, a batch, a non-zero state, and with `extras` masks of both kinds, resets and
     weights that differ from prediction to prediction."""
 
-    def __init__(self, cell, embedding_size, extras=True, layers=2, seed=3):
+    def __init__(self, cell, embedding_size=0, extras=True, layers=2, seed=3, **task):
+        """task: fields of Architecture; by default a character and the next."""
         rng = np.random.default_rng(seed)
         shape = {"cell": cell, "hidden_size": H, "num_layers": layers, "embedding_size": embedding_size}
-        self.architecture = Architecture(**shape, input_size=V, output_size=V)
+        self.architecture = Architecture(**shape | {"input_size": V, "output_size": V} | task)
         self.specs = self.architecture.specs()
         self.flat = rng.normal(0, 0.5, count(self.specs))
         self.grads = np.full_like(self.flat, np.nan)  # whatever stands there is overwritten, not added to
         self.batch = Batch(*rng.integers(0, V, (2, T, B)))
+        if self.architecture.input == "numbers":
+            self.batch = replace(self.batch, x=rng.standard_normal((T, B, self.architecture.input_size)))
+        if self.architecture.loss == "squared":
+            self.batch = replace(self.batch, targets=rng.standard_normal((T, B, self.architecture.output_size)))
+        if self.architecture.features:
+            self.batch = replace(self.batch, features=rng.standard_normal((B, self.architecture.features)))
         self.network = Network(self.architecture, self.flat, B, T, self.grads)
         self.state = rng.normal(0, 0.5, self.architecture.state_shape(B))
         self.given = {}
@@ -48,17 +55,23 @@ class Case:
         named = views(self.specs, self.flat)
         x, shape = self.batch.x, self.architecture
         inputs = named["embedding.weight"][x] if shape.embedding_size else x
+        if shape.features:
+            inputs = (named["embedding.weight"] if shape.embedding_size else np.eye(V))[x]
+            inputs[0] = self.batch.features @ named["features.weight"].T + named["features.bias"]
         weights = layer_weights(named, shape.num_layers)
         given = dict(self.given) | {"keep": self.batch.keep}
         if w_masks := given.pop("w_masks", None):
             weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]
         y, state = reference_stack(shape.cell, weights, inputs, self.state, **given)
         logits = y @ named["head.weight"].T + named["head.bias"]
-        chosen = np.take_along_axis(logits, self.batch.targets[:, :, None], axis=2)[:, :, 0]
         if final is not None:
             final[...] = state
-        counted = 1 if self.batch.weights is None else self.batch.weights
-        return SCALE * float((counted * (np.logaddexp.reduce(logits, axis=2) - chosen)).sum())
+        if shape.loss == "squared":
+            losses = 0.5 * np.square(logits - self.batch.targets).mean(axis=2)
+        else:
+            chosen = np.take_along_axis(logits, self.batch.targets[:, :, None], axis=2)[:, :, 0]
+            losses = np.logaddexp.reduce(logits, axis=2) - chosen
+        return SCALE * float((losses * (1 if self.batch.weights is None else self.batch.weights)).sum())
 
 
 cells = pytest.mark.parametrize("cell", CELLS)
@@ -66,11 +79,25 @@ embeddings = pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "
 with_extras = pytest.mark.parametrize("extras", [False, True], ids=["plain", "masks, resets and weights"])
 
 
+NUMBERS = {"input": "numbers", "input_size": D, "loss": "squared", "output_size": M}
+PATHS = {
+    "one-hot": {},
+    "embedding": {"embedding_size": D},
+    "labels": {"output_size": 3},
+    "numbers": NUMBERS,
+    "labels of numbers": {"input": "numbers", "input_size": D},
+    "features": {"features": F},
+    "features and embedding": {"features": F, "embedding_size": D},
+}
+paths = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+
+
 @cells
-@embeddings
+@paths
 @with_extras
-def test_the_loss_and_the_final_state_are_those_of_the_plain_definition(cell, embedding_size, extras):
-    case = Case(cell, embedding_size, extras)
+def test_the_loss_and_the_final_state_are_those_of_the_plain_definition(cell, path, extras):
+    case = Case(cell, extras=extras, **path)
+    case.batch.targets[...] = case.batch.targets % case.architecture.output_size
     expected_state, state = np.empty_like(case.state), case.state.copy()
     expected = case.plain_loss(expected_state)
     assert case.loss(state) == pytest.approx(expected, rel=1e-12)
@@ -78,10 +105,11 @@ def test_the_loss_and_the_final_state_are_those_of_the_plain_definition(cell, em
 
 
 @cells
-@embeddings
+@paths
 @with_extras
-def test_every_parameter_s_gradient_equals_central_differences(cell, embedding_size, extras):
-    case = Case(cell, embedding_size, extras)
+def test_every_parameter_s_gradient_equals_central_differences(cell, path, extras):
+    case = Case(cell, extras=extras, **path)
+    case.batch.targets[...] = case.batch.targets % case.architecture.output_size
     case.loss()
     gradient, numeric = case.grads.copy(), np.empty_like(case.grads)
     for i, value in enumerate(case.flat.tolist()):
@@ -122,6 +150,21 @@ def test_the_loss_is_the_sum_of_the_losses_times_the_scale(cell, embedding_size,
     assert losses.shape == (T, B)
     assert not weighted or (losses == 0).sum() == (case.batch.weights == 0).sum()
     assert case.loss() == pytest.approx(SCALE * losses.sum(), rel=1e-13)
+
+
+@cells
+@paths
+def test_the_sums_are_those_of_the_losses_and_of_hits_or_squares(cell, path):
+    case = Case(cell, **path)
+    case.batch.targets[...] = case.batch.targets % case.architecture.output_size
+    sums = case.network.sums(case.batch, case.state.copy())
+    assert sums[0] == pytest.approx(case.network.losses(case.batch, case.state.copy()).sum())
+    weights, targets = case.batch.weights.ravel(), case.batch.targets.reshape(T * B, -1)
+    outputs = case.network.head(case.network.hidden(case.batch, case.state.copy()))
+    if case.architecture.loss == "squared":
+        np.testing.assert_allclose(sums[1:], weights @ np.square(outputs - targets))
+    else:
+        np.testing.assert_allclose(sums[1:], weights @ (outputs.argmax(axis=1) == targets[:, 0]))
 
 
 @cells

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,41 @@ def remains(path):
 def assert_same(path, expected):
     for actual, whole in zip(remains(path), remains(expected), strict=True):
         assert actual == whole
+
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def task_config(tmp_path, name, task, **text):
+    """A run on the head of one of the project's data sets."""
+    for file in {name, "shapes.csv"}:
+        head = (DATA / file).read_text().splitlines(keepends=True)[:90]
+        (tmp_path / file).write_text("".join(head))
+    return RunConfig(
+        (str(tmp_path / name),),
+        ModelConfig("gru", 8, 2),
+        TextConfig(task=task, **text),
+        TrainConfig(max_steps=15, dropout=0.3, recurrent_dropout=0.2, batch_size=5, workers=2, eval_every=4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("kinds.tsv", "classify"),
+        ("syllables.tsv", "tag"),
+        ("dates.tsv", "translate"),
+        ("season.csv", "series"),
+        ("shapes.txt", "lm"),
+    ],
+)
+def test_every_task_stopped_and_resumed_is_the_same_bytes_as_at_once(tmp_path, name, task):
+    text = {"features": str(tmp_path / "shapes.csv")} if name == "shapes.txt" else {}
+    settings = task_config(tmp_path, name, task, **text)
+    train(tmp_path / "whole", settings)
+    train(tmp_path / "stopped", settings, stop_after=6)
+    train(tmp_path / "stopped")
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
 
 
 VARIANTS = {

@@ -1,0 +1,272 @@
+"""Tasks whose data are records, a line each: `text<TAB>output`. What is said here holds for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from charrnn.config import ModelConfig, RunConfig, TextConfig
+from charrnn.corpus.lines import Line, read_lines
+from charrnn.corpus.reading import display_name
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
+from charrnn.errors import CorpusError, UsageError
+from charrnn.inference.records import mean_loss
+from charrnn.models.architecture import Architecture
+from charrnn.models.transfer import transfer
+from charrnn.nn.arrays import Array
+from charrnn.nn.losses import bits
+from charrnn.nn.params import flatten
+from charrnn.storage.checkpoint import Checkpoint
+
+DEAL = 4  # purpose of random numbers: which record goes to which part is keyed by (seed, purpose)
+TAB = "\t"
+BATCH_SIZE, MIN_WINDOW, MAX_WINDOW = 32, 64, 1024
+SHOWN = 5
+BATCHES = 8  # in an epoch, where there are few records
+
+
+class Pair(NamedTuple):
+    """A record: what is read, and what should come of it."""
+
+    source: str
+    output: str
+
+
+class Sourced(Protocol):
+    """A record, as far as it is dealt to a part."""
+
+    @property
+    def source(self) -> Any: ...
+
+
+R = TypeVar("R", bound=Sourced)
+
+
+class Coding(ABC):
+    """How the records of a task become steps: all that a trained model must know besides its weights."""
+
+    name: ClassVar[str]
+    vocabulary: Vocabulary  # of what is read
+
+    @classmethod
+    @abstractmethod
+    def of(cls, pairs: Sequence[Pair], text: TextConfig, known: Any = None) -> Self:
+        """What the records need; with `known`, another model's coding of the same task, what that knows too."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, task: dict[str, Any]) -> Self:
+        """As it stands in a checkpoint. Raises KeyError, TypeError or ValueError."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]: ...
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int: ...
+
+    @abstractmethod
+    def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
+        """Raises CorpusError for a character that is not known."""
+
+    @staticmethod
+    @abstractmethod
+    def model(checkpoint: Checkpoint) -> RecordModel:
+        """The trained model of such records."""
+
+    def outputs_in(self, other: Any) -> Array | None:
+        """The places of this coding's outputs among those of another one that holds them all."""
+        return None
+
+    @staticmethod
+    def check(line: Line) -> Pair:
+        """Raises CorpusError for a line that is no record."""
+        source, tab, output = line.text.partition(TAB)
+        if not tab:
+            raise CorpusError(f"{line.place}: no tab between text and output")
+        if TAB in output:
+            raise CorpusError(f"{line.place}: more than one tab")
+        if not output:
+            raise CorpusError(f"{line.place}: nothing behind the tab")
+        return Pair(source, output)
+
+
+class RecordTask:
+    """Records to learn."""
+
+    def __init__(self, coding: Coding, parts: dict[str, list[Pair]], fingerprint: str, notices: list[str]) -> None:
+        self.coding, self.parts, self.fingerprint, self.notices = coding, parts, fingerprint, notices
+        self.encoded = cache(lambda part: coding.records(parts[part]))
+        self.windows = cache(lambda part, seq_length: Windows(self.encoded(part), seq_length))
+
+    @classmethod
+    def read(cls, kind: type[Coding], config: RunConfig, start: Checkpoint | None = None) -> RecordTask:
+        """From the files. Raises CorpusError, UsageError."""
+        text, notices = config.text, list[str]()
+        if text.val_fraction + text.test_fraction >= 1:
+            raise UsageError(
+                "--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1"
+            )
+        pairs = [kind.check(line) for line in read_lines(config.corpus, text, notices)]
+        names = ", ".join(map(display_name, config.corpus))
+        if not pairs:
+            raise CorpusError(f"{names}: no records")
+        val_file: list[Pair] = []
+        if text.val_file is not None:
+            val_file = [kind.check(line) for line in read_lines([text.val_file], text, notices)]
+            if not val_file:
+                raise CorpusError(f"{text.val_file}: no records to validate on")
+        parts = deal(pairs, text, config.train.seed, notices)
+        if val_file:
+            parts["val"] = val_file
+        if not parts["train"]:
+            raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
+        known = start.read_task(kind.from_dict) if start is not None and start.task["name"] == kind.name else None
+        return cls(kind.of([*pairs, *val_file], text, known), parts, _fingerprint(pairs, val_file), notices)
+
+    @property
+    def size(self) -> int:
+        return len(self.encoded("train").x)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.coding.vocabulary)
+
+    def about(self) -> str:
+        train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
+        parts = f"{train:,} records to train on, {val:,} to validate, {test:,} to test"
+        return f"corpus: {self.vocabulary_size} distinct characters, {parts}"
+
+    def words(self) -> dict[str, Any]:
+        return {"name": self.coding.name, **self.coding.to_dict()}
+
+    def architecture(self, model: ModelConfig) -> Architecture:
+        return Architecture.of(model, input_size=self.vocabulary_size, output_size=self.coding.output_size)
+
+    def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
+        inputs = np.searchsorted(self.coding.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
+        outputs = None
+        if start.task["name"] == self.coding.name:
+            outputs = start.read_task(type(self.coding).from_dict).outputs_in(self.coding)
+        return transfer(start.weights, architecture, seed, inputs, outputs)
+
+    def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
+        longest = int(self.encoded("train").lengths.max())
+        seq_length = seq_length or min(max(longest, MIN_WINDOW), MAX_WINDOW)
+        number = self.windows("train", seq_length).number
+        if batch_size is not None and batch_size > number:
+            what = f"--batch-size {batch_size}: more than there are windows of {seq_length} steps to train on"
+            raise UsageError(what, f"the largest that fits is {number}")
+        return batch_size or max(1, min(BATCH_SIZE, number // BATCHES)), seq_length
+
+    def training(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
+        return WindowStream(self.windows("train", seq_length), batch_size, seed)
+
+    def validation(self, batch_size: int, seq_length: int) -> WindowPass | None:
+        return WindowPass(self.windows("val", seq_length), batch_size) if self.parts["val"] else None
+
+    def told(self, seq_length: int) -> list[str]:
+        """What the user should know of records in windows of so many steps."""
+        cut = int((self.encoded("train").lengths > seq_length).sum())
+        scored, empty = self.windows("train", seq_length).shares
+        lines = [f"windows of {seq_length} steps: {scored:.1%} of them scored, {empty:.1%} empty"]
+        if cut:
+            lines.append(f"{cut:,} records are longer than {seq_length} steps and lose their beginning")
+        return lines
+
+    def metrics(self, tally: Array) -> dict[str, Any]:
+        return {"val_accuracy": float(tally[0])}
+
+    def bits(self, loss: float | None) -> float | None:
+        return bits(loss)
+
+    def sample(self, checkpoint: Checkpoint, seed: int) -> str:
+        return self.coding.model(checkpoint).show(self.parts["val"] or self.parts["train"])
+
+    def test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+        return self.coding.model(checkpoint).evaluate(self.parts["test"]) if self.parts["test"] else None
+
+
+class RecordModel(ABC):
+    """A trained model of a record task, in the hands of its user."""
+
+    kind: ClassVar[type[Coding]]
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Raises RunError for a damaged checkpoint."""
+        self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
+        self.coding = checkpoint.read_task(self._known)
+        self.vocabulary = self.coding.vocabulary
+        self.flat = flatten(self.architecture.specs(), checkpoint.weights)
+
+    def _known(self, task: dict[str, Any]) -> Any:
+        coding = self.kind.from_dict(task)
+        expected = Architecture.of(self.architecture, input_size=len(coding.vocabulary), output_size=coding.output_size)
+        if expected != self.architecture:
+            raise ValueError("what it says of its task does not fit its weights")
+        return coding
+
+    def score(self, source: str, output: str) -> float:
+        """Mean nats of the scored steps of a record. Raises CorpusError for what is not known."""
+        return mean_loss(self.architecture, self.flat, self.coding.records([Pair(source, output)]))
+
+    @abstractmethod
+    def answers(self, texts: Sequence[str]) -> list[str]:
+        """The likeliest output of each text."""
+
+    def show(self, pairs: Sequence[Pair]) -> str:
+        """The first few records with the model's answers, to look at while it trains."""
+        shown = pairs[:SHOWN]
+        answers = self.answers([pair.source for pair in shown])
+        return "\n".join(f"{pair.source} -> {answer}" for pair, answer in zip(shown, answers, strict=True))
+
+    @abstractmethod
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+        """What `charrnn eval` says."""
+
+    def read(self, path: str) -> list[Pair]:
+        """The records of a file. Raises CorpusError."""
+        return [self.kind.check(line) for line in read_lines([path], TextConfig(), [])]
+
+
+def deal(records: Sequence[R], text: TextConfig, seed: int, notices: list[str]) -> dict[str, list[R]]:
+    """Train, val and test: records in an order drawn from the seed, since files are often sorted; all of one source to
+    one part."""
+    groups: dict[Any, list[R]] = {}
+    for record in records:
+        groups.setdefault(record.source, []).append(record)
+    wanted = {"val": 0 if text.val_file else int(len(records) * text.val_fraction)}
+    wanted["test"] = int(len(records) * text.test_fraction)
+    for part, purpose, share in (("val", "validate", text.val_fraction), ("test", "test", text.test_fraction)):
+        if share and not wanted[part] and not (part == "val" and text.val_file):
+            notices.append(f"too few records to {purpose} on: {len(records)}; all are trained on")
+    parts: dict[str, list[R]] = {"val": [], "test": [], "train": []}
+    sources = list(groups)
+    for n in np.random.default_rng((seed, DEAL)).permutation(len(sources)).tolist():
+        part = next((part for part, number in wanted.items() if len(parts[part]) < number), "train")
+        parts[part] += groups[sources[n]]
+    return parts
+
+
+def _fingerprint(*parts: Sequence[Pair]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        for pair in part:
+            digest.update(f"{pair.source}\t{pair.output}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def distinct(values: Any) -> tuple[str, ...]:
+    """A list of different texts, as it stands in a checkpoint. Raises ValueError."""
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+        raise ValueError("not a list of texts")
+    if len(set(values)) < len(values):
+        raise ValueError("a text is listed twice")
+    return tuple(values)

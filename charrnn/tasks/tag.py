@@ -1,0 +1,135 @@
+"""Many to many, aligned: a tag for each character. It is told `delay` steps later, when the network has read on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn.config import TextConfig
+from charrnn.corpus.lines import Line
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.windows import Records
+from charrnn.errors import CorpusError
+from charrnn.inference.records import scored_outputs
+from charrnn.nn.arrays import Array
+from charrnn.nn.losses import cross_entropy_forward
+from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.records import TAB, Coding, Pair, RecordModel, distinct
+
+DELAY = 8  # at most, where --delay does not say
+UNTAGGED = "?"  # stands for the tag of a character that the model does not know
+
+
+@dataclass(frozen=True, eq=False)
+class Tags(Coding):
+    """The characters of the texts, the tags, and how many steps a tag comes after its character."""
+
+    name = "tag"
+
+    vocabulary: Vocabulary
+    tags: str  # in code-point order
+    delay: int
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], text: TextConfig, known: Any = None) -> Tags:
+        tags = {tag for pair in pairs for tag in pair.output}
+        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)])
+        delay = text.delay
+        if known is not None:
+            tags, vocabulary = tags | set(known.tags), vocabulary.with_those_of(known.vocabulary)
+            delay = known.delay if delay is None else delay
+        if len(tags) < 2:
+            raise CorpusError(f"only one tag: {tags.pop()!r}", "it takes two to tell apart")
+        if delay is None:
+            delay = min(DELAY, max(len(pair.source) for pair in pairs) - 1)
+        return cls(vocabulary, "".join(sorted(tags)), delay)
+
+    @classmethod
+    def from_dict(cls, task: dict[str, Any]) -> Tags:
+        tags, delay = distinct(task["labels"]), task["delay"]
+        if any(len(tag) != 1 for tag in tags) or type(delay) is not int or not 0 <= delay <= 10**6:
+            raise ValueError("its tags or its delay are none")
+        return cls(Vocabulary.from_dict(task), "".join(tags), delay)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.vocabulary.to_dict(), "labels": list(self.tags), "delay": self.delay}
+
+    @staticmethod
+    def check(line: Line) -> Pair:
+        pair = Coding.check(line)
+        if len(pair.source) != len(pair.output):
+            what = f"{line.place}: {len(pair.source)} characters and {len(pair.output)} tags"
+            raise CorpusError(what, "each character has one")
+        return pair
+
+    @property
+    def output_size(self) -> int:
+        return len(self.tags)
+
+    def outputs_in(self, other: Tags) -> Array:
+        return np.array([other.tags.index(tag) for tag in self.tags])
+
+    @staticmethod
+    def model(checkpoint: Checkpoint) -> Tagger:
+        return Tagger(checkpoint)
+
+    def tag_ids(self, pairs: Sequence[Pair]) -> Array:
+        """The tags' places, of all records end to end; -1 for one that training never saw."""
+        places = {tag: n for n, tag in enumerate(self.tags)}
+        return np.array([places.get(tag, -1) for pair in pairs for tag in pair.output], np.int64)
+
+    def known_part(self, pair: Pair) -> Pair:
+        """What is left of a record without the characters that are not known."""
+        known = [self.vocabulary.knows(character) for character in pair.source]
+        kept = [(c, t) for c, t, is_known in zip(pair.source, pair.output, known, strict=True) if is_known]
+        return Pair("".join(c for c, _ in kept), "".join(t for _, t in kept))
+
+    def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
+        if skip_unknown:
+            pairs = [self.known_part(pair) for pair in pairs]
+        texts = [self.vocabulary.encode(pair.source + TAB * self.delay) for pair in pairs]
+        starts = np.cumsum([0, *map(len, texts)])
+        weights = np.ones(starts[-1], bool)
+        for start in starts[:-1].tolist():
+            weights[start : start + self.delay] = False
+        targets = np.zeros(starts[-1], np.uint32)
+        targets[weights] = self.tag_ids(pairs).clip(0)
+        return Records(np.concatenate([np.empty(0, np.uint8), *texts]), targets, weights, starts)
+
+
+class Tagger(RecordModel):
+    """A trained tagger."""
+
+    kind = Tags
+
+    def predict(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
+        """The likeliest tags of each text, one a character."""
+        pairs = [Pair(text, UNTAGGED * len(text)) for text in texts]
+        logits = scored_outputs(self.architecture, self.flat, self.coding.records(pairs, skip_unknown=skip_unknown))
+        tags = iter([self.coding.tags[n] for n in logits.argmax(axis=1).tolist()])
+        knows = self.coding.vocabulary.knows
+        return ["".join(next(tags) if knows(c) else UNTAGGED for c in text) for text in texts]
+
+    def answers(self, texts: Sequence[str]) -> list[str]:
+        return self.predict(texts)
+
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+        """records, chars, loss, accuracy (of a character), record_accuracy (of a text's tags all together)."""
+        if skip_unknown:
+            pairs = [self.coding.known_part(pair) for pair in pairs]
+        logits = scored_outputs(self.architecture, self.flat, self.coding.records(pairs))
+        true = self.coding.tag_ids(pairs)
+        right, known = logits.argmax(axis=1) == true, true >= 0
+        nats, _ = cross_entropy_forward(logits[known], true[known])
+        ends = np.cumsum([len(pair.source) for pair in pairs])
+        wrong = np.diff(np.concatenate([[0], np.cumsum(~right)])[np.concatenate([[0], ends])])
+        return {
+            "records": len(pairs),
+            "chars": len(true),
+            "loss": float(nats.mean(dtype=np.float64)) if len(nats) else None,
+            "accuracy": float(right.mean()) if len(right) else None,
+            "record_accuracy": float((wrong == 0).mean()),
+        }
