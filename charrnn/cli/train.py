@@ -83,13 +83,14 @@ def train(
 
 def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
     from charrnn import load
+    from charrnn.training.choices import OPEN
     from charrnn.training.start import new_run
 
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn train FILE")
     config = RunConfig.from_options(corpus, options)
     start = load(init_from).checkpoint if init_from else None
-    return new_run(run, config, start, fit_size="hidden_size" not in options)
+    return new_run(run, config, start, left_open=[name for name in OPEN if name not in options])
 
 
 def _resumed(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:

@@ -29,13 +29,11 @@ from charrnn.training.trainer import Trainer
 class Child:
     """The parent's side."""
 
-    def __init__(
-        self, run: Path, config: RunConfig, jobs: int, tell: Callable[[dict[str, Any] | None], None], owner_fd: int
-    ) -> None:
-        """jobs share the cores. `tell` is called, in a thread, with each message and at the end with None."""
+    def __init__(self, task: dict[str, Any], tell: Callable[[dict[str, Any] | None], None], owner_fd: int) -> None:
+        """task: run, config, left_open (see `settled`), and how many jobs share the cores. `tell` is called, in a
+        thread, with each message and at the end with None."""
         # The trial is its owner's until this process has ended, too.
         self.process = start_child("charrnn.sweep.child", fds=[owner_fd])
-        task = {"run": str(run), "config": config.to_dict(), "jobs": jobs}
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -63,7 +61,7 @@ def main() -> None:
     try:
         result = _finished(run)
         if result is None:
-            _train(_trainer(run, RunConfig.from_dict(task["config"]), task["jobs"]))
+            _train(_trainer(run, RunConfig.from_dict(task["config"]), task["left_open"], task["jobs"]))
         else:
             _send({"result": result})
     except DivergedError:
@@ -78,10 +76,10 @@ def _finished(run: Run) -> dict[str, Any] | None:
     return None if result.get("status") in (None, "interrupted") else result
 
 
-def _trainer(run: Run, config: RunConfig, jobs: int) -> Trainer:
+def _trainer(run: Run, config: RunConfig, left_open: list[str], jobs: int) -> Trainer:
     """Goes on with the run if it has begun."""
     if not run.config.exists():
-        return new_run(run.path, config, jobs=jobs)
+        return new_run(run.path, config, left_open=left_open, jobs=jobs)
     return resumed_run(run, dataclasses.replace(run.read_config(), corpus=config.corpus))
 
 

@@ -34,7 +34,7 @@ def check(plan: Plan) -> str:
         raise UsageError("a sweep compares validation losses: there is no text to validate on", "see --val-fraction")
     for point in (first, *points):
         config = plan.run_config(point)
-        settled(config.model, config.train, task, jobs=plan.jobs)
+        settled(config.model, config.train, task, left_open=plan.left_open(point), jobs=plan.jobs)
     return task.fingerprint
 
 
@@ -83,9 +83,13 @@ class Search:
             trial = self.study.next_trial()
             if trial is None:
                 return self.study.others_running()
-            config = self.plan.run_config(trial.params)
-            tell = partial(self._put, trial.number)
-            child = Child(trial.run.path, config, self.plan.jobs, tell, self.study.owner_fd)
+            task = {
+                "run": str(trial.run.path),
+                "config": self.plan.run_config(trial.params).to_dict(),
+                "left_open": self.plan.left_open(trial.params),
+                "jobs": self.plan.jobs,
+            }
+            child = Child(task, partial(self._put, trial.number), self.study.owner_fd)
             self.running[trial.number] = trial, child
         return not self._stopping
 

@@ -58,6 +58,10 @@ class Plan:
         """The configuration of the trial with these values. Raises UsageError."""
         return RunConfig.from_options(self.corpus, self.options | params)
 
+    def left_open(self, params: dict[str, Any]) -> list[str]:
+        """What the task may choose: neither given nor varied. Not the hidden size, so that trials compare."""
+        return [name for name in ("cell", "weight_decay") if name not in self.options and name not in params]
+
     def points(self) -> Iterator[dict[str, Any]]:
         """All points of a grid; of a search, enough to see whether every value is in range."""
         names = [dimension.name for dimension in self.space]

@@ -33,6 +33,7 @@ from charrnn.nn.ops import linear_forward
 from charrnn.nn.params import flatten
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.records import BATCHES, MAX_WINDOW, deal
+from charrnn.tasks.task import Habits
 
 END = "\n"
 BATCH_SIZE = 32
@@ -87,6 +88,8 @@ class CaptionCoding:
 
 class CaptionTask:
     """Lines and their vectors."""
+
+    habits = Habits(weights_per_symbol=3)
 
     def __init__(
         self, coding: CaptionCoding, parts: dict[str, list[Caption]], vectors: Array, notices: list[str]

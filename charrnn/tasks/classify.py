@@ -17,6 +17,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.records import TAB, Coding, Pair, RecordModel, distinct
+from charrnn.tasks.task import Habits
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,7 @@ class Classes(Coding):
     """The characters of the texts, and the labels."""
 
     name = "classify"
+    habits = Habits(cell="gru", weights_per_symbol=3)
 
     vocabulary: Vocabulary
     labels: tuple[str, ...]  # in alphabetical order

@@ -18,6 +18,7 @@ from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.task import Habits
 
 BATCH_SIZE, SEQ_LENGTH = 32, 64  # what is used where the corpus is large enough
 SAMPLE_LENGTH = 200
@@ -25,6 +26,8 @@ SAMPLE_LENGTH = 200
 
 class LanguageTask:
     """A corpus to model."""
+
+    habits = Habits()
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus

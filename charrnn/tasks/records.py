@@ -23,6 +23,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.nn.params import flatten
 from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.task import Habits
 
 DEAL = 4  # purpose of random numbers: which record goes to which part is keyed by (seed, purpose)
 TAB = "\t"
@@ -52,6 +53,7 @@ class Coding(ABC):
     """How the records of a task become steps: all that a trained model must know besides its weights."""
 
     name: ClassVar[str]
+    habits: ClassVar[Habits] = Habits(weights_per_symbol=3)
     vocabulary: Vocabulary  # of what is read
 
     @classmethod
@@ -101,6 +103,7 @@ class RecordTask:
     """Records to learn."""
 
     def __init__(self, coding: Coding, parts: dict[str, list[Pair]], fingerprint: str, notices: list[str]) -> None:
+        self.habits = coding.habits
         self.coding, self.parts, self.fingerprint, self.notices = coding, parts, fingerprint, notices
         self.encoded = cache(lambda part: coding.records(parts[part]))
         self.windows = cache(lambda part, seq_length: Windows(self.encoded(part), seq_length))

@@ -21,12 +21,15 @@ from charrnn.nn.losses import bits
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.columns import Columns
 from charrnn.tasks.forecaster import Forecaster
+from charrnn.tasks.task import Habits
 
 BATCH_SIZE, SEQ_LENGTH = 32, 64
 
 
 class SeriesTask:
     """Files of rows, each a sequence of its own, split by time within each."""
+
+    habits = Habits(cell="gru", rate=0.25, weights_per_symbol=3)
 
     def __init__(self, tables: list[Table], columns: Columns, cuts: list[tuple[int, int]], notices: list[str]) -> None:
         """cuts: where in each table validation and test begin."""

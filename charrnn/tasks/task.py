@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from charrnn.config import ModelConfig
@@ -10,6 +12,16 @@ from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.storage.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What suits a task where the user left it open, as measured."""
+
+    cell: str = "lstm"
+    weight_decay: float = 0.0
+    rate: float = 1.0  # the learning rate, as a share of the optimizer's
+    weights_per_symbol: float = math.inf  # recurrent weights at most, for each symbol to train on
 
 
 class Stream(Protocol):
@@ -38,6 +50,7 @@ class Pass(Protocol):
 class Task(Protocol):
     """A task with its data, read and split."""
 
+    habits: Habits
     fingerprint: str  # of the data: a run goes on with the same alone
 
     @property

@@ -5,41 +5,46 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Collection
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import UsageError
+from charrnn.models.architecture import Architecture
 from charrnn.nn.optim import OPTIMIZERS
 from charrnn.tasks.task import Task
 from charrnn.training.budget import Budget
-from charrnn.training.pace import affordable_size, chars_per_second
+from charrnn.training.pace import SIZES, affordable_size, chars_per_second
 
 DEFAULT_MINUTES = 5.0
+OPEN = ("cell", "hidden_size", "weight_decay")  # settings with a default that the task may know better
+SMALLEST_SIZE = 32  # of a hidden layer, for very little data
 REFERENCE_SIZE = 256  # for which the optimizers' learning rates are; a larger layer takes a proportionally lower one
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
 
 
 def settled(
-    model: ModelConfig, train: TrainConfig, task: Task, *, fit_size: bool = False, jobs: int = 1
+    model: ModelConfig, train: TrainConfig, task: Task, *, left_open: Collection[str] = (), jobs: int = 1
 ) -> tuple[ModelConfig, TrainConfig, list[str]]:
     """The settings with nothing left open, and what the user should know of the choices.
 
-    fit_size: the hidden size may be chosen; jobs: how many runs share the cores. Raises UsageError for what does not
-    fit the data or each other.
+    left_open: which of OPEN the user did not give; jobs: how many runs share the cores. Raises UsageError for what does
+    not fit the data or each other.
     """
-    train, notices = _fitted(train, task, jobs), []
+    habits, notices = task.habits, list[str]()
+    if "cell" in left_open:
+        model = dataclasses.replace(model, cell=habits.cell)
+    if "weight_decay" in left_open and train.optimizer == "adamw":
+        train = dataclasses.replace(train, weight_decay=habits.weight_decay)
+    train = _fitted(train, task, jobs)
     assert train.batch_size and train.seq_length and train.workers
     step_size = train.batch_size * train.seq_length
     budget = Budget.of(train, task.training(train.batch_size, train.seq_length, train.seed).epoch_steps)
-    if fit_size and budget.steps is None and budget.seconds is not None:
-
-        def of_size(size: int) -> ModelConfig:
-            return dataclasses.replace(model, hidden_size=size)
-
-        size = affordable_size(lambda size: task.architecture(of_size(size)), train.workers, budget.seconds)
-        if size != model.hidden_size:
-            fits = f"fits {train.max_minutes:g} minutes of this machine"
-            notices.append(f"hidden size {size}: {fits}; --hidden-size overrules")
-        model = of_size(size)
+    if "hidden_size" in left_open:
+        model = _sized(model, train.workers, task, budget)
+        if model.hidden_size != ModelConfig.hidden_size:
+            timed = f"fits {train.max_minutes:g} minutes of this machine"
+            fits = timed if budget.steps is None else "fits the data"
+            notices.append(f"hidden size {model.hidden_size}: {fits}; --hidden-size overrules")
     if train.dropout is None or train.recurrent_dropout is None:
         architecture = task.architecture(model)
         trained = math.inf if budget.steps is None else float(budget.steps * step_size)
@@ -52,9 +57,24 @@ def settled(
             recurrent_dropout=rate if train.recurrent_dropout is None else train.recurrent_dropout,
         )
     if train.learning_rate is None:
-        peak = OPTIMIZERS[train.optimizer].learning_rate * min(1.0, REFERENCE_SIZE / model.hidden_size)
+        peak = habits.rate * OPTIMIZERS[train.optimizer].learning_rate * min(1.0, REFERENCE_SIZE / model.hidden_size)
         train = dataclasses.replace(train, learning_rate=round(peak, 6))
     return model, train, notices
+
+
+def _sized(model: ModelConfig, workers: int, task: Task, budget: Budget) -> ModelConfig:
+    """With the hidden size for the minutes, if they are the only budget, and for the data."""
+
+    def of_size(size: int) -> Architecture:
+        return task.architecture(dataclasses.replace(model, hidden_size=size))
+
+    size = model.hidden_size
+    if budget.steps is None and budget.seconds is not None:
+        size = affordable_size(of_size, workers, budget.seconds)
+    most = task.habits.weights_per_symbol * task.size
+    while size > SMALLEST_SIZE and of_size(size).recurrent_weights > most:
+        size = max((smaller for smaller in SIZES if smaller < size), default=SMALLEST_SIZE)
+    return dataclasses.replace(model, hidden_size=size)
 
 
 def _fitted(train: TrainConfig, task: Task, jobs: int) -> TrainConfig:

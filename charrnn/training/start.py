@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from charrnn.config import ModelConfig, RunConfig, part
@@ -15,15 +16,21 @@ from charrnn.training.trainer import Trainer
 
 
 def new_run(
-    path: Path | None, config: RunConfig, start: Checkpoint | None = None, *, fit_size: bool = False, jobs: int = 1
+    path: Path | None,
+    config: RunConfig,
+    start: Checkpoint | None = None,
+    *,
+    left_open: Collection[str] = (),
+    jobs: int = 1,
 ) -> Trainer:
-    """Reads the data, then makes the run's directory. start: --init-from; fit_size: the hidden size is open;
-    jobs: how many runs share the cores."""
+    """Reads the data, then makes the run's directory. start: --init-from; left_open: settings that were not given,
+    see `settled`; jobs: how many runs share the cores."""
     task = read_task(config, start)
     model, weights = config.model, None
     if start is not None:
         model = part(ModelConfig, start.architecture.to_dict())
-    model, train, notices = settled(model, config.train, task, fit_size=fit_size and start is None, jobs=jobs)
+        left_open = set(left_open) & {"weight_decay"}
+    model, train, notices = settled(model, config.train, task, left_open=left_open, jobs=jobs)
     assert train.batch_size and train.seq_length
     if train.patience and task.validation(train.batch_size, train.seq_length) is None:
         raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")

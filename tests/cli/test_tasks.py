@@ -177,6 +177,16 @@ def test_a_language_model_s_weights_can_begin_a_classifier(at, charrnn, tmp_path
     assert charrnn("train", *words, "--quiet").code == 0
 
 
+def test_a_sweep_searches_over_any_task_and_its_winner_s_command_gives_it_again(at, charrnn, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARRNN_RUNS", str(tmp_path))
+    small = ["--max-steps", "4", "--workers", "1", "--eval-every", "2", "--quiet"]
+    result = charrnn("sweep", "kinds.tsv", "--task", "classify", "--grid", "hidden-size=6,8", *small, "--json").json
+    assert [row["state"] for row in result["trials"]] == ["completed"] * 2
+    again = charrnn(*result["command"].split()[1:], "--run", tmp_path / "again", "--quiet", "--json").json
+    assert again["best_val_loss"] == result["best"]["value"]
+    assert again["config"]["model"]["cell"] == "gru"
+
+
 def test_a_label_that_training_never_saw_counts_as_wrong_and_is_said(at, charrnn):
     Path("new.tsv").write_text("is the clock here\tquestion\nsing\tsong\n")
     result = charrnn("eval", "new.tsv", "--run", "runs/classify", "--json").json

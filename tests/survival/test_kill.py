@@ -5,12 +5,14 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from .conftest import arguments, kill_after, no_workers_left, outcome, start, workers_running
+from .conftest import OFTEN, SMALL, arguments, kill_after, no_workers_left, outcome, start, workers_running
 
-LONG = 600  # steps: a second or two
+LONG = 300  # steps: a second or so
+DATA = Path(__file__).parents[2] / "data"
 CASES = [("rnn", 1), ("lstm", 1), ("gru", 1), ("rnn", 2), ("lstm", 2), ("gru", 2)]
 
 
@@ -33,6 +35,29 @@ def test_a_killed_run_resumes_to_the_same_bytes(cell, workers, corpus, finished,
     assert hits >= 1
     assert outcome(tmp_path / "run") == finished(cell, workers, LONG)
     assert no_workers_left()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["kinds.tsv", "--task", "classify"],
+        ["syllables.tsv", "--task", "tag"],
+        ["dates.tsv", "--task", "translate"],
+        ["season.csv", "--task", "series"],
+        ["shapes.txt", "--features", str(DATA / "shapes.csv")],
+    ],
+    ids=lambda words: words[-1],
+)
+def test_a_killed_run_of_any_task_resumes_to_the_same_bytes(words, tmp_path):
+    options = ["--max-steps", "150", "--workers", "2", *SMALL, *OFTEN]
+    command = ["train", str(DATA / words[0]), *words[1:], *options, "--run"]
+    subprocess.run([sys.executable, "-m", "charrnn", *command, str(tmp_path / "whole")], check=True)
+    rng, run = random.Random(words[-1]), tmp_path / "run"
+    while not (run / "config.json").exists():
+        kill_after([*command, str(run)], 0.5 + rng.random())
+    kill_after(["train", "--resume", str(run), "--quiet"], 0.6 + rng.random())
+    subprocess.run([sys.executable, "-m", "charrnn", "train", "--resume", str(run), "--quiet"], check=True)
+    assert outcome(run) == outcome(tmp_path / "whole")
 
 
 @pytest.mark.slow
