@@ -1,1 +1,1 @@
-"""A trained model in the hands of its user: one step at a time, the choice of the next character, scoring."""
+"""A trained model in the hands of its user: one step at a time, the next character, beam search, scoring."""

@@ -106,3 +106,16 @@ class Architecture(ModelConfig):
 def forget_bias(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015), else 0; gates i, f, g, o."""
     return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)
+
+
+def remember(named: dict[str, Array], architecture: Architecture, steps: int, rng: np.random.Generator) -> None:
+    """Opens the gates that keep a state so far that units remember for 1 to `steps` steps from the start, each for
+    another time (chrono initialisation: Tallec & Ollivier 2018). A vanilla RNN has no such gate."""
+    hidden = architecture.hidden_size
+    for layer in range(architecture.num_layers):
+        bias = named[f"rnn.bias_ih_l{layer}"].reshape(-1, hidden)
+        spans = np.log(rng.uniform(1, max(2, steps - 1), hidden))
+        if architecture.cell == "lstm":
+            bias[0], bias[1] = -spans, spans  # what is written at a step fits what is kept
+        elif architecture.cell == "gru":
+            bias[1] = spans

@@ -89,7 +89,7 @@ class CaptionCoding:
 class CaptionTask:
     """Lines and their vectors."""
 
-    habits = Habits(weights_per_symbol=3)
+    habits = Habits(weights_per_symbol=3, remembers=True)
 
     def __init__(
         self, coding: CaptionCoding, parts: dict[str, list[Caption]], vectors: Array, notices: list[str]

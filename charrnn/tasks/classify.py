@@ -25,7 +25,7 @@ class Classes(Coding):
     """The characters of the texts, and the labels."""
 
     name = "classify"
-    habits = Habits(cell="gru", weights_per_symbol=3)
+    habits = Habits(cell="gru", weights_per_symbol=0.05, remembers=True)
 
     vocabulary: Vocabulary
     labels: tuple[str, ...]  # in alphabetical order

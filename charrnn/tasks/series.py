@@ -29,12 +29,14 @@ BATCH_SIZE, SEQ_LENGTH = 32, 64
 class SeriesTask:
     """Files of rows, each a sequence of its own, split by time within each."""
 
-    habits = Habits(cell="gru", rate=0.25, weights_per_symbol=3)
-
     def __init__(self, tables: list[Table], columns: Columns, cuts: list[tuple[int, int]], notices: list[str]) -> None:
         """cuts: where in each table validation and test begin."""
         self.tables, self.columns, self.cuts, self.notices = tables, columns, cuts, notices
         self.fingerprint = _fingerprint(tables)
+        # The next row of a short series is soon learnt by heart; targets bring more to learn from.
+        self.habits = Habits(weights_per_symbol=3)
+        if not columns.targets:
+            self.habits = replace(self.habits, cell="gru", rate=0.25)
         heads = [replace(table, cells=table.cells[:val]) for table, (val, _) in zip(tables, cuts, strict=True)]
         self.to_train = columns.records(heads, [slice(None)] * len(heads))
 

@@ -18,7 +18,6 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.records import TAB, Coding, Pair, RecordModel, distinct
-from charrnn.tasks.task import Habits
 
 DELAY = 5  # at most, where --delay does not say
 UNTAGGED = "?"  # stands for the tag of a character that the model does not know
@@ -29,7 +28,6 @@ class Tags(Coding):
     """The characters of the texts, the tags, and how many steps a tag comes after its character."""
 
     name = "tag"
-    habits = Habits(weight_decay=0.2, weights_per_symbol=3)
 
     vocabulary: Vocabulary
     tags: str  # in code-point order

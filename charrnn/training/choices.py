@@ -17,7 +17,7 @@ from charrnn.training.pace import SIZES, affordable_size, chars_per_second
 
 DEFAULT_MINUTES = 5.0
 OPEN = ("cell", "hidden_size", "weight_decay")  # settings with a default that the task may know better
-SMALLEST_SIZE = 32  # of a hidden layer, for very little data
+SMALL_SIZES = (16, 32, 48)  # of a hidden layer, for very little data
 REFERENCE_SIZE = 256  # for which the optimizers' learning rates are; a larger layer takes a proportionally lower one
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
 
@@ -42,8 +42,9 @@ def settled(
     if "hidden_size" in left_open:
         model = _sized(model, train.workers, task, budget)
         if model.hidden_size != ModelConfig.hidden_size:
-            timed = f"fits {train.max_minutes:g} minutes of this machine"
-            fits = timed if budget.steps is None else "fits the data"
+            fits = "fits the data"
+            if budget.steps is None:
+                fits = f"fits {train.max_minutes:g} minutes of this machine"
             notices.append(f"hidden size {model.hidden_size}: {fits}; --hidden-size overrules")
     if train.dropout is None or train.recurrent_dropout is None:
         architecture = task.architecture(model)
@@ -72,8 +73,8 @@ def _sized(model: ModelConfig, workers: int, task: Task, budget: Budget) -> Mode
     if budget.steps is None and budget.seconds is not None:
         size = affordable_size(of_size, workers, budget.seconds)
     most = task.habits.weights_per_symbol * task.size
-    while size > SMALLEST_SIZE and of_size(size).recurrent_weights > most:
-        size = max((smaller for smaller in SIZES if smaller < size), default=SMALLEST_SIZE)
+    while size > SMALL_SIZES[0] and of_size(size).recurrent_weights > most:
+        size = max(smaller for smaller in (*SMALL_SIZES, *SIZES) if smaller < size)
     return dataclasses.replace(model, hidden_size=size)
 
 

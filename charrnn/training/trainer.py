@@ -13,6 +13,7 @@ import numpy as np
 
 from charrnn.config import RunConfig
 from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
+from charrnn.models.architecture import remember
 from charrnn.nn import schedules
 from charrnn.nn.arrays import Array
 from charrnn.nn.optim import clip_factor
@@ -27,6 +28,7 @@ from charrnn.training.team import Team
 
 EVALUATIONS = 20  # in a budget, if --eval-every does not say,
 EVALUATION_SHARE = 3  # but at least so many characters trained for one validated: about a tenth of the time
+MEMORY = 5  # purpose of random numbers: a generator is keyed by (seed, purpose)
 SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
 
 
@@ -216,10 +218,14 @@ class Trainer:
         return Saved(self.standing.step)
 
     def _initialise(self) -> None:
-        initialise(self.specs, self.team.params, self.config.train.seed)
+        seed, named = self.config.train.seed, views(self.specs, self.team.params)
+        initialise(self.specs, self.team.params, seed)
         if self.start is not None:
-            for name, view in views(self.specs, self.team.params).items():
+            for name, view in named.items():
                 view[...] = self.start[name]
+        elif self.task.habits.remembers:
+            steps = self.config.train.seq_length or 1
+            remember(named, self.architecture, steps, np.random.default_rng((seed, MEMORY)))
         self.team.average[:] = self.team.params
 
     def _restore(self, checkpoint: Checkpoint) -> None:

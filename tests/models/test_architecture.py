@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from charrnn.models.architecture import Architecture
+from charrnn.corpus.batch import Batch
+from charrnn.models.architecture import Architecture, remember
+from charrnn.models.network import Network
 from charrnn.nn.params import count, initialise, views
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -86,3 +88,23 @@ def test_weights_in_products_leave_out_what_is_gathered():
     gru = Architecture(cell="gru", hidden_size=8, embedding_size=5, num_layers=2, input_size=11, output_size=11)
     assert gru.recurrent_weights == 3 * 8 * 5 + 3 * 8 * 8 + 2 * 3 * 8 * 8
     assert gru.weights_in_products == gru.recurrent_weights + 11 * 8
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_network_that_is_to_remember_keeps_more_of_its_start(cell):
+    """What the state of 60 steps ago still changes, with and without gates that are open so far."""
+    architecture = Architecture(cell=cell, hidden_size=40, num_layers=2, input_size=5, output_size=5)
+    specs = architecture.specs()
+    kept = []
+    for steps in (0, 60):
+        flat = np.empty(count(specs))
+        initialise(specs, flat, 1)
+        if steps:
+            remember(views(specs, flat), architecture, steps, np.random.default_rng(1))
+        x = np.random.default_rng(2).integers(0, 5, (60, 2))
+        x[:, 1] = x[:, 0]
+        state = np.zeros(architecture.state_shape(2))
+        state[:, :, 1] = np.random.default_rng(3).normal(0, 0.5, state[:, :, 1].shape)
+        y = Network(architecture, flat, 2, 60).hidden(Batch(x, x), state).reshape(60, 2, -1)
+        kept.append(np.abs(y[-1, 0] - y[-1, 1]).mean())
+    assert kept[1] > 10 * kept[0]

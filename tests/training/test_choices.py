@@ -2,9 +2,11 @@
 
 import pytest
 
+from charrnn.config import ModelConfig, RunConfig, TrainConfig
 from charrnn.models.architecture import Architecture
+from charrnn.tasks.registry import read_task
 from charrnn.training import pace
-from charrnn.training.choices import default_dropout
+from charrnn.training.choices import OPEN, default_dropout, settled
 from charrnn.training.pace import CHARS_PER_WEIGHT, EFFICIENCY, SIZES, affordable_size, product_rate
 
 
@@ -35,3 +37,14 @@ def test_dropout_grows_with_the_model_and_the_epochs_and_falls_with_the_text():
     assert default_dropout(280_000, 100_000_000, 1) <= 0.01
     assert default_dropout(280_000, 4, 1000) == 0.4
     assert default_dropout(280_000, 1_000_000, 0) == 0
+
+
+@pytest.mark.parametrize(("target", "cell", "rate"), [(None, "gru", 0.002), (["b"], "lstm", 0.008)])
+def test_a_task_chooses_what_was_left_open_and_a_small_network_for_little_data(tmp_path, target, cell, rate):
+    (tmp_path / "s.csv").write_text("a,b\n" + "1,2\n3,1\n5,2\n" * 30)
+    task = read_task(RunConfig.from_options([str(tmp_path / "s.csv")], {"task": "series", "target": target}))
+    model, train, notices = settled(ModelConfig(), TrainConfig(max_steps=9), task, left_open=OPEN)
+    assert (model.cell, model.hidden_size, train.learning_rate) == (cell, 16, rate)
+    assert "hidden size 16" in notices[0]
+    given, _, _ = settled(ModelConfig(cell="rnn"), TrainConfig(max_steps=9), task)
+    assert (given.cell, given.hidden_size) == ("rnn", 256)

@@ -88,7 +88,7 @@ def train(team):
         loss, norm = team.gradient()
         team.update(RATE, clip_factor(norm, CLIP))
         numbers += [loss, norm]
-    numbers.append(team.validate(TextPass(VAL, B, T)))
+    numbers.append(team.validate(TextPass(VAL, B, T))[0])
     return team.params.copy(), team.average.copy(), team.tensors()["state"].copy(), np.array(numbers)
 
 
