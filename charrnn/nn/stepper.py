@@ -61,10 +61,6 @@ class Stepper:
             outputs = layer.read_out()
         return outputs
 
-    def state(self) -> Array:
-        """(L, num_states, B, H), a copy."""
-        return np.stack([np.stack(layer.state) for layer in self.layers])
-
     def rearrange(self, rows: Array) -> None:
         """Stream n goes on from the state of stream rows[n]."""
         for layer in self.layers:

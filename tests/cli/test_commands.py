@@ -409,6 +409,12 @@ def train_from(charrnn, *arguments):
     return charrnn("train", *arguments, *sizes).json
 
 
+def test_init_from_leaves_dropout_of_both_kinds_to_its_options(train, charrnn, trained):
+    words = ["--init-from", trained, "--max-steps", "1", "--dropout", "0.25", "--recurrent-dropout", "0.4"]
+    result = charrnn("train", trained.parent / "corpus.txt", *words, "--run", "r", "--json", "--quiet").json
+    assert (result["config"]["train"]["dropout"], result["config"]["train"]["recurrent_dropout"]) == (0.25, 0.4)
+
+
 def test_resume_goes_on_with_a_larger_budget_from_a_corpus_that_moved(train, charrnn, corpus):
     train(corpus, "--run", "r", "--max-steps", "4")
     Path("moved.txt").write_bytes(corpus.read_bytes())

@@ -75,6 +75,13 @@ def test_the_value_of_a_trial_is_its_best_validation_loss(swept):
     assert trials[: len(complete)] == complete
 
 
+def test_a_loss_of_exactly_zero_is_the_best_of_all(tmp_path):
+    study = optuna.create_study()
+    for value in (0.5, 0.0):
+        study.add_trial(optuna.trial.create_trial(value=value, user_attrs={"state": "completed"}))
+    assert [row["value"] for row in rows(study, tmp_path)] == [0.0, 0.5]
+
+
 def test_every_trial_tells_how_it_goes_and_how_it_ends(swept):
     _, trials, events = swept
     assert {(e.number, e.state) for e in events if isinstance(e, TrialEnded)} == {
