@@ -7,76 +7,19 @@ A default of None means "chosen for this corpus and budget"; a run's `config.jso
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import types
-import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 from charrnn.errors import UsageError
+from charrnn.settings import Settings, dashed, setting
 
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 TASKS = ("lm", "classify", "tag", "translate", "series")
 ALIASES = {"lr": "learning_rate"}  # short names of options
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] = (),
-    shown: str | None = None,
-) -> Any:
-    """A dataclass field with its help text and its limits: low <= value <= high, value < below, value in choices."""
-    limits = {"low": low, "high": high, "below": below, "choices": choices}
-    return field(default=default, metadata={"help": help, "shown": shown, **limits})
-
-
-class Settings:
-    """Base of the settings classes: checks every field, converts to and from plain dictionaries."""
-
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, limits = getattr(self, spec.name), spec.metadata
-            if value is None or not limits:
-                continue
-            option = "--" + dashed(spec.name)
-            if limits["choices"] and value not in limits["choices"]:
-                raise UsageError(f"{option} {value}: not one of {', '.join(limits['choices'])}")
-            if isinstance(value, str | bool | list | dict):
-                continue
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{option} {value}: must be a finite number")
-            if limits["low"] is not None and value < limits["low"]:
-                raise UsageError(f"{option} {value}: must be at least {limits['low']}")
-            if limits["high"] is not None and value > limits["high"]:
-                raise UsageError(f"{option} {value}: must be at most {limits['high']}")
-            if limits["below"] is not None and value >= limits["below"]:
-                raise UsageError(f"{option} {value}: must be less than {limits['below']}")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Strict: unknown names and wrong types raise UsageError, as do values out of range."""
-        hints = typing.get_type_hints(cls)
-        unknown = sorted(set(values) - set(hints))
-        if unknown:
-            raise UsageError(f"unknown setting {unknown[0]!r}")
-        for name, value in values.items():
-            allowed = _types(hints[name])
-            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-                wanted = " or ".join(kind.__name__ for kind in allowed if kind is not types.NoneType)
-                raise UsageError(f"setting {name!r} is {value!r}: must be of type {wanted}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
 MODEL_GIVEN = "the model is given"
@@ -101,11 +44,6 @@ def refuse_exclusive(options: dict[str, Any]) -> None:
     for one, other, reason in EXCLUSIVE:
         if one in given and other in given:
             raise UsageError(f"--{dashed(one)} and --{dashed(other)} exclude each other", reason)
-
-
-def dashed(name: str) -> str:
-    """An option's name as it is typed."""
-    return name.replace("_", "-")
 
 
 OF_TASKS = {  # options that go with some tasks only
@@ -134,13 +72,6 @@ def part(cls: type[Settings], settings: dict[str, Any]) -> Any:
     """An object of the class from those of the settings that are its own."""
     names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return cls.from_dict({name: value for name, value in settings.items() if name in names})
-
-
-def _types(hint: Any) -> tuple[type, ...]:
-    """The run-time types of an annotation such as `float | None`; an int will do for a float."""
-    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kinds = tuple(typing.get_origin(kind) or kind for kind in members)
-    return (*kinds, int) if float in kinds else kinds
 
 
 @dataclass(frozen=True)
@@ -189,7 +120,9 @@ class TrainConfig(Settings):
     )
     optimizer: str = setting("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
     learning_rate: float | None = setting(None, "Peak learning rate.", low=0, shown="fits optimizer and size")
-    schedule: str = setting("constant", "Course of the learning rate over the budget.", choices=SCHEDULES)
+    schedule: str = setting(
+        "constant", "Course of the learning rate over the budget: constant, cosine or linear.", choices=SCHEDULES
+    )
     warmup_steps: int = setting(50, "Steps over which the learning rate rises from 0.", low=0)
     dropout: float | None = setting(
         None,
@@ -214,7 +147,9 @@ class TrainConfig(Settings):
     patience: int = setting(0, "Stop after this many evaluations without a better validation loss; 0 = off.", low=0)
     seed: int = setting(1, "Seed of everything random.", low=0, high=2**63 - 1)
     workers: int | None = setting(None, "Processes that share each batch.", low=1, high=1024, shown="the cores")
-    eval_every: int | None = setting(None, "Steps between evaluations.", low=1, shown="20 times in the budget")
+    eval_every: int | None = setting(
+        None, "Steps between evaluations.", low=1, shown="20 in the budget, fewer where they took over a tenth of it"
+    )
     save_every: int | None = setting(None, "Steps between saves.", low=1, shown="every 30 s and evaluation")
     sample_every: int | None = setting(None, "Steps between samples shown while training.", low=1, shown="never")
 
@@ -223,13 +158,21 @@ class TrainConfig(Settings):
 class SampleConfig(Settings):
     """How the next character is chosen from the model's distribution."""
 
-    temperature: float = setting(1.0, "Divides the logits: below 1 is safer, above 1 wilder; 0 = greedy.", low=0)
+    temperature: float = setting(0.7, "Divides the logits: below 1 is safer, above 1 wilder; 0 = greedy.", low=0)
     top_k: int = setting(0, "Choose among the k most likely characters; 0 = all.", low=0)
     top_p: float = setting(
         1.0, "Choose among the most likely characters that hold this much probability.", low=0, high=1
     )
     min_p: float = setting(0.0, "Drop characters less likely than this share of the most likely one's.", low=0, high=1)
     greedy: bool = setting(False, "Always take the most likely character.")
+
+
+@dataclass(frozen=True)
+class Origin(Settings):
+    """The checkpoint whose weights a run began with, as the file was then."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -240,11 +183,11 @@ class RunConfig:
     model: ModelConfig
     text: TextConfig
     train: TrainConfig
+    init_from: Origin | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"corpus": list(self.corpus)} | {
-            part: getattr(self, part).to_dict() for part in ("model", "text", "train")
-        }
+        parts = {part: getattr(self, part).to_dict() for part in ("model", "text", "train")}
+        return {"corpus": list(self.corpus), **parts, "init_from": self.init_from and self.init_from.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
@@ -254,6 +197,7 @@ class RunConfig:
             ModelConfig.from_dict(values["model"]),
             TextConfig.from_dict(values["text"]),
             TrainConfig.from_dict(values["train"]),
+            None if values.get("init_from") is None else Origin.from_dict(values["init_from"]),
         )
 
     @classmethod
@@ -273,7 +217,8 @@ class RunConfig:
 
     def to_options(self) -> dict[str, Any]:
         """The options of `charrnn train` that give this configuration: from_options backwards."""
-        options = self.model.to_dict() | self.text.to_dict() | self.train.to_dict()
+        origin: dict[str, Any] = {"init_from": self.init_from and self.init_from.path}
+        options = origin | ({} if self.init_from else self.model.to_dict()) | self.text.to_dict() | self.train.to_dict()
         if self.text.val_file is not None:
             del options["val_fraction"]
         if self.text.bytes:

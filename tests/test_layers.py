@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "charrnn"
 # From the bottom up. A room imports from those below it, a module also from its own room as long as no circle comes
 # of it. `charrnn` is the facade, charrnn/__init__.py.
 ROOMS = [
-    *("errors", "config", "nn", "corpus", "models", "storage", "inference", "tasks", "charrnn"),
+    *("errors", "settings", "config", "nn", "corpus", "models", "storage", "inference", "tasks", "charrnn"),
     *("training", "pictures", "sweep", "cli", "__main__"),
 ]
 LIBRARIES = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "storage"}

@@ -45,11 +45,29 @@ class Commands(typer.core.TyperGroup):
         command = getattr(importlib.import_module(f"charrnn.cli.{module}"), function)
         alone = typer.Typer(rich_markup_mode="rich", add_completion=False, context_settings=CONTEXT)
         alone.command(name)(command)
-        return typer.main.get_command(alone)
+        return _explained(typer.main.get_command(alone))
 
     def format_commands(self, context: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _explained(command: Any) -> Any:
+    """The command with its help page made even: examples keep their lines, other paragraphs fill the page; a default in
+    words needs no parentheses, a flag has no type."""
+    parts = (part.splitlines() for part in command.help.split("\n\n"))
+    command.help = "\n\n".join(
+        "\n".join(map(str.strip, lines)) if lines[0].startswith("  ") else " ".join(lines) for lines in parts
+    )
+    for parameter in command.params:
+        if isinstance(parameter.show_default, str):
+            parameter.help += f" [dim]\\[default: {parameter.show_default}][/dim]"
+            parameter.show_default = False
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+        elif getattr(parameter, "multiple", False):
+            parameter.metavar = "<str>"
+    return command
 
 
 app = typer.Typer(

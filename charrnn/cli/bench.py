@@ -8,35 +8,53 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import Json, given, with_settings
-from charrnn.config import ModelConfig, TrainConfig, part
+from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
+from charrnn.errors import UsageError
+from charrnn.settings import dashed
 
+UNUSED = (  # settings of a training that is never ended, validated or saved
+    *("learning_rate", "schedule", "warmup_steps", "max_epochs", "max_steps", "max_minutes", "patience"),
+    *("eval_every", "save_every", "sample_every", "val_fraction", "test_fraction", "val_file"),
+)
+TEXT = frozenset(TextConfig.__dataclass_fields__)
+
+Corpus = Annotated[list[str] | None, typer.Argument(help="Files as for train.", show_default="a random text")]
 Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")]
 
 
-@with_settings(ModelConfig, TrainConfig)
-def bench(seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) -> None:
-    """Time training and sampling of a configuration on this machine. The text is random, of 65 symbols.
+@with_settings(ModelConfig, TextConfig, TrainConfig, without=UNUSED)
+def bench(corpus: Corpus = None, seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) -> None:
+    """Time training and sampling of a configuration on this machine.
 
     [bold]Examples[/bold]
 
       charrnn bench
       charrnn bench --cell gru --hidden-size 512 --num-layers 2 --batch-size 64 --seq-length 128 --json
+      charrnn bench words.tsv --task translate
 
-    gflops counts 6 operations for each parameter in a product and character; sgemm_gflops is a large float32 product on
-    as many cores, measured in turn with the training; fraction_of_peak is their ratio.
+    The random text is of 65 symbols. gflops counts 6 operations for each parameter in a product and character;
+    sgemm_gflops is a large float32 product on as many cores, measured in turn with the training; fraction_of_peak is
+    their ratio. Dropout is off if not given.
     """
-    from charrnn.training.bench import measure
+    from charrnn.tasks.registry import read_task
+    from charrnn.training.bench import measure, random_text
 
+    of_text = [name for name in given(settings) if name in TEXT]
+    if of_text and not corpus:
+        raise UsageError(f"--{dashed(of_text[0])} goes with a corpus")
     options = {"dropout": 0.0, "recurrent_dropout": 0.0} | given(settings)
-    result, config = measure(part(ModelConfig, options), part(TrainConfig, options), seconds)
+    config = RunConfig.from_options(corpus or [], options)
+    task = read_task(config) if corpus else random_text(config.train.seed)
+    result, settled = measure(task, config.model, config.train, seconds)
     if json_output:
-        typer.echo(json.dumps(result | {"config": config}))
+        typer.echo(json.dumps(result | {"config": settled}))
         return
     from rich.console import Console
     from rich.table import Table
 
-    shape = "{cell} {num_layers} x {hidden_size}, B {batch_size}, T {seq_length}".format(**config)
+    shape = "{cell} {num_layers} x {hidden_size}, B {batch_size}, T {seq_length}".format(**settled)
     table = Table("measure", "value", title=shape, title_justify="left")
     for name, value in result.items():
-        table.add_row(name, f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.3g}")
+        if value is not None:
+            table.add_row(name, f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.3g}")
     Console(highlight=False).print(table)

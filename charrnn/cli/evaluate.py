@@ -19,7 +19,11 @@ File = Annotated[
 Features = Annotated[str | None, typer.Option(help="The vectors of the lines, .npy or .csv.", show_default=False)]
 PerLine = Annotated[bool, typer.Option("--per-line", help="The loss of each line.")]
 PerChar = Annotated[bool, typer.Option("--per-char", help="The loss of each character.")]
-Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line. [dim]default: as trained[/dim]")]
+Top = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --per-char: so many of the likeliest characters there.", show_default="0"),
+]
+Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line.", show_default="as trained")]
 
 
 def evaluate(
@@ -29,6 +33,7 @@ def evaluate(
     checkpoint: CheckpointOption = None,
     per_line: PerLine = False,
     per_char: PerChar = False,
+    top: Top = None,
     lines: Lines = False,
     features: Features = None,
     on_unknown: OnUnknown = "error",
@@ -40,14 +45,16 @@ def evaluate(
 
       charrnn eval held-out.txt
       charrnn eval names.txt --per-line --json
-      echo "To be, or not to be" | charrnn eval - --per-char
+      echo "To be, or not to be" | charrnn eval - --per-char --top 5
       charrnn eval books.test.tsv --run runs/books-001
 
-    Under a language model the state is carried through the text. The first character is the context of the second and
-    is not scored itself, unless lines are records: then each line's first is predicted from the record's start.
+    Under a language model the state is carried through the text; its first character follows the start symbol. A loss
+    is in nats a character; bpc is the same in bits, loss / ln 2.
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
     refuse_exclusive({"per_line": per_line, "per_char": per_char})
+    if top is not None and not per_char:
+        raise UsageError("--top goes with --per-char")
     loaded, skip = load_model(run, model, checkpoint), on_unknown == "skip"
     if loaded.architecture.features:
         result = _captions(file, loaded, features, skip=skip)
@@ -56,7 +63,7 @@ def evaluate(
     if features is not None:
         raise UsageError("--features: this model was trained without")
     if loaded.checkpoint.task["name"] == "lm":
-        _text(file, loaded, per_line=per_line, per_char=per_char, lines=lines, skip=skip, json_output=json_output)
+        _text(file, loaded, per_line, per_char, top, lines=lines, skip=skip, json_output=json_output)
         return
     if per_line or per_char or lines:
         raise UsageError("--per-line, --per-char and --lines go with a language model")
@@ -107,7 +114,15 @@ def _shown(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _text(
-    file: str, loaded: Any, *, per_line: bool, per_char: bool, lines: bool, skip: bool, json_output: bool
+    file: str,
+    loaded: Any,
+    per_line: bool,
+    per_char: bool,
+    top: int | None,
+    *,
+    lines: bool,
+    skip: bool,
+    json_output: bool,
 ) -> None:
     """The loss of a text under a language model."""
     import numpy as np
@@ -119,24 +134,30 @@ def _text(
     lines = lines or loaded.lines
     if lines and newline is None:
         raise UsageError("--lines: the model does not know the line feed")
+    if top is not None:
+        for symbol, value, others in loaded.guesses(ids, top, lines=lines):
+            row: dict[str, Any] = {"char": symbol, "loss": value, "top": others}
+            shown = "  ".join(f"{other!r} {p:.3f}" for other, p in others)
+            typer.echo(json.dumps(row) if json_output else f"{value:8.4f}  {symbol!r:8}  {shown}")
+        return
     nats = loaded.nats(ids, lines=lines)
-    scored = ids[len(ids) - len(nats) :]
     if per_char:
-        symbols = [chr(code) for code in loaded.vocabulary.codes[scored].tolist()]
+        symbols = [chr(code) for code in loaded.vocabulary.codes[ids].tolist()]
         for symbol, value in zip(symbols, nats.tolist(), strict=True):
             typer.echo(json.dumps({"char": symbol, "loss": value}) if json_output else f"{value:8.4f}  {symbol!r}")
         return
     if per_line:
-        ends = [] if newline is None else (np.flatnonzero(scored == newline) + 1).tolist()
-        bounds = [0, *ends] if ends and ends[-1] == len(scored) else [0, *ends, len(scored)]
+        ends = [] if newline is None else (np.flatnonzero(ids == newline) + 1).tolist()
+        bounds = [0, *ends] if ends and ends[-1] == len(ids) else [0, *ends, len(ids)]
         for number, (start, stop) in enumerate(itertools.pairwise(bounds), 1):
-            loss = float(nats[start:stop].mean(dtype=np.float64))
+            loss, text = float(nats[start:stop].mean(dtype=np.float64)), loaded.vocabulary.decode(ids[start:stop])
             if json_output:
-                row: dict[str, Any] = {"line": number, "chars": stop - start, "loss": loss}
-                typer.echo(json.dumps(row | {"text": loaded.vocabulary.decode(scored[start:stop]).rstrip("\n")}))
+                row = {"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}
+                typer.echo(json.dumps(row))
             else:
-                typer.echo(f"{loss:8.4f}  {loaded.vocabulary.decode(scored[start:stop]).rstrip()}")
-        return
+                typer.echo(f"{loss:8.4f}  {text.rstrip()}")
+        if json_output:
+            return
     row = text_metrics(nats)
     if json_output:
         typer.echo(json.dumps(row))

@@ -20,24 +20,29 @@ STATE = (
 
 TASK = ("lines", "labels", "columns", "targets", "delay")  # of what a checkpoint says of its task
 
-Target = Annotated[Path, typer.Argument(help="A run, or a checkpoint file.", show_default=False)]
+Target = Annotated[
+    Path | None,
+    typer.Argument(metavar="RUN", help="A run, or a checkpoint file.", show_default="the newest run"),
+]
 Toml = Annotated[bool, typer.Option("--toml", help="Write a run's options as a file for train --config.")]
 
 
-def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
+def info(named: Target = None, json_output: Json = False, toml: Toml = False) -> None:
     """What a run or a checkpoint file is: settings, vocabulary, state.
 
     [bold]Examples[/bold]
 
-      charrnn info runs/corpus-001
+      charrnn info corpus-001
       charrnn info best.safetensors --json
       charrnn info runs/corpus-001 --toml > again.toml
     """
     from charrnn.storage.checkpoint import load_checkpoint
-    from charrnn.storage.runs import Run, summary
+    from charrnn.storage.listing import summary
+    from charrnn.storage.runs import Run, find_run, newest_run
     from charrnn.tasks.registry import model_of
 
     refuse_exclusive({"json": json_output, "toml": toml})
+    target = newest_run().path if named is None else find_run(named)
     if toml:
         typer.echo(to_toml(Run(target).read_config()), nl=False)
         return
@@ -75,8 +80,11 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
     console = make_console()
     facts = Table(show_header=False, box=None)
     shown = "".join(map(printable, symbols[:200]))
-    settings = {**state.pop("config", {}).get("train", {}), **checkpoint.architecture.to_dict()}
+    settings = {**state.get("config", {}).get("train", {}), **checkpoint.architecture.to_dict()}
+    if origin := state.get("config", {}).get("init_from"):
+        settings["init_from"] = f"{origin['path']} (SHA-256 {origin['sha256'][:12]}...)"
     rows = {"checkpoint": path, "task": task["name"], **state, **settings}
+    rows.pop("config", None)
     rows |= {name: ", ".join(map(printable, task[name])) for name in ("labels", "columns", "targets") if task.get(name)}
     if symbols:
         rows["vocabulary"] = f"{len(symbols)} symbols: {shown}"
@@ -93,9 +101,8 @@ def info(target: Target, json_output: Json = False, toml: Toml = False) -> None:
 
 def to_toml(config: RunConfig) -> str:
     """All options of a run, for `train --config`."""
-    again = train_command(config.corpus, {"config": "FILE.toml"})
-    lines = [f"# {printable(again)}"]
-    for name, value in config.to_options().items():
+    lines = [f"# {train_command([], {'config': 'FILE.toml'})}"]
+    for name, value in {"corpus": config.corpus, **config.to_options()}.items():
         # JSON's numbers, booleans and strings are TOML's too, but for one character that only TOML escapes.
         text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         lines.append(f"{name} = {text}")

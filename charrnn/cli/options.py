@@ -6,25 +6,18 @@ import contextlib
 import dataclasses
 import inspect
 import shlex
+import sys
 import tomllib
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from charrnn.config import (
-    ALIASES,
-    ModelConfig,
-    SampleConfig,
-    Settings,
-    TextConfig,
-    TrainConfig,
-    dashed,
-    refuse_exclusive,
-)
+from charrnn.config import ALIASES, ModelConfig, SampleConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import RunError, UsageError
+from charrnn.settings import Settings, dashed
 
 if typing.TYPE_CHECKING:
     from charrnn.tasks.registry import Model
@@ -46,7 +39,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
         raise UsageError(f"--config {path}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"--config {path}: {error}") from None
-    options = {name[2:].replace("-", "_"): param for param in context.command.params for name in param.opts}
+    options = {name.lstrip("-").replace("-", "_"): param for param in context.command.params for name in param.opts}
     for key, value in values.items():
         if key not in options:
             raise UsageError(f"--config {path}: unknown setting {key!r}")
@@ -55,6 +48,8 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
             raise UsageError(f"--config {path}: {key} = {value!r}: takes a value, not true or false")
         if is_flag and not isinstance(value, bool):
             raise UsageError(f"--config {path}: {key} = {value!r}: must be true or false")
+    if isinstance(values.get("corpus"), str):
+        values["corpus"] = [values["corpus"]]
     context.default_map = {options[key].name: value for key, value in values.items()}
     return path
 
@@ -63,7 +58,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="TOML file of options (names with _); the command line wins.",
+        help="TOML file of options (names with _), corpus too; the command line wins.",
         callback=_read_config,
         is_eager=True,
         show_default=False,
@@ -72,8 +67,10 @@ ConfigFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUTPUT)]
-RunOption = Annotated[
-    Path | None, typer.Option("--run", help="The run to use. [dim]default: the newest[/dim]", show_default=False)
+RunOption = Annotated[Path | None, typer.Option("--run", help="The run to use.", show_default="the newest")]
+RunArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="RUN", help="The run, or its name under runs/.", show_default="the newest"),
 ]
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="A checkpoint file to use instead of a run.", show_default=False)
@@ -84,8 +81,8 @@ CheckpointOption = Annotated[
 OnUnknown = Annotated[str, typer.Option(help="What to do with characters that the model does not know: error or skip.")]
 
 
-def with_settings(*classes: type[Settings]) -> Callable[[Command], Command]:
-    """Gives a command, in the place of its **settings, an option for each field of the classes.
+def with_settings(*classes: type[Settings], without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Gives a command, in the place of its **settings, an option for each field of the classes but those `without`.
 
     An option that was not given arrives as None, so that a command can tell.
     """
@@ -93,7 +90,8 @@ def with_settings(*classes: type[Settings]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
         parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        parameters += [_option(cls, spec) for cls in classes for spec in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        fields = [(cls, spec) for cls in classes for spec in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        parameters += [_option(cls, spec) for cls, spec in fields if spec.name not in without]
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -130,7 +128,10 @@ def extra(name: str, library: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
-        raise UsageError(f"{library} is not installed", f"pip install 'charrnn[{name}]'") from None
+        raise UsageError(
+            f"{library}, of the extra {name}, is not installed",
+            f"{shlex.quote(sys.executable)} -m pip install {library}",
+        ) from None
 
 
 def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
@@ -152,7 +153,7 @@ def one_of(option: str, value: str, *choices: str) -> None:
 def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> Model:
     """The model that --run, --model and --checkpoint name."""
     from charrnn import load
-    from charrnn.storage.runs import newest_run
+    from charrnn.storage.runs import find_run, newest_run
 
     refuse_exclusive({"run": run, "model": model})
     if model is not None:
@@ -162,7 +163,7 @@ def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> 
             raise RunError(f"{model}: is a directory", "name a run with --run")
         return load(model)
     one_of("--checkpoint", checkpoint or "best", "best", "last")
-    path = run or newest_run().path
+    path = newest_run().path if run is None else find_run(run)
     if not path.is_dir():
         raise RunError(f"{path}: no such run")
     return load(path, checkpoint=checkpoint or "best")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.options import extra, one_of
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, printable
 
 FORMATS = (".png", ".svg")
 
@@ -45,8 +45,9 @@ def plot(
       charrnn plot runs/*/ --x seconds --output runs.svg
       charrnn plot runs/corpus-001 --terminal
       charrnn plot --sweep runs/corpus --output sweep.png
+      charrnn plot --sweep runs/corpus --terminal
 
-    Training is dashed, validation solid; the labels are the settings in which the runs differ.
+    Training is dashed, validation solid; each line ends in its run's name and the settings in which the runs differ.
     """
     one_of("--x", x, "chars", "steps", "seconds")
     if output is not None and output.suffix.lower() not in FORMATS:
@@ -55,28 +56,47 @@ def plot(
         raise UsageError("--sweep and runs exclude each other" if runs else "nothing to draw: name a run, or --sweep")
     if sweep is None and study is not None:
         raise UsageError("--study goes with --sweep")
-    if sweep is not None and terminal:
-        raise UsageError("--terminal draws runs, not a sweep")
-    from charrnn.pictures import curves
-    from charrnn.storage.runs import Run
-
     if sweep is not None:
-        with extra("sweep", "optuna"):
-            from charrnn.sweep.storage import load_study
-            from charrnn.sweep.study import rows
-        trials = rows(load_study(sweep, study), Path(sweep))
+        _sweep(sweep, study, output, terminal=terminal)
+        return
+    from charrnn.pictures.curves import read_curves
+    from charrnn.storage.runs import Run, find_run
+
+    picture = read_curves([Run(find_run(path)) for path in runs or []], x)
+    if terminal:
+        with extra("plot", "plotext"):
+            from charrnn.pictures.terminal import terminal_curves
+
+            columns, lines = shutil.get_terminal_size()
+            typer.echo(terminal_curves(picture, min(columns, 120), min(lines - 2, 24)))
+    if output is not None or not terminal:
         with extra("plot", "matplotlib"):
-            figure = curves.draw_sweep(trials)
-    else:
-        drawn = curves.read_curves([Run(path) for path in runs or []], x)
-        if terminal:
-            with extra("plot", "plotext"):
-                columns, lines = shutil.get_terminal_size()
-                typer.echo(curves.terminal(drawn, x, min(columns, 120), min(lines - 2, 24)))
-            if output is None:
-                return
+            from charrnn.pictures.figures import draw_curves
+
+            _save(draw_curves(picture), output)
+
+
+def _sweep(place: str, name: str | None, output: Path | None, *, terminal: bool) -> None:
+    with extra("sweep", "optuna"):
+        from charrnn.sweep.storage import load_study
+        from charrnn.sweep.study import logarithmic, rows
+    from charrnn.pictures.terminal import terminal_sweep
+
+    study = load_study(place, name)
+    trials = rows(study, Path(place))
+    title = f"sweep {printable(study.study_name)}, {len(trials)} trials"
+    if terminal:
+        typer.echo(terminal_sweep(trials, title))
+    if output is not None or not terminal:
         with extra("plot", "matplotlib"):
-            figure = curves.draw_curves(drawn, x)
+            from charrnn.pictures.figures import draw_sweep
+
+            _save(draw_sweep(trials, title, logarithmic(study)), output)
+
+
+def _save(figure: Any, output: Path | None) -> None:
+    from charrnn.pictures.figures import save
+
     path = output or Path("plot.png")
-    curves.save(figure, path)
-    print(f"wrote {path}", file=sys.stderr)
+    save(figure, path)
+    print(f"wrote {printable(str(path))}", file=sys.stderr)

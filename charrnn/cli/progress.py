@@ -6,35 +6,47 @@ import math
 import shlex
 from typing import Any, Self
 
-from charrnn.cli.screen import Bar
+from charrnn.cli.screen import Bar, clock
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
 from charrnn.training.trainer import Trainer
 
 
 def about(trainer: Trainer) -> list[str]:
     """What is about to be trained, on what, for how long."""
-    model, train = trainer.config.model, trainer.config.train
-    budget = [f"{train.max_minutes:g} minutes"] if train.max_minutes is not None else []
-    budget += [f"{trainer.budget.steps} steps"] if trainer.budget.steps is not None else []
-    what = "characters" if trainer.config.text.task == "lm" else "steps"
-    streams = f"{train.batch_size} streams x {train.seq_length} {what}"
+    model, train, standing = trainer.config.model, trainer.config.train, trainer.standing
+    budget = [counted(train.max_minutes, "minute")] if train.max_minutes is not None else []
+    budget += [counted(trainer.budget.steps, "step")] if trainer.budget.steps is not None else []
+    is_text = trainer.config.text.task == "lm"
+    streams = f"{train.batch_size} streams x {train.seq_length} {'characters' if is_text else 'steps'}"
     parameters = f"{trainer.architecture.parameters:,} parameters"
-    workers = "1 worker" if train.workers == 1 else f"{train.workers} workers"
-    return [
+    run = shlex.quote(str(trainer.run_directory.path))
+    lines = [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *trainer.notices,
         trainer.task.about(),
         f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
-        f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, "
+        f"training: {streams}, {counted(train.workers or 1, 'worker')}, learning rate {train.learning_rate:g}, "
         f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
     ]
+    if standing.step:
+        done = f"{counted(standing.step, 'step')} in {clock(standing.seconds)}"
+        more = f", all of its budget; to go on: charrnn train --resume {run} --max-minutes N" if trainer.spent else ""
+        lines.append(f"goes on from {done}{more}")
+    if is_text:
+        lines.append("losses are nats per character; bpc is bits per character, 1 nat = 1.44 bits")
+    return lines
+
+
+def counted(number: float, what: str) -> str:
+    """1 minute, 2.5 minutes, 1,500 steps."""
+    return f"{number:,.10g} {what}{'' if number == 1 else 's'}"
 
 
 def evaluation_line(metrics: dict[str, Any]) -> str:
     loss = "-" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4f}"
     val = "" if metrics["val_loss"] is None else f"  val {metrics['val_loss']:.4f}{shown_metrics(metrics)}"
-    pace = f"{metrics['seconds']:.0f} s  {metrics['chars_per_second']:,.0f} characters/s"
-    return f"step {metrics['step']}  epoch {metrics['epoch']:.2f}  train {loss}{val}  {pace}"
+    pace = f"{clock(metrics['seconds'])}  {metrics['chars_per_second'] / 1000:.1f}k/s"
+    return f"step {metrics['step']:,}  epoch {metrics['epoch']:.2f}  train {loss}{val}  {pace}"
 
 
 def shown_metrics(metrics: dict[str, Any]) -> str:
@@ -44,10 +56,6 @@ def shown_metrics(metrics: dict[str, Any]) -> str:
     if metrics["val_rmse"] is not None:
         return " (rmse " + ", ".join(f"{value:.4g}" for value in list(metrics["val_rmse"].values())[:3]) + ")"
     return f" ({metrics['val_bpc']:.3f} bpc)"
-
-
-def clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if math.isfinite(seconds) else "?"
 
 
 class TrainingDisplay:
@@ -60,7 +68,7 @@ class TrainingDisplay:
 
     def __enter__(self) -> Self:
         for line in about(self.trainer):
-            self.bar.line(line)
+            self.bar.words(line)
         self.bar.open(total=1.0)
         return self
 
@@ -75,8 +83,7 @@ class TrainingDisplay:
             case Evaluated(metrics):
                 if metrics["val_loss"] is not None:
                     self.val = f" val {metrics['val_loss']:.3f}"
-                if not self.bar.drawn:
-                    self.bar.line(evaluation_line(metrics))
+                self.bar.line(evaluation_line(metrics))
             case Sampled(text):
                 self.bar.line(f"--- sample ---\n{text}\n--------------")
             case Done(result):

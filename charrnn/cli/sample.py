@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from charrnn.cli.options import (
     Json,
     ModelOption,
     OnUnknown,
+    RunArgument,
     RunOption,
     given,
     load_language_model,
@@ -23,6 +23,7 @@ from charrnn.cli.options import (
 )
 from charrnn.config import SampleConfig, part, refuse_exclusive
 from charrnn.errors import UsageError
+from charrnn.inference.writing import Writing
 
 Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]
 PrimeFile = Annotated[str | None, typer.Option(help="File that holds the text to go on from; - is standard input.")]
@@ -31,7 +32,10 @@ NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="How many sample
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Seed; sample k of several has seed + k.", show_default="a new one")
 ]
-Stop = Annotated[list[str] | None, typer.Option(help="End a sample before this text; repeatable.", show_default=False)]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(help=r"End a sample before this text (\n: the line feed); repeatable.", show_default=False),
+]
 Features = Annotated[
     str | None, typer.Option(help="Vectors to write from, .npy or .csv: a text a row.", show_default=False)
 ]
@@ -40,6 +44,7 @@ HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not write the 
 
 @with_settings(SampleConfig)
 def sample(
+    named: RunArgument = None,
     run: RunOption = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
@@ -60,12 +65,13 @@ def sample(
     [bold]Examples[/bold]
 
       charrnn sample
-      charrnn sample --run runs/corpus-001 --prime "ROMEO:" --length 1000 --temperature 0.8
-      charrnn sample --prime "Once" --stop "." --num-samples 5
+      charrnn sample corpus-001 --prime "ROMEO:" --length 1000 --temperature 0.5
+      charrnn sample --prime "Once" --stop "\\n" --num-samples 5
       charrnn sample --model best.safetensors --json --seed 7
       charrnn sample --features images.npy --greedy
 
-    With --json a line for each sample: prime, text, seed, and nats, the mean loss of its characters under the model.
+    A model of lines writes a line for each sample. With --json a line for each: prime, text, seed, and nats, the mean
+    loss of its characters under the model.
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
     refuse_exclusive({"prime": prime, "prime_file": prime_file})
@@ -74,7 +80,12 @@ def sample(
     if stop and "" in stop:
         raise UsageError("--stop: an empty text would end every sample at once")
     config: SampleConfig = part(SampleConfig, given(settings))
-    loaded = load_language_model(run, model, checkpoint)
+    stops = [text.replace("\\n", "\n") for text in stop or []]
+    if named is not None and run is not None:
+        raise UsageError(f"{named} and --run {run}: one run, please")
+    loaded = load_language_model(named or run, model, checkpoint)
+    if sys.stderr.isatty():
+        print(f"{loaded.checkpoint.path} writes:", file=sys.stderr)
     if prime_file is not None:
         from charrnn.corpus.reading import read_text
 
@@ -90,24 +101,27 @@ def sample(
     ids = loaded.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     first_seed = secrets.randbits(32) if seed is None else seed
     seeds: list[int | None] = [first_seed + k for k in range(num_samples)]
+    streams = num_samples == 1 and not json_output
+    samples = [_Sample([*stops, *loaded.stops], kept=not streams) for _ in seeds]
     shown = "" if hide_prime else prime
-    writers = [_Writer(stop or [], _echo if num_samples == 1 and not json_output else None) for _ in seeds]
-    if num_samples == 1 and not json_output:
+    if streams:
         _echo(shown)
     for step in loaded.sample_many(ids, length, seeds, config):
-        for writer, (text, nats) in zip(writers, step, strict=True):
-            writer.add(text, nats)
-        if all(writer.done for writer in writers):
+        pieces = [one.add(text, nats) for one, (text, nats) in zip(samples, step, strict=True)]
+        if streams:
+            _echo(pieces[0])
+        if all(one.writing.done for one in samples):
             break
-    for number, writer in enumerate(writers):
-        writer.finish()
-        if json_output:
-            row = {"prime": prime, "text": "".join(writer.text), "seed": first_seed + number, "nats": writer.mean_nats}
+    for number, one in enumerate(samples):
+        rest = one.writing.finish()
+        if streams:
+            _echo(rest + "\n")
+        elif json_output:
+            row = {"prime": prime, "text": one.text + rest, "seed": first_seed + number, "nats": one.mean_nats}
             print(json.dumps(row))
-        elif num_samples > 1:
-            _echo(("-" * 40 + "\n" if number else "") + shown + "".join(writer.text) + "\n")
-    if num_samples == 1 and not json_output:
-        _echo("\n")
+        else:
+            ruler = "-" * 40 + "\n" if number and not loaded.lines else ""
+            _echo(ruler + shown + one.text + rest + "\n")
 
 
 def _captions(
@@ -131,39 +145,23 @@ def _echo(text: str) -> None:
     sys.stdout.flush()
 
 
-class _Writer:
-    """One sample: passes its text on as soon as no stop text can still begin in it."""
+class _Sample:
+    """One of the samples: what of it is certain, if that is to be kept, and what its characters cost."""
 
-    def __init__(self, stops: list[str], write: Callable[[str], None] | None) -> None:
-        self.stops, self.write = stops, write
-        self.held, self.done = "", False
-        self.text: list[str] = []
-        self.nats: list[float] = []
+    def __init__(self, stops: list[str], *, kept: bool) -> None:
+        self.writing, self.kept = Writing(stops), kept
+        self.text, self.nats, self.chars = "", 0.0, 0
 
-    def add(self, text: str, nats: float) -> None:
-        if self.done:
-            return
-        self.nats.append(nats)
-        self.held += text
-        for stop in self.stops:
-            if stop in self.held:
-                self.held = self.held[: self.held.index(stop)]
-                self.done = True
-        begun = max((n for s in self.stops for n in range(1, len(s)) if self.held.endswith(s[:n])), default=0)
-        if self.done:
-            begun = 0
-        self._release(len(self.held) - begun)
-
-    def finish(self) -> None:
-        self._release(len(self.held))
-
-    def _release(self, size: int) -> None:
-        out, self.held = self.held[:size], self.held[size:]
-        if self.write is not None:
-            self.write(out)
-        else:
-            self.text.append(out)
+    def add(self, text: str, nats: float) -> str:
+        """The next character -> what is certain."""
+        if self.writing.done:
+            return ""
+        self.nats, self.chars = self.nats + nats, self.chars + 1
+        certain = self.writing.add(text)
+        if self.kept:
+            self.text += certain
+        return certain
 
     @property
     def mean_nats(self) -> float | None:
-        return sum(self.nats) / len(self.nats) if self.nats else None
+        return self.nats / self.chars if self.chars else None

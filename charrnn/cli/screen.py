@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +29,10 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
+def clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if math.isfinite(seconds) else "?"
+
+
 class Bar:
     """Lines on stderr and, if that is a terminal, a bar below them. A terminal that has gone away stops nothing."""
 
@@ -39,7 +46,7 @@ class Bar:
             from tqdm import tqdm
 
             shape = "{percentage:3.0f}%|{bar}| {desc}"
-            self.bar = tqdm(total=total, bar_format=shape, dynamic_ncols=True, file=sys.stderr)
+            self.bar = tqdm(total=total, bar_format=shape, dynamic_ncols=True, leave=False, file=sys.stderr)
 
     @property
     def drawn(self) -> bool:
@@ -62,8 +69,15 @@ class Bar:
             else:
                 self.bar.write(text, file=sys.stderr)
 
+    def words(self, text: str) -> None:
+        """A line of words: on a terminal broken between them, the rest indented."""
+        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
+        shape = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in shape.wrap(text):
+            self.line(line)
+
     def close(self) -> None:
+        """Takes the bar away: what it said last is no longer true."""
         if self.bar is not None:
             with contextlib.suppress(OSError, ValueError):
-                self.bar.refresh()
                 self.bar.close()

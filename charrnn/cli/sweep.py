@@ -72,6 +72,12 @@ Prune = Annotated[
 ]
 
 
+Repeats = Annotated[
+    int,
+    typer.Option(min=1, max=1000, help="Seeds to train each point with; their median judges.", rich_help_panel=SWEEP),
+]
+
+
 @with_settings(ModelConfig, TextConfig, TrainConfig)
 def sweep(
     corpus: Corpus = None,
@@ -79,6 +85,7 @@ def sweep(
     search: SearchOption = None,
     trials: Trials = None,
     jobs: Jobs = 1,
+    repeats: Repeats = 1,
     prune: Prune = False,
     study: StudyName = None,
     storage: Storage = None,
@@ -101,7 +108,8 @@ def sweep(
     --storage, it shares the work.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    searcher = _searcher(corpus or [], grid or [], search or [], given(settings), trials, jobs, prune, study, storage)
+    runs = {"jobs": jobs, "prune": prune, "repeats": repeats}
+    searcher = _searcher(corpus or [], grid or [], search or [], given(settings), trials, runs, study, storage)
     with interrupting(searcher), SweepDisplay(searcher, quiet=quiet) as display:
         for event in searcher.run():
             display.show(event)
@@ -122,18 +130,18 @@ def _searcher(
     search: list[str],
     options: dict[str, Any],
     trials: int | None,
-    jobs: int,
-    prune: bool,
+    runs: dict[str, Any],
     study: str | None,
     storage: str | None,
 ) -> Search:
-    from charrnn.sweep.space import Plan, grid_size, parse_space
+    from charrnn.sweep.space import Plan, parse_space, space_size
 
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn sweep FILE --search NAME=...")
     space = parse_space(grid, search, options)
-    if grid and (trials or 0) > grid_size(space):
-        raise UsageError(f"--trials {trials}: the grid has {grid_size(space)} points")
+    points = space_size(space)
+    if trials is not None and trials > points:
+        raise UsageError(f"--trials {trials}: more than there are points to try, {points:g}")
     from charrnn.storage.runs import runs_root
     from charrnn.training.start import corpus_stem
 
@@ -149,9 +157,8 @@ def _searcher(
         space=space,
         is_grid=bool(grid),
         study=name,
-        trials=trials or (grid_size(space) if grid else TRIALS),
-        jobs=jobs,
-        prune=prune,
+        trials=trials or int(points if grid else min(points, TRIALS)),
+        **runs,
     )
     return Search(plan, runs_root() / name, storage)
 
@@ -159,7 +166,7 @@ def _searcher(
 def _result(searcher: Search, corpus: list[str]) -> dict[str, Any]:
     trials = searcher.rows()
     best = next((row for row in trials if row["state"] == "completed"), None)
-    command = None
+    command = None  # that trains the winner again
     if best is not None:
         chosen = {"hidden_size": ModelConfig.hidden_size, "seed": searcher.plan.seed, "workers": best["workers"]}
         command = train_command(corpus, chosen | searcher.plan.options | best["params"])
@@ -190,7 +197,7 @@ def _print(result: dict[str, Any], plan: Plan) -> None:
     console.print(table)
     if result["importances"]:
         shares = (f"{name.replace('_', ' ')} {share:.0%}" for name, share in result["importances"].items())
-        print("mattered most: " + ", ".join(shares))
+        print("of the differences, each option alone explains: " + ", ".join(shares))
     if result["command"]:
         print(f"the best again: {result['command']}")
 
@@ -205,7 +212,7 @@ def _explain(trials: list[dict[str, Any]]) -> None:
 
 
 class SweepDisplay:
-    """One bar for the sweep on a terminal, a plain line for each trial that ends elsewhere."""
+    """A line for each trial that ends, and on a terminal a bar for the sweep below them."""
 
     def __init__(self, searcher: Search, *, quiet: bool) -> None:
         self.searcher, self.bar = searcher, Bar(quiet=quiet)
@@ -214,7 +221,7 @@ class SweepDisplay:
     def __enter__(self) -> Self:
         plan = self.searcher.plan
         jobs = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
-        self.bar.line(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
+        self.bar.words(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
         self.bar.open(total=plan.trials)
         self._advance()
         return self
@@ -226,8 +233,7 @@ class SweepDisplay:
         if isinstance(event, TrialEnded):
             self.progress.pop(event.number, None)
             self._advance()
-            if not self.bar.drawn or event.state == "failed":
-                self.bar.line(self._line(event))
+            self.bar.line(self._line(event))
         else:
             self.progress[event.number] = event.progress
             self._advance()

@@ -13,14 +13,12 @@ import typer
 
 from charrnn.cli.options import WHERE, ConfigFile, Json, Quiet, given, with_settings
 from charrnn.cli.signals import interrupting, leave_interrupted
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig, dashed, refuse_exclusive
+from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import UsageError
+from charrnn.settings import dashed
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
-
-BUDGETS = ("max_epochs", "max_steps", "max_minutes")
-WITH_RESUME = (*BUDGETS, "patience", "workers", "eval_every", "save_every", "sample_every")
 
 CorpusArgument = Annotated[
     list[str] | None,
@@ -94,10 +92,10 @@ def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, 
 
 
 def _resumed(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
-    from charrnn.storage.runs import Run
-    from charrnn.training.start import resumed_run
+    from charrnn.storage.runs import Run, find_run
+    from charrnn.training.start import BUDGETS, WITH_RESUME, resumed_run
 
-    directory = Run(path)
+    directory = Run(find_run(path))
     config = directory.read_config()
     refused = [name for name in options if name not in WITH_RESUME]
     if refused:
@@ -110,4 +108,9 @@ def _resumed(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> T
     config = dataclasses.replace(config, train=train)
     if corpus:
         config = dataclasses.replace(config, corpus=tuple(os.path.abspath(p) if p != "-" else p for p in corpus))
-    return resumed_run(directory, config)
+    trainer = resumed_run(directory, config)
+    if trainer.spent and any(name in options for name in BUDGETS):
+        done = f"{trainer.standing.step:,} steps and {trainer.standing.seconds / 60:.1f} minutes are done"
+        asked = ", ".join(f"--{dashed(name)} {options[name]:g}" for name in BUDGETS if name in options)
+        raise UsageError(f"{asked}: {done} already", "a larger budget goes on from there")
+    return trainer

@@ -113,7 +113,9 @@ def _characters(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, 
         if text:
             if not seen_crlf and ("\r\n" in text or (ended_cr and text[0] == "\n")):
                 seen_crlf = True
-                notices.append(f"{name}: lines end in CR LF; both are kept as characters")
+                notices.append(
+                    f"{name}: lines end in CR LF; both are kept as characters (tr -d '\\r' takes the CR away)"
+                )
             ended_cr = text[-1] == "\r"
             codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
             largest = int(codes.max())

@@ -17,7 +17,8 @@ from charrnn.nn.arrays import Array
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus in numbers: each part a vector of ids of the smallest unsigned type. A part may be empty."""
+    """A corpus in numbers: each part a vector of ids of the smallest unsigned type. A part may be empty; if they are
+    `begun`, any other begins with the start symbol."""
 
     vocabulary: Vocabulary
     lines: bool  # each line is a record of its own
@@ -26,6 +27,19 @@ class Corpus:
     test: Array
     fingerprint: str  # SHA-256 of the ids and the vocabulary
     notices: tuple[str, ...]
+    begun: bool = False
+
+    def begin(self) -> Corpus:
+        """The start symbol before each part: as every text begins, so do these."""
+        start = self.vocabulary.start
+        train, val, test = (np.insert(p, 0, start) if len(p) else p for p in (self.train, self.val, self.test))
+        return replace(self, begun=True, train=train, val=val, test=test)
+
+    def about(self) -> str:
+        """Its size in words, without the start symbols."""
+        train, val, test = (max(0, len(part) - self.begun) for part in (self.train, self.val, self.test))
+        symbols = f"{len(self.vocabulary)} distinct characters"
+        return f"corpus: {symbols}, {train:,} to train on, {val:,} to validate, {test:,} to test"
 
     @property
     def record_end(self) -> int | None:
@@ -59,10 +73,7 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
         if len(val_file) < 2:
             raise CorpusError(f"{config.val_file}: too few characters to validate on", "it takes two at least")
         val = val_file
-    if newline is not None and config.lines:
-        # What stands before a record is the newline that ended the one before.
-        train, val, test = (np.insert(part, 0, newline) if len(part) else part for part in (train, val, test))
-    if len(train) < 2:
+    if len(train) < (1 if config.lines else 2):
         raise CorpusError(f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction")
     fingerprint = _fingerprint(ids, val_file, vocabulary)
     return Corpus(vocabulary, config.lines, train, val, test, fingerprint, tuple(notices))

@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.config import SampleConfig
 from charrnn.nn.arrays import Array
 
-PLAIN = SampleConfig()  # the model's own distribution
+PLAIN = SampleConfig(temperature=1.0)  # the model's own distribution
 
 
 def weights(logits: Array, config: SampleConfig) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,19 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import SampleConfig
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UsageError
 from charrnn.inference.sampling import choose
 from charrnn.inference.scoring import text_nats
+from charrnn.inference.writing import Writing
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import new_stepper
 from charrnn.nn.arrays import Array
+from charrnn.nn.losses import cross_entropy_forward
 from charrnn.nn.params import flatten
 from charrnn.nn.stepper import Stepper
 from charrnn.storage.checkpoint import Checkpoint
+
+RECORD_END = "\n"
 
 
 class TextModel:
@@ -29,7 +34,7 @@ class TextModel:
         """Raises RunError for a checkpoint of another task, or a damaged one."""
         self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
         self.vocabulary, self.lines = checkpoint.read_task(self._known)
-        self._stepper: Stepper | None = None
+        self._stepper: Stepper | None = None  # of `step`
 
     def _known(self, task: dict[str, Any]) -> tuple[Vocabulary, bool]:
         vocabulary, lines = Vocabulary.from_dict(task), task["lines"]
@@ -44,16 +49,39 @@ class TextModel:
         """The id after which the state starts anew; lines: whether each line is a record (default: as trained)."""
         return self.vocabulary.newline if (self.lines if lines is None else lines) else None
 
-    def sample(self, prime: str = "", *, length: int = 500, seed: int | None = None, **choice: Any) -> Iterator[str]:
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What ends a sample besides its length: a model of lines writes a line."""
+        return (RECORD_END,) if self.lines else ()
+
+    def started(self, ids: Array) -> Array:
+        """The one rule for how a text begins: ids behind the start symbol, read from the zero state."""
+        return np.concatenate([[self.vocabulary.start], ids]).astype(np.intp)
+
+    def sample(
+        self,
+        prime: str = "",
+        *,
+        length: int = 500,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        on_unknown: str = "error",
+        **choice: Any,
+    ) -> Iterator[str]:
         """Yields `length` characters (0: without end) that go on from `prime`, which is not repeated.
 
-        `choice`: temperature, top_k, top_p, min_p, greedy (see SampleConfig). Raises CorpusError for a character that
-        the model does not know, UsageError for a choice out of range.
+        It ends before the first of the texts in `stop`, and a model of lines at its line's end. on_unknown: error, or
+        skip, for characters of the prime. `choice`: temperature, top_k, top_p, min_p, greedy (see SampleConfig). Raises
+        CorpusError for a character that the model does not know, UsageError for a choice out of range.
         """
-        for (text, _), *_ in self.sample_many(
-            self.vocabulary.encode(prime), length, [seed], SampleConfig.from_dict(choice)
-        ):
-            yield text
+        ids = self.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
+        writing = Writing([*stop, *self.stops])
+        for (text, _), *_ in self.sample_many(ids, length, [seed], SampleConfig.from_dict(choice)):
+            yield writing.add(text)
+            if writing.done:
+                return
+        if rest := writing.finish():
+            yield rest
 
     def sample_many(
         self, prime: Array, length: int, seeds: list[int | None], config: SampleConfig
@@ -67,11 +95,9 @@ class TextModel:
             new_stepper(self.architecture, self.checkpoint.weights, len(seeds)),
             [np.random.default_rng(seed).random for seed in seeds],
         )
-        if not len(prime) or self.lines:
-            prime = np.concatenate([[self.vocabulary.start], prime]).astype(np.intp)
         symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
         decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
-        logits = self._read(stepper, prime, len(seeds))
+        logits = self._read(stepper, self.started(prime), len(seeds))
         written = 0
         while True:
             chosen = [choose(row, config, uniform()) for row, uniform in zip(logits, uniforms, strict=True)]
@@ -89,21 +115,17 @@ class TextModel:
             logits = self._step(stepper, [i for i, _ in chosen])
 
     def score(self, text: str) -> float:
-        """Mean nats per character of `text`, each character given all before it (the first is not scored).
+        """Mean nats per character of `text`, each given all before it, the first the start symbol.
 
-        Raises CorpusError for unknown characters and for a text without a second character.
+        Raises CorpusError for unknown characters and for an empty text.
         """
         return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
 
     def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
-        """The nats of each prediction ids[1:]. With `lines` (default: as trained) the state resets at each line, and
-        the first character is predicted too, from the start of its record."""
-        record_end = self.record_end(lines)
-        if record_end is not None:
-            ids = np.concatenate([[record_end], ids])
-        if len(ids) < 2:
-            raise CorpusError("the text has no second character to predict")
-        return self.part_nats(ids, record_end)
+        """The nats of each character of a text. With `lines` (default: as trained) the state resets at each line."""
+        if not len(ids):
+            raise CorpusError("the text is empty")
+        return self.part_nats(self.started(ids), self.record_end(lines))
 
     def part_nats(self, ids: Array, record_end: int | None) -> Array:
         """The nats of each prediction ids[1:], the state starting from zero at each `record_end`."""
@@ -112,20 +134,47 @@ class TextModel:
                 self.architecture, flatten(self.architecture.specs(), self.checkpoint.weights), ids, record_end
             )
 
-    def step(self, text: str = "", *, reset: bool = False) -> dict[str, float]:
-        """Moves the model's state over `text` (from the start with `reset`); the next character's probabilities."""
+    def guesses(
+        self, ids: Array, top: int, *, lines: bool | None = None
+    ) -> Iterator[tuple[str, float, list[tuple[str, float]]]]:
+        """For each character of a text: itself, its nats, and the `top` likeliest in its place with their
+        probabilities."""
+        stepper, record_end = new_stepper(self.architecture, self.checkpoint.weights, 1), self.record_end(lines)
+        symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
+        for before, i in pairwise(self.started(ids).tolist()):
+            if before == record_end:
+                stepper.reset([0])
+            (nats,), (p,) = cross_entropy_forward(stepper.step([before]).copy(), np.array([i]))
+            likeliest = np.argsort(-p, kind="stable")[:top].tolist()
+            yield symbols[i], float(nats), [(symbols[k], float(p[k])) for k in likeliest]
+
+    def step(self, text: str = "", *, reset: bool = False, top: int | None = None) -> dict[str, float]:
+        """Moves the model's state over `text` (from the start with `reset`); the next character's probabilities: of all
+        that it knows, or of the `top` likeliest, the likeliest first."""
+        ids = self.vocabulary.encode(text)
         if self._stepper is None or reset:
-            self._stepper = new_stepper(self.architecture, self.checkpoint.weights, 1)
-            start = [self.vocabulary.start]
-        else:
-            start = []
-        ids = np.concatenate([np.array(start, np.intp), self.vocabulary.encode(text)]).astype(np.intp)
-        if not len(ids):
-            raise CorpusError("step: no character to move over")
-        logits = self._read(self._stepper, ids, 1)[0]
-        p = np.exp(logits - logits.max())
-        symbols = (chr(code) for code in self.vocabulary.codes.tolist())
-        return dict(zip(symbols, (p / p.sum()).tolist(), strict=True))
+            self._stepper, ids = new_stepper(self.architecture, self.checkpoint.weights, 1), self.started(ids)
+        if len(ids):
+            self._logits = self._read(self._stepper, ids, 1)
+        _, (p,) = cross_entropy_forward(self._logits.copy(), np.array([0]))
+        places = np.arange(len(p)) if top is None else np.argsort(-p, kind="stable")[:top]
+        symbols = map(chr, self.vocabulary.codes[places].tolist())
+        return dict(zip(symbols, p[places].tolist(), strict=True))
+
+    def state(self) -> Array:
+        """Where `step` stands (L, num_states, 1, H), to `restore` it: several texts side by side with one model."""
+        if self._stepper is None:
+            self.step(reset=True)
+        assert self._stepper is not None
+        return self._stepper.state()
+
+    def restore(self, state: Array) -> None:
+        """Back to where `step` stood. Raises UsageError for a state of another network."""
+        expected = self.architecture.state_shape(1)
+        if state.shape != expected:
+            raise UsageError(f"restore: a state of shape {state.shape}", f"this network's is {expected}")
+        self._stepper = self._stepper or new_stepper(self.architecture, self.checkpoint.weights, 1)
+        self._logits = self._stepper.start(state)
 
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
         """The logits (B, V) once all streams have read `ids`."""

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig, part, setting
+from charrnn.config import ModelConfig, part
 from charrnn.nn import params
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import LOSSES
 from charrnn.nn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, uniform, zeros
 from charrnn.nn.stack import CELLS, state_shape
+from charrnn.settings import setting
 
 INPUT_STD = {"lstm": 1.5, "gru": 0.2, "rnn": 1.0}  # of what a symbol adds to a pre-activation, at the start
 SYMBOLS = 0x110000  # all of Unicode

@@ -53,6 +53,10 @@ class Stepper:
         """A vector for each stream (B, D) -> the next outputs (B, V), valid until the next call."""
         return self._step(self._projected(x @ self.w_x))
 
+    def state(self) -> Array:
+        """A copy of the stack's state (L, num_states, B, H)."""
+        return np.stack([np.stack(layer.state) for layer in self.layers])
+
     def start(self, state: Array) -> Array:
         """Goes on from a stack's state (L, num_states, B, H); the outputs (B, V) there."""
         for layer, its_state in zip(self.layers, state, strict=True):

@@ -1,26 +1,28 @@
-"""The losses of runs and sweeps: with Matplotlib for a file, with plotext for a terminal."""
+"""The losses of runs as curves, with the words that stand beside them."""
 
 from __future__ import annotations
 
-import io
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from charrnn.errors import RunError
-from charrnn.storage.files import write_atomically
-from charrnn.storage.runs import Run, read_metrics
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from charrnn.config import RunConfig
+from charrnn.errors import RunError, printable
+from charrnn.storage.reports import read_metrics
+from charrnn.storage.runs import Run
 
 FIELDS = {"chars": "characters", "steps": "steps", "seconds": "seconds"}
-LOSS = "loss, nats per character"
-NAMED = 10  # curves that the legend names, and colours that are told apart
-MARKS = "abcdefghij"  # of the curves in a terminal
-DECADES = 30.0  # a range of more than this factor gets a logarithmic axis
+FIELD_OF = {"chars": "chars", "steps": "step", "seconds": "seconds"}  # of a line of metrics
+# Said of a run only where nothing else tells the runs apart: most of it follows from the rest.
+MINOR = ("dropout", "recurrent_dropout", "max_minutes", "max_steps", "max_epochs", "eval_every")
+SILENT = ("workers", "init_from", "save_every", "sample_every")
+BARE = ("cell", "optimizer", "schedule", "task")  # settings whose values say what they are
+SHORT = {"hidden_size": "", "num_layers": "layers", "learning_rate": "lr", "recurrent_dropout": "rec. dropout"}
+LOSSES = {"lm": "nats per character", "series": "loss: half the squared error, standardised"}
+EARLY = 2  # evaluations that do not set the height of a picture
 
 
 @dataclass(frozen=True)
@@ -33,147 +35,102 @@ class Curve:
     val: list[float | None]
 
     @property
+    def validated(self) -> bool:
+        return any(loss is not None for loss in self.val)
+
+    @property
+    def shown(self) -> list[tuple[float, float]]:
+        """The points to look at: the validation loss, of a run without one the training loss."""
+        losses = self.val if self.validated else self.train
+        return [(x, loss) for x, loss in zip(self.x, losses, strict=True) if loss is not None]
+
+    @property
     def best(self) -> float:
-        return min((loss for loss in (*self.val, *self.train) if loss is not None), default=math.inf)
+        return min(loss for _, loss in self.shown)
 
 
-def read_curves(runs: Sequence[Run], field: str) -> list[Curve]:
-    """The curves of all runs that have been evaluated, the best first. Raises RunError."""
-    rows = [read_metrics(run) for run in runs]
-    key = "step" if field == "steps" else field
+@dataclass(frozen=True)
+class Picture:
+    """Curves and the words around them."""
+
+    curves: list[Curve]  # the best first
+    title: str
+    loss: str  # what the losses are
+    field: str  # what they are drawn against
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The losses to show: from what the first evaluations leave behind down to the best."""
+        late = [loss for curve in self.curves for _, loss in curve.shown[EARLY:] or curve.shown]
+        low, high = min(curve.best for curve in self.curves), max(late)
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
+        return low - margin, high + margin
+
+
+def read_curves(runs: Sequence[Run], field: str) -> Picture:
+    """The curves of all runs that have been evaluated. Raises RunError."""
+    configs = [run.read_config() for run in runs]
     curves = []
-    try:
-        for label, lines in zip(labels(runs), rows, strict=True):
-            lines = [line for line in lines if line["train_loss"] is not None]
-            x, train, val = ([line[name] for line in lines] for name in (key, "train_loss", "val_loss"))
-            curves += [Curve(label, x, train, val)] if lines else []
-    except (KeyError, TypeError) as error:
-        raise RunError(f"a run's metrics.jsonl is damaged: {error!r}") from None
+    for label, run in zip(labels(runs, configs), runs, strict=True):
+        lines = [line for line in read_metrics(run.metrics) if line["train_loss"] is not None]
+        x, train, val = ([line[name] for line in lines] for name in (FIELD_OF[field], "train_loss", "val_loss"))
+        curves += [Curve(label, x, train, val)] if lines else []
     if not curves:
         raise RunError("nothing to plot: no evaluation yet")
-    return sorted(curves, key=lambda curve: min((v for v in curve.val if v is not None), default=curve.best))
+    curves.sort(key=lambda curve: (not curve.validated, curve.best))
+    tasks, best = {config.text.task for config in configs}, curves[0]
+    loss = LOSSES.get(tasks.pop() if len(tasks) == 1 else "", "nats per scored symbol")
+    corpora = dict.fromkeys(printable(Path(path).name) for config in configs for path in config.corpus)
+    names = ", ".join([*corpora][:3]) + (", ..." if len(corpora) > 3 else "")
+    whose = f" ({best.label})" if len(curves) > 1 else ""
+    kind = "validation" if best.validated else "training"
+    return Picture(curves, f"{names}: best {kind} loss {best.best:.4f}{whose}", loss, FIELDS[field])
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """The settings in which the runs differ; the runs' names where these do not tell them apart."""
-    options = [run.read_config().to_options() for run in runs]
-    names = dict.fromkeys(name for values in options for name in values if name != "workers")
-    differing = [name for name in names if len({values.get(name) for values in options}) > 1]
-    texts = [", ".join(_setting(name, values.get(name)) for name in differing) for values in options]
-    return [
-        text if text and texts.count(text) == 1 else f"{run.path.name} {text}".strip()
-        for run, text in zip(runs, texts, strict=True)
-    ]
+def labels(runs: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
+    """The runs' names and the settings in which they differ; the learning rate, which follows the size, only where
+    that is not enough."""
+    options = [config.to_options() for config in configs]
+    every = [name for name in dict.fromkeys(itertools.chain(*options)) if name not in SILENT]
+    differing = [name for name in every if len({str(values.get(name)) for values in options}) > 1]
+    major = [name for name in differing if name not in MINOR] or differing
+    for names in ([name for name in major if name != "learning_rate"], major):
+        settings = [", ".join(_setting(name, values.get(name)) for name in names) for values in options]
+        if len(set(settings)) == len(settings):
+            break
+    called = [printable(run.path.name) for run in runs]
+    return [f"{name}: {told}" if told else name for name, told in zip(called, settings, strict=True)]
 
 
 def _setting(name: str, value: Any) -> str:
-    shown = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return f"{name.replace('_', ' ')} {shown}"
+    shown = f"{value:.3g}" if isinstance(value, float) else printable(str(value))
+    return shown if name in BARE else f"{SHORT.get(name, name.replace('_', ' '))} {shown}".strip()
 
 
-def draw_curves(curves: Sequence[Curve], field: str) -> Figure:
-    """Training dashed, validation solid, a colour for each run."""
-    from matplotlib.ticker import EngFormatter
-
-    figure, (axes,) = _figure(1)
-    colours = _colours(len(curves))
-    for number, curve in reversed(list(enumerate(curves))):  # the best on top
-        style = {"color": colours[number], "marker": "." if len(curve.x) < 3 else None}
-        validated = any(loss is not None for loss in curve.val)
-        if validated:
-            axes.plot(curve.x, [math.nan if loss is None else loss for loss in curve.val], **style)
-        if not validated or len(curves) <= NAMED:
-            axes.plot(curve.x, curve.train, linestyle="--", alpha=0.6, **style)
-    lengths = [curve.x[-1] for curve in curves]
-    if max(lengths) > DECADES * min(lengths) > 0:
-        axes.set_xscale("log")
-    else:
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel(FIELDS[field])
-    axes.set_ylabel(LOSS)
-    for colour, curve in zip(colours, curves[:NAMED], strict=False):
-        axes.plot([], [], color=colour, label=curve.label)
-    title = f"validation, {NAMED} best of {len(curves)}"
-    if len(curves) <= NAMED:
-        title = ""
-        axes.plot([], [], "--", color="0.4", label="training")
-        axes.plot([], [], color="0.4", label="validation")
-    figure.legend(loc="outside right upper", frameon=False, fontsize="small", title=title, alignment="left")
-    return figure
+def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places near the given ones, each at least `gap` from the next, between low and high where there is room."""
+    order = sorted(range(len(places)), key=lambda n: places[n])
+    moved = [0.0] * len(places)
+    at = -math.inf
+    for n in order:
+        at = moved[n] = max(places[n], at + gap)
+    at = max(high, low + gap * (len(places) - 1)) + gap
+    for n in reversed(order):
+        at = moved[n] = min(moved[n], at - gap)
+    return moved
 
 
-def draw_sweep(rows: Sequence[dict[str, Any]]) -> Figure:
-    """The loss of each trial against each option; those that were ended early are hollow. Raises RunError."""
-    rows = [row for row in rows if row["value"] is not None]
-    if not rows:
-        raise RunError("nothing to plot: no trial has been evaluated yet")
-    names = list(dict.fromkeys(name for row in rows for name in row["params"]))
-    figure, panels = _figure(len(names))
-    for axes, name in zip(panels, names, strict=True):
-        places = [row["params"][name] for row in rows]
-        if any(isinstance(value, str | bool) for value in places):
-            categories = sorted({str(value) for value in places})
-            axes.set_xticks(range(len(categories)), categories)
-            places = [categories.index(str(value)) for value in places]
-        elif min(places) > 0 and max(places) > DECADES * min(places):
-            axes.set_xscale("log")
-        for label, full in (("completed", True), ("ended early", False)):
-            points = [(x, row["value"]) for x, row in zip(places, rows, strict=True) if full == _completed(row)]
-            if points:
-                face = "C0" if full else "none"
-                axes.scatter(*zip(*points, strict=True), facecolors=face, edgecolors="C0", alpha=0.7, label=label)
-        if _completed(rows[0]):
-            axes.scatter(places[0], rows[0]["value"], color="C1", marker="*", s=160, label="best")
-        axes.set_xlabel(name.replace("_", " "))
-    panels[0].set_ylabel(LOSS)
-    panels[0].legend(frameon=False, fontsize="small")
-    return figure
+def round_ticks(longest: float, number: int) -> list[float]:
+    """Some `number` round places from 0 on."""
+    rough = longest / number
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)
+    return [step * n for n in range(int(longest / step) + 1)]
 
 
-def _completed(row: dict[str, Any]) -> bool:
-    return bool(row["state"] == "completed")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """PNG or SVG, by the path's suffix. Raises StorageError."""
-    data = io.BytesIO()
-    figure.savefig(data, format=path.suffix[1:].lower(), dpi=150)
-    write_atomically(path, data.getvalue())
-
-
-def terminal(curves: Sequence[Curve], field: str, width: int, height: int) -> str:
-    """The validation losses (of a run without them, its training losses) as lines of text."""
-    import plotext
-
-    plot = plotext.figure
-    plot.clear()
-    plot.theme("colorless")
-    plot.plot_size(width, height)
-    shown = list(zip(MARKS, curves, strict=False)) if len(curves) > 1 else [("hd", curves[0])]
-    for mark, curve in shown:
-        points = [(x, v) for x, v in zip(curve.x, curve.val, strict=True) if v is not None]
-        x, y = zip(*points or zip(curve.x, curve.train, strict=True), strict=True)
-        plot.draw(plot.signal(list(x), list(y), marker=mark).lines())
-    plot.title(LOSS)
-    plot.label(FIELDS[field], "x")
-    names = [f"{mark}  {curve.label}" for mark, curve in shown if len(curves) > 1]
-    return "\n".join([str(plot.build()).rstrip("\n"), *names])
-
-
-def _figure(panels: int) -> tuple[Figure, list[Any]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(10.0, 3.6 * panels), 5.0), layout="constrained")
-    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.grid(alpha=0.25)
-    return figure, list(axes)
-
-
-def _colours(number: int) -> list[Any]:
-    from matplotlib import colormaps
-
-    if number <= NAMED:
-        return [f"C{n}" for n in range(number)]
-    return [colormaps["viridis"](n / number) for n in range(number)]
+def engineering(value: float) -> str:
+    """150000 -> 150k."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"

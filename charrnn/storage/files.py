@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise storage_error(path, error) from None
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_line(path: Path, line: str) -> int:

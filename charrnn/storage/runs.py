@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import RunConfig
-from charrnn.errors import CharRNNError, RunError
+from charrnn.errors import RunError
 from charrnn.storage.files import storage_error, write_atomically
-from charrnn.storage.versions import todays_config
+from charrnn.storage.reports import read_config
 
 STUDY = ".study"  # a folder that holds it holds the trials of a sweep: runs, but it is none itself
 
@@ -74,27 +74,10 @@ class Run:
         """Raises RunError if it is missing or damaged."""
         if not self.path.is_dir():
             raise RunError(f"{self.path}: no such run")
-        values = read_json(self.config)
-        try:
-            return RunConfig.from_dict(todays_config(values))
-        except (CharRNNError, KeyError, TypeError) as error:
-            raise RunError(f"{self.config}: damaged: {error}") from None
+        return read_config(self.config)
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
         write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises RunError."""
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: damaged: {error}") from None
-    if not isinstance(values, dict):
-        raise RunError(f"{path}: damaged: not a JSON object")
-    return values
 
 
 def runs_root() -> Path:
@@ -146,6 +129,12 @@ def list_runs(root: Path) -> list[Run]:
     return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not (p / STUDY).exists()]
 
 
+def find_run(path: Path) -> Path:
+    """Where a run is: a bare name that is no path from here is looked for under the root."""
+    under = runs_root() / path
+    return under if len(path.parts) == 1 and not path.exists() and under.exists() else path
+
+
 def newest_run() -> Run:
     """The run that was started last under the root. Raises RunError if there is none."""
     root = runs_root()
@@ -153,51 +142,3 @@ def newest_run() -> Run:
     if not configs:
         raise RunError(f"no runs under {root}", "train one first, or name one with --run or --model")
     return Run(max(configs, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
-
-
-def summary(run: Run) -> dict[str, Any]:
-    """What a listing shows of a run, finished or not: never raises for what is in the directory."""
-    row: dict[str, Any] = {"run": str(run.path), "status": "broken"}
-    try:
-        config = run.read_config()
-        row |= {"corpus": " ".join(config.corpus)}
-        row |= config.model.to_dict() | config.text.to_dict() | config.train.to_dict()
-        row["modified"] = max(p.stat().st_mtime for p in run.path.iterdir())
-        if run.result.exists():
-            result = read_json(run.result)
-            row |= {key: value for key, value in result.items() if key not in ("config", "run")}
-        else:
-            row["status"] = "running" if run.locked else "unfinished"
-            row |= _last_metrics(run)
-    except (CharRNNError, OSError, ValueError, LookupError, TypeError) as error:
-        row |= {"status": "broken", "error": str(error)}
-    return row
-
-
-def read_metrics(run: Run) -> list[dict[str, Any]]:
-    """The evaluations of a run so far. Raises RunError."""
-    try:
-        return [json.loads(line) for line in run.metrics.read_text().splitlines()] if run.metrics.exists() else []
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run.metrics}: damaged: {error}") from None
-
-
-def _last_metrics(run: Run) -> dict[str, Any]:
-    """The latest and the best of a run that has no result yet."""
-    lines = read_metrics(run)
-    if not lines:
-        return {}
-    last = lines[-1]
-    validated = [line for line in lines if line["val_loss"] is not None]
-    best: dict[str, Any] = min(validated, key=lambda line: line["val_loss"], default={})
-    return {
-        "steps": last["step"],
-        "epochs": last["epoch"],
-        "chars": last["chars"],
-        "seconds": last["seconds"],
-        "train_loss": last["train_loss"],
-        "val_loss": last["val_loss"],
-        "best_val_loss": best.get("val_loss"),
-        "best_val_bpc": best.get("val_bpc"),
-        "best_step": best.get("step"),
-    }

@@ -19,7 +19,8 @@ from typing import Any
 
 from charrnn.config import RunConfig
 from charrnn.errors import CharRNNError, DivergedError
-from charrnn.storage.runs import Run, read_json
+from charrnn.storage.reports import read_result
+from charrnn.storage.runs import Run
 from charrnn.training.events import Done, Evaluated, Step
 from charrnn.training.process import start_child
 from charrnn.training.start import new_run, resumed_run
@@ -34,6 +35,7 @@ class Child:
         thread, with each message and at the end with None."""
         # The trial is its owner's until this process has ended, too.
         self.process = start_child("charrnn.sweep.child", fds=[owner_fd])
+        self.done = False  # whether it has said how its run ended
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -72,8 +74,8 @@ def main() -> None:
 
 def _finished(run: Run) -> dict[str, Any] | None:
     """The result of a run that was over when its parent died."""
-    result = read_json(run.result) if run.result.exists() else {}
-    return None if result.get("status") in (None, "interrupted") else result
+    result = read_result(run.result) if run.result.exists() else None
+    return None if result is None or result["status"] == "interrupted" else result
 
 
 def _trainer(run: Run, config: RunConfig, left_open: list[str], jobs: int) -> Trainer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import signal
+import statistics
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,10 @@ import charrnn.errors
 from charrnn.errors import CharRNNError, CorpusError, StorageError, UsageError
 from charrnn.sweep.child import Child
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
+from charrnn.sweep.importance import importances
 from charrnn.sweep.space import Plan
 from charrnn.sweep.storage import storage_errors
-from charrnn.sweep.study import Study, Trial, importances, rows
+from charrnn.sweep.study import Study, Trial, rows
 from charrnn.tasks.registry import read_task
 from charrnn.training.choices import settled
 
@@ -75,7 +77,7 @@ class Search:
         return rows(self.study.study, self.folder)
 
     def importances(self) -> dict[str, float]:
-        return importances(self.study.study)
+        return importances([(row["params"], row["value"]) for row in self.rows() if row["state"] == "completed"])
 
     def _fill(self) -> bool:
         """Gives each idle job a trial, if there is one. False if there is none and will be none."""
@@ -83,15 +85,20 @@ class Search:
             trial = self.study.next_trial()
             if trial is None:
                 return self.study.others_running()
-            task = {
-                "run": str(trial.run.path),
-                "config": self.plan.run_config(trial.params).to_dict(),
-                "left_open": self.plan.left_open(trial.params),
-                "jobs": self.plan.jobs,
-            }
-            child = Child(task, partial(self._put, trial.number), self.study.owner_fd)
-            self.running[trial.number] = trial, child
+            self._start(trial)
         return not self._stopping
+
+    def _start(self, trial: Trial) -> None:
+        """The next run of a trial."""
+        repeat = len(trial.losses)
+        task = {
+            "run": str(trial.runs[repeat].path),
+            "config": self.plan.run_config(trial.params, repeat).to_dict(),
+            "left_open": self.plan.left_open(trial.params),
+            "jobs": self.plan.jobs,
+        }
+        child = Child(task, partial(self._put, trial.number), self.study.owner_fd)
+        self.running[trial.number] = trial, child
 
     def _put(self, number: int, message: dict[str, Any] | None) -> None:
         self.inbox.put((number, message))
@@ -101,23 +108,28 @@ class Search:
         trial, child = self.running[number]
         if message is None:
             del self.running[number]
-            if not (trial.heard or self._stopping):
+            if trial.heard or self._stopping:
+                return
+            if child.done:
+                self._start(trial)
+            else:
                 trial.tell("failed", error="its process died")
                 yield TrialEnded(number, "failed")
         elif "progress" in message:
-            if trial.report(message["progress"], message["val_loss"]):
+            if not trial.losses and trial.report(message["progress"], message["val_loss"]):
                 trial.pruned = True
                 child.stop()
-            yield TrialEvaluated(number, message["progress"])
+            yield TrialEvaluated(number, (len(trial.losses) + message["progress"]) / len(trial.runs))
         else:
-            trial.heard = True
+            child.done = True
             state = self._error(trial, message) if "error" in message else self._result(trial, message["result"])
+            trial.heard = state is not None
             if state is not None:
                 yield TrialEnded(number, state)
 
     def _result(self, trial: Trial, result: dict[str, Any]) -> str | None:
-        """Tells the study how a trial ended; None if it is to go on another time."""
-        state, loss = "completed", result["best_val_loss"]
+        """Tells the study how a trial ended; None if it goes on, now with another seed or another time."""
+        state = "completed"
         if result["status"] == "interrupted":
             if not trial.pruned:
                 self.interrupt(self.signal or signal.SIGTERM)  # somebody stopped the child: the machine goes down
@@ -125,7 +137,12 @@ class Search:
             state = "pruned"
         elif result["status"] == "diverged":
             state = "diverged"
-        trial.tell(state, loss=loss if state == "completed" else None, workers=result["workers"])
+        else:
+            trial.losses.append(result["best_val_loss"])
+            if len(trial.losses) < len(trial.runs):
+                return None
+        loss = statistics.median(trial.losses) if state == "completed" else None
+        trial.tell(state, loss=loss, workers=result["workers"])
         return state
 
     def _error(self, trial: Trial, message: dict[str, Any]) -> str | None:

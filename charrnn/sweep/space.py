@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import ALIASES, ModelConfig, RunConfig, Settings, TextConfig, TrainConfig, dashed, refuse_exclusive
+from charrnn.config import ALIASES, ModelConfig, RunConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import UsageError
+from charrnn.settings import Settings, dashed
 
 Value = bool | int | float | str
 KINDS = ("log", "int", "float", "choice")
@@ -32,6 +33,14 @@ class Dimension:
     choices: tuple[Value, ...] = ()
 
     @property
+    def size(self) -> float:
+        """How many values there are."""
+        if self.choices:
+            return len(self.choices)
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return self.high - self.low + 1 if whole else math.inf
+
+    @property
     def ends(self) -> tuple[Value, ...]:
         """The values that show whether all of them are in range."""
         return self.choices or (self.low, self.high)
@@ -49,14 +58,15 @@ class Plan:
     trials: int
     jobs: int = 1
     prune: bool = False
+    repeats: int = 1  # runs of each point, with seeds one after another
 
     @property
     def seed(self) -> int:
         return int(self.options.get("seed", TrainConfig.seed))
 
-    def run_config(self, params: dict[str, Any]) -> RunConfig:
-        """The configuration of the trial with these values. Raises UsageError."""
-        return RunConfig.from_options(self.corpus, self.options | params)
+    def run_config(self, params: dict[str, Any], repeat: int = 0) -> RunConfig:
+        """The configuration of a run of the trial with these values. Raises UsageError."""
+        return RunConfig.from_options(self.corpus, self.options | params | {"seed": self.seed + repeat})
 
     def left_open(self, params: dict[str, Any]) -> list[str]:
         """What the task may choose: neither given nor varied. Not the hidden size, so that trials compare."""
@@ -78,8 +88,9 @@ def grid_points(space: tuple[Dimension, ...]) -> Iterator[tuple[Value, ...]]:
     return itertools.product(*(dimension.choices for dimension in space))
 
 
-def grid_size(space: tuple[Dimension, ...]) -> int:
-    return math.prod(len(dimension.choices) for dimension in space)
+def space_size(space: tuple[Dimension, ...]) -> float:
+    """How many different points there are; infinite if a fraction is varied."""
+    return math.prod(dimension.size for dimension in space)
 
 
 def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> tuple[Dimension, ...]:
@@ -90,6 +101,8 @@ def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> 
     space = tuple(map(parse_grid, grid)) or tuple(map(parse_search, search))
     names = [dimension.name for dimension in space]
     for name in names:
+        if name == "seed":
+            raise UsageError("--seed is varied: luck is not an option to win by", "see --repeats")
         if names.count(name) > 1:
             raise UsageError(f"--{dashed(name)} is varied twice")
         if name in options:

@@ -38,6 +38,8 @@ ID = "id"  # beside the owners: the folder's name, which its study knows
 TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
 STARTUP = 5  # finished trials before the first is pruned, and the part of its budget
 WARMUP = EVALUATIONS // 4  # that each trial gets
+CONVINCED = 5  # draws of points that had their trial, until any new point will do
+DRAWS = 1000
 
 
 class Study:
@@ -82,6 +84,8 @@ class Study:
         """Notes what the study is about, or compares."""
         plan = self.plan
         options = {name: value for name, value in plan.options.items() if name not in ("workers", "val_file")}
+        if plan.repeats > 1:
+            options["repeats"] = plan.repeats
         about = {"search space": [vars(dimension) for dimension in plan.space], "options": options}
         mine = json.loads(json.dumps(about | {"corpus": fingerprint}))
         trials = self.trials()  # asked for first: another machine may be beginning the study
@@ -99,9 +103,6 @@ class Study:
             write_atomically(known, self.owner.encode())
         if not known.exists() or _of_folder(known.read_text()) not in self.study.user_attrs:
             raise RunError(f"{self.folder}: holds runs that are not of this study", "choose another --study")
-
-    def run(self, number: int) -> Run:
-        return Run(self.folder / run_name(number))
 
     def trials(self) -> list[FrozenTrial]:
         return counting(self.study)
@@ -121,30 +122,46 @@ class Study:
                 if self._dead(frozen.user_attrs["owner"]):
                     self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owner)
                     return self._begin(frozen)
-            if len(self.trials()) >= self.plan.trials:
-                return None
-            newborn = create_trial(state=TrialState.RUNNING, user_attrs={"owner": self.owner})
-            study_id = self.storage.get_study_id_from_name(self.plan.study)
-            return self._begin(self.storage.get_trial(self.storage.create_new_trial(study_id, newborn)))
+            for draw in range(DRAWS):
+                if len(self.trials()) >= self.plan.trials:
+                    return None
+                newborn = create_trial(state=TrialState.RUNNING, user_attrs={"owner": self.owner})
+                study_id = self.storage.get_study_id_from_name(self.plan.study)
+                frozen = self.storage.get_trial(self.storage.create_new_trial(study_id, newborn))
+                trial = self._begin(frozen, draw)
+                if trial is None or not self._had(trial):
+                    return trial
+                self._give_up(frozen)
+            return None
 
-    def _begin(self, frozen: FrozenTrial) -> Trial | None:
+    def _had(self, trial: Trial) -> bool:
+        """Whether the same point has had its trial: it would end in the same bits."""
+        return any(other.number != trial.number and other.params == trial.params for other in self.trials())
+
+    def _give_up(self, frozen: FrozenTrial) -> None:
+        """It does not count."""
+        self.storage.set_trial_user_attr(frozen._trial_id, "surplus", True)
+        self.study.tell(frozen.number, state=TrialState.FAIL)
+
+    def _begin(self, frozen: FrozenTrial, draw: int = 0) -> Trial | None:
         """Gives a trial its values, those that it has or new ones."""
         place = sum(other.number < frozen.number for other in self.trials())
         if place >= self.plan.trials:
-            self.storage.set_trial_user_attr(frozen._trial_id, "surplus", True)
-            self.study.tell(frozen.number, state=TrialState.FAIL)
+            self._give_up(frozen)
             return None
-        self.study.sampler = self._sampler(place, frozen.number)
+        self.study.sampler = self._sampler(place, frozen.number, draw)
         trial = optuna.trial.Trial(self.study, frozen._trial_id)
         params = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
-        return Trial(trial, params, self.run(frozen.number), frozen.intermediate_values)
+        name = run_name(frozen.number)
+        names = [name, *(f"{name}-{repeat}" for repeat in range(2, self.plan.repeats + 1))]
+        return Trial(trial, params, [Run(self.folder / name) for name in names], frozen.intermediate_values)
 
-    def _sampler(self, place: int, number: int) -> BaseSampler:
+    def _sampler(self, place: int, number: int, draw: int) -> BaseSampler:
         """Keyed by the trial, so that neither two processes nor a continued one draw the same numbers twice."""
         seed = int(np.random.SeedSequence((self.plan.seed, TRIAL, number)).generate_state(1)[0])
         if self.plan.is_grid:
             return PartialFixedSampler(list(self.plan.points())[place], RandomSampler(seed))
-        return TPESampler(seed=seed, constant_liar=True)
+        return TPESampler(seed=seed, constant_liar=True) if draw < CONVINCED else RandomSampler(seed)
 
     def _dead(self, owner: str) -> bool:
         try:
@@ -170,9 +187,13 @@ class Study:
 class Trial:
     """A trial that this process trains."""
 
-    def __init__(self, trial: optuna.trial.Trial, params: dict[str, Any], run: Run, known: dict[int, float]) -> None:
-        self.trial, self.params, self.run, self.known = trial, params, run, dict(known)
+    def __init__(
+        self, trial: optuna.trial.Trial, params: dict[str, Any], runs: list[Run], known: dict[int, float]
+    ) -> None:
+        """runs: one for each seed; the trial is judged by the median of their losses."""
+        self.trial, self.params, self.runs, self.known = trial, params, runs, dict(known)
         self.number, self.pruned, self.heard = trial.number, False, False
+        self.losses: list[float] = []  # of the runs that are done
 
     def report(self, progress: float, loss: float) -> bool:
         """The validation loss so far in the budget, in twentieths, so that trials of any speed compare.
@@ -238,14 +259,11 @@ def rows(study: optuna.Study, folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=rank)
 
 
+def logarithmic(study: optuna.Study) -> set[str]:
+    """The options that are searched on a logarithmic scale."""
+    space = study.user_attrs.get("charrnn", {}).get("search space", [])
+    return {dimension["name"] for dimension in space if dimension["kind"] == "log"}
+
+
 def run_name(number: int) -> str:
     return f"{number:03d}"
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """How much each option mattered, as shares of 1; empty where there is too little to tell."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.value for trial in complete}) < 2:
-        return {}
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    return optuna.importance.get_param_importances(study, evaluator=evaluator)

@@ -43,7 +43,9 @@ class LanguageTask:
                 what = "--init-from: one of the two has bytes for a vocabulary, the other characters"
                 raise UsageError(what, "see --bytes")
             corpus = extend_vocabulary(corpus, known)
-        return cls(corpus)
+        # A run of an older version goes on without: its batches are what they were.
+        old = start is not None and start.task["name"] == "lm" and not start.task.get("begun", False)
+        return cls(corpus if old and not corpus.lines else corpus.begin())
 
     @property
     def size(self) -> int:
@@ -54,12 +56,15 @@ class LanguageTask:
         return len(self.corpus.vocabulary)
 
     def about(self) -> str:
-        corpus = self.corpus
-        parts = f"{len(corpus.train):,} to train on, {len(corpus.val):,} to validate, {len(corpus.test):,} to test"
-        return f"corpus: {self.vocabulary_size} distinct characters, {parts}"
+        return self.corpus.about()
 
     def words(self) -> dict[str, Any]:
-        return {"name": "lm", **self.corpus.vocabulary.to_dict(), "lines": self.corpus.lines}
+        return {
+            "name": "lm",
+            **self.corpus.vocabulary.to_dict(),
+            "lines": self.corpus.lines,
+            "begun": self.corpus.begun,
+        }
 
     def architecture(self, model: ModelConfig) -> Architecture:
         return Architecture.of(model, input_size=self.vocabulary_size, output_size=self.vocabulary_size)

@@ -9,7 +9,7 @@ from charrnn.config import RunConfig
 from charrnn.errors import RunError
 from charrnn.inference.textmodel import TextModel
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
-from charrnn.storage.runs import Run
+from charrnn.storage.runs import Run, find_run
 from charrnn.tasks.caption import Captioner, CaptionTask
 from charrnn.tasks.classify import Classes, Classifier
 from charrnn.tasks.forecaster import Forecaster
@@ -51,7 +51,7 @@ def model_of(checkpoint: Checkpoint) -> Model:
 
 def load(path: str | Path, *, checkpoint: str = "best") -> Model:
     """A model from a run directory (its `best` or `last` checkpoint) or from a checkpoint file. Raises RunError."""
-    path = Path(path)
+    path = find_run(Path(path))
     if path.is_dir():
         run = Run(path)
         file = run.best if checkpoint == "best" else run.last

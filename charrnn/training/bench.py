@@ -7,21 +7,23 @@ import resource
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.config import ModelConfig, SampleConfig, TrainConfig
+from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.inference.textmodel import TextModel
-from charrnn.nn.arrays import Array
 from charrnn.nn.optim import clip_factor
 from charrnn.nn.params import initialise, views
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.language import LanguageTask
+from charrnn.tasks.registry import model_of
+from charrnn.tasks.task import Task
 from charrnn.training.choices import settled
 from charrnn.training.team import Team
 
@@ -39,15 +41,16 @@ def random_text(seed: int) -> LanguageTask:
     return LanguageTask(Corpus(vocabulary, False, ids, ids[:0], ids[:0], "", ()))
 
 
-def measure(model: ModelConfig, train: TrainConfig, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(
+    task: Task, model: ModelConfig, train: TrainConfig, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Trains, multiplies and samples in turn, ROUNDS times, for `seconds` in all: the medians, and the configuration.
 
     chars_per_second of training; gflops = 6 x parameters in products x characters / s (forward, and twice that
     backward); sgemm_gflops, a product of two large float32 matrices on as many cores; fraction_of_peak, their ratio;
-    sample_chars_per_second of one stream; peak_rss_mb, each process's highest resident set, summed (what they share
-    is counted in each); workers.
+    sample_chars_per_second of one stream (None: records); peak_rss_mb, each process's highest resident set, summed
+    (what they share is counted in each); workers.
     """
-    task = random_text(train.seed)
     model, train, _ = settled(model, train, task)
     assert train.batch_size and train.seq_length and train.learning_rate is not None
     rate, turn, architecture = train.learning_rate, seconds / ROUNDS / 3, task.architecture(model)
@@ -68,27 +71,27 @@ def measure(model: ModelConfig, train: TrainConfig, seconds: float) -> tuple[dic
             _, norm = team.gradient()
             team.update(rate, clip_factor(norm, train.clip_norm))
 
-        model_of_text = TextModel(Checkpoint(architecture, task.words(), views(architecture.specs(), team.params)))
-        prime: Array = model_of_text.vocabulary.encode("A")
+        trained = model_of(Checkpoint(architecture, task.words(), views(architecture.specs(), team.params)))
 
-        def sample() -> None:
-            for _ in model_of_text.sample_many(prime, SAMPLED, [train.seed], SampleConfig()):
+        def sample(model: TextModel) -> None:
+            for _ in model.sample(length=SAMPLED, seed=train.seed):
                 pass
 
         for _ in range(ROUNDS):
             measured["train"].append(_rate(step, turn) * step_size)
             with threadpool_limits(train.workers):
                 measured["sgemm"].append(_rate(lambda: np.matmul(a, a, out=product), turn) * 2 * SGEMM_SIZE**3 / 1e9)
-                measured["sample"].append(_rate(sample, turn) * SAMPLED)
+                if isinstance(trained, TextModel):
+                    measured["sample"].append(_rate(partial(sample, trained), turn) * SAMPLED)
         peak = _peak_mb([child.pid for child in team.children])
-    medians = {name: statistics.median(values) for name, values in measured.items()}
+    medians = {name: statistics.median(values) for name, values in measured.items() if values}
     gflops = 6 * architecture.weights_in_products * medians["train"] / 1e9
     result = {
         "chars_per_second": medians["train"],
         "gflops": gflops,
         "sgemm_gflops": medians["sgemm"],
         "fraction_of_peak": gflops / medians["sgemm"],
-        "sample_chars_per_second": medians["sample"],
+        "sample_chars_per_second": medians.get("sample"),
         "peak_rss_mb": peak,
         "workers": train.workers,
     }

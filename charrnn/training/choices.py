@@ -44,7 +44,7 @@ def settled(
         if model.hidden_size != ModelConfig.hidden_size:
             fits = "fits the data"
             if budget.steps is None:
-                fits = f"fits {train.max_minutes:g} minutes of this machine"
+                fits = "fits these minutes on this machine"
             notices.append(f"hidden size {model.hidden_size}: {fits}; --hidden-size overrules")
     if train.dropout is None or train.recurrent_dropout is None:
         architecture = task.architecture(model)
@@ -81,20 +81,23 @@ def _sized(model: ModelConfig, workers: int, task: Task, budget: Budget) -> Mode
 def _fitted(train: TrainConfig, task: Task, jobs: int) -> TrainConfig:
     """Batch, workers and budget."""
     batch_size, seq_length = task.fit_batch(train.batch_size, train.seq_length)
-    if train.workers is not None and train.workers > batch_size:
-        raise UsageError(
-            f"--workers {train.workers}: more than the batch has streams", f"the largest that fits is {batch_size}"
-        )
+    train = dataclasses.replace(train, batch_size=batch_size, seq_length=seq_length)
+    refuse_idle_workers(train)
     if train.weight_decay and train.optimizer != "adamw":
         raise UsageError(f"--weight-decay goes with --optimizer adamw, not {train.optimizer}")
     no_budget = train.max_steps is None and train.max_epochs is None and train.max_minutes is None
     return dataclasses.replace(
         train,
-        batch_size=batch_size,
-        seq_length=seq_length,
         workers=train.workers or default_workers(batch_size, jobs),
         max_minutes=DEFAULT_MINUTES if no_budget else train.max_minutes,
     )
+
+
+def refuse_idle_workers(train: TrainConfig) -> None:
+    """Raises UsageError if there are more workers than streams."""
+    if train.workers is not None and train.workers > (train.batch_size or 1):
+        what = f"--workers {train.workers}: more than the batch has streams"
+        raise UsageError(what, f"the largest that fits is {train.batch_size}")
 
 
 def default_dropout(weights: int, characters: int, epochs: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import Settings
+from charrnn.settings import Settings
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import statistics
 import time
 from collections.abc import Callable
 
@@ -20,15 +19,16 @@ PRODUCT_SIZE = 1024
 
 @functools.cache
 def product_rate() -> float:
-    """Floating-point operations a second of one core in a large float32 product, measured once; some 0.1 s."""
+    """Floating-point operations a second of one core in a large float32 product, measured once; some 0.1 s. The best of
+    several timings: what else the machine does in that moment says nothing of the minutes to come."""
     a = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
     product, seconds = np.empty_like(a), []
     with threadpool_limits(1):
-        for _ in range(6):
+        for _ in range(8):
             start = time.perf_counter()
             np.matmul(a, a, out=product)
             seconds.append(time.perf_counter() - start)
-    return 2 * PRODUCT_SIZE**3 / statistics.median(seconds[1:])
+    return 2 * PRODUCT_SIZE**3 / min(seconds)
 
 
 def chars_per_second(architecture: Architecture, workers: int) -> float:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection
 from pathlib import Path
 
-from charrnn.config import ModelConfig, RunConfig, part
-from charrnn.errors import CorpusError, UsageError
-from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
+from charrnn.config import ModelConfig, Origin, RunConfig, part
+from charrnn.errors import CorpusError, RunError, UsageError
+from charrnn.storage.checkpoint import Checkpoint, load_checkpoint, refusing
+from charrnn.storage.files import checksum
 from charrnn.storage.runs import Run, create_run
+from charrnn.storage.versions import todays_config
 from charrnn.tasks.registry import read_task
-from charrnn.training.choices import settled
+from charrnn.training.choices import refuse_idle_workers, settled
 from charrnn.training.trainer import Trainer
+
+# What a resume may change: how long, on how many processes, what is shown and saved when.
+BUDGETS = ("max_epochs", "max_steps", "max_minutes")
+WITH_RESUME = (*BUDGETS, "patience", "workers", "eval_every", "save_every", "sample_every")
 
 
 def new_run(
@@ -36,7 +43,8 @@ def new_run(
         raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
     if start is not None:
         weights = task.initial_weights(start, task.architecture(model), train.seed)
-    config = dataclasses.replace(config, model=model, train=train)
+    origin = None if start is None else Origin(os.path.abspath(start.path), checksum(start.path))
+    config = dataclasses.replace(config, model=model, train=train, init_from=origin)
     run = create_run(path, corpus_stem(config.corpus[0]))
     return Trainer(run, config, task, start=weights, notices=notices)
 
@@ -47,8 +55,25 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
         raise CorpusError(
             f"{run.path}: its corpus came from standard input", "name the file that holds it, after --resume"
         )
+    if gone := [path for path in config.corpus if not os.path.exists(path)]:
+        hint = f"where it has moved, name it: charrnn train --resume {run.path} FILE"
+        raise CorpusError(f"{gone[0]}: the corpus is not there any more", hint)
     checkpoint = load_checkpoint(run.last)
+    _refuse_another(run, config, checkpoint)
+    refuse_idle_workers(config.train)
     return Trainer(run, config, read_task(config, checkpoint), checkpoint=checkpoint)
+
+
+def _refuse_another(run: Run, config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Raises RunError where a run's checkpoint was not saved under its configuration: one of the files is another's."""
+    with refusing(run.last):
+        stored = RunConfig.from_dict(todays_config(checkpoint.training["config"])).to_dict()
+    mine = config.to_dict()
+    for group, free in (("model", ()), ("text", ("val_file", "features")), ("train", WITH_RESUME)):
+        for name, value in mine[group].items():
+            if name not in free and stored[group][name] != value:
+                what = f"{run.path}: {run.config.name} says {name} {value}, {run.last.name} {stored[group][name]}"
+                raise RunError(what, "they are not of one run")
 
 
 def corpus_stem(path: str) -> str:

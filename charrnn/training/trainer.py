@@ -20,6 +20,7 @@ from charrnn.nn.optim import clip_factor
 from charrnn.nn.params import initialise, views
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.storage.files import append_line, cut
+from charrnn.storage.reports import Metrics, Result
 from charrnn.storage.runs import Run
 from charrnn.tasks.task import Task
 from charrnn.training.budget import Budget
@@ -58,7 +59,7 @@ class Trainer:
         self.stream = task.training(train.batch_size, train.seq_length, train.seed)
         self.validation = task.validation(train.batch_size, train.seq_length)
         self.budget = Budget.of(train, self.stream.epoch_steps)
-        self.standing = Standing()
+        self.standing = Standing() if checkpoint is None else self._stood(checkpoint)
         self.signal: int | None = None
 
     def interrupt(self, signal: int) -> None:
@@ -121,6 +122,11 @@ class Trainer:
     def _tick(self) -> None:
         self.standing.seconds = time.monotonic() - self.began
 
+    @property
+    def spent(self) -> bool:
+        """Whether nothing of the budget is left."""
+        return self._progress() >= 1
+
     def _progress(self) -> float:
         return self.budget.progress(self.standing.step, self.standing.seconds)
 
@@ -138,7 +144,7 @@ class Trainer:
             return "interrupted"
         if self.config.train.patience and self.standing.stale_evaluations >= self.config.train.patience:
             return "early_stopped"
-        return "completed" if self._progress() >= 1 else None
+        return "completed" if self.spent else None
 
     def _step(self) -> float:
         """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
@@ -182,20 +188,20 @@ class Trainer:
         standing.milestone = int(EVALUATIONS * self._progress())
         standing.evaluated_step, standing.loss_sum, standing.loss_steps = standing.step, 0.0, 0
         chars, seconds = standing.step * self.chars_per_step, time.monotonic() - self.began
-        metrics = {
-            "step": standing.step,
-            "epoch": standing.step / self.stream.epoch_steps,
-            "chars": chars,
-            "seconds": round(seconds, 3),
-            "train_loss": standing.train_loss,
-            "val_loss": standing.val_loss,
-            "val_bpc": self.task.bits(standing.val_loss),
-            "val_accuracy": standing.val_accuracy,
-            "val_rmse": standing.val_rmse,
-            "learning_rate": standing.learning_rate,
-            "grad_norm": standing.grad_norm,
-            "chars_per_second": round(chars / seconds, 1),
-        }
+        metrics = Metrics(
+            step=standing.step,
+            epoch=standing.step / self.stream.epoch_steps,
+            chars=chars,
+            seconds=round(seconds, 3),
+            train_loss=standing.train_loss,
+            val_loss=standing.val_loss,
+            val_bpc=self.task.bits(standing.val_loss),
+            val_accuracy=standing.val_accuracy,
+            val_rmse=standing.val_rmse,
+            learning_rate=standing.learning_rate,
+            grad_norm=standing.grad_norm,
+            chars_per_second=round(chars / seconds, 1),
+        ).to_dict()
         standing.metrics_size = append_line(self.run_directory.metrics, json.dumps(metrics))
         if better:
             save_checkpoint(self.run_directory.best, self._weights())
@@ -228,6 +234,14 @@ class Trainer:
             remember(named, self.architecture, steps, np.random.default_rng((seed, MEMORY)))
         self.team.average[:] = self.team.params
 
+    def _stood(self, checkpoint: Checkpoint) -> Standing:
+        """Where the run stood when it was saved. Raises RunError."""
+        try:
+            return Standing.from_dict(checkpoint.training["standing"])
+        except (KeyError, TypeError, UsageError):
+            path = self.run_directory.last
+            raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
+
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Everything as it was saved in last.safetensors. Raises RunError if it does not belong here."""
         path = self.run_directory.last
@@ -235,10 +249,7 @@ class Trainer:
             raise RunError(
                 f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
             )
-        try:
-            self.standing = Standing.from_dict(checkpoint.training["standing"])
-        except (KeyError, TypeError, UsageError):
-            raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
+        self.standing = self._stood(checkpoint)
         for name, view in views(self.specs, self.team.average).items():
             view[...] = checkpoint.weights[name]
         for name, target in self.team.tensors().items():
@@ -254,27 +265,27 @@ class Trainer:
         tested: dict[str, Any] | None = None
         if status in ("completed", "early_stopped"):
             tested = self.task.test(load_checkpoint(self.run_directory.best))
-        result = {
-            "run": str(self.run_directory.path),
-            "status": status,
-            "steps": standing.step,
-            "epochs": standing.step / self.stream.epoch_steps,
-            "chars": chars,
-            "seconds": round(standing.seconds, 3),
-            "chars_per_second": round(chars / max(standing.seconds, 1e-9), 1),
-            "train_loss": standing.train_loss,
-            "val_loss": standing.val_loss,
-            "best_val_loss": standing.best_val_loss,
-            "best_val_bpc": self.task.bits(standing.best_val_loss),
-            "best_step": standing.best_step,
-            "val_accuracy": standing.val_accuracy,
-            "val_rmse": standing.val_rmse,
-            "test_loss": tested and tested["loss"],
-            "test_metrics": tested,
-            "parameters": self.architecture.parameters,
-            "vocabulary_size": self.task.vocabulary_size,
-            "workers": self.config.train.workers,
-            "config": self.config.to_dict(),
-        }
+        result = Result(
+            run=str(self.run_directory.path),
+            status=status,
+            steps=standing.step,
+            epochs=standing.step / self.stream.epoch_steps,
+            chars=chars,
+            seconds=round(standing.seconds, 3),
+            chars_per_second=round(chars / max(standing.seconds, 1e-9), 1),
+            train_loss=standing.train_loss,
+            val_loss=standing.val_loss,
+            best_val_loss=standing.best_val_loss,
+            best_val_bpc=self.task.bits(standing.best_val_loss),
+            best_step=standing.best_step,
+            val_accuracy=standing.val_accuracy,
+            val_rmse=standing.val_rmse,
+            test_loss=None if tested is None else tested["loss"],
+            test_metrics=tested,
+            parameters=self.architecture.parameters,
+            vocabulary_size=self.task.vocabulary_size,
+            workers=self.config.train.workers or 1,
+            config=self.config.to_dict(),
+        ).to_dict()
         self.run_directory.write_json(self.run_directory.result, result)
         return Done(result)

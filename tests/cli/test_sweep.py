@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pty
 import shlex
 import signal
+import statistics
 import struct
 import subprocess
 import sys
@@ -61,8 +63,7 @@ def test_json_is_the_study_its_trials_and_its_winner(swept):
     assert all({"number", "state", "value", "params", "run"} <= row.keys() for row in result["trials"])
     assert [row["state"] for row in result["trials"]] == ["completed"] * 4
     assert result["best"] == min(result["trials"], key=lambda row: row["value"])
-    assert result["importances"].keys() == {"cell", "learning_rate"}
-    assert sum(result["importances"].values()) == pytest.approx(1)
+    assert result["importances"] == {}  # four trials are too few to tell
 
 
 def test_progress_is_one_plain_line_for_each_trial(swept):
@@ -98,7 +99,6 @@ def test_a_table_of_the_best_and_the_command_stand_at_the_end(in_swept, charrnn)
     outcome = charrnn("sweep", "corpus.txt", *TINY, *GRID, "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     assert "study corpus: 4 completed" in outcome.out
-    assert "mattered most: " in outcome.out
     assert f"the best again: {in_swept[1]['command']}\n" in outcome.out
 
 
@@ -125,7 +125,7 @@ def test_a_bar_only_on_a_terminal(corpus):
     assert child.returncode == 0
     assert len(json.loads(out)["trials"]) == 3
     assert b"100%|" in seen and b"3 of 3, best " in seen
-    assert b"trial 0:" not in seen
+    assert b"trial 0: completed" in seen  # the history stands above the bar
 
 
 def test_an_interrupted_sweep_saves_its_trials_and_the_same_command_goes_on(process, corpus):
@@ -154,7 +154,7 @@ def test_an_interrupted_sweep_saves_its_trials_and_the_same_command_goes_on(proc
         ((), 2, "no corpus to train on (charrnn sweep FILE --search NAME=...)"),
         (("missing.txt", "--grid", "lr=1"), 3, "missing.txt: No such file or directory"),
         (("-", "--grid", "lr=1"), 3, "standard input can be read only once, by one trial (name a file)"),
-        (("corpus.txt", "--grid", "lr=1", "--trials", "2"), 2, "--trials 2: the grid has 1 points"),
+        (("corpus.txt", "--grid", "lr=1", "--trials", "2"), 2, "--trials 2: more than there are points to try, 1"),
         (("corpus.txt", "--grid", "lr=1", "--study", "a/b"), 2, "--study a/b: must be a name for a directory"),
         (("corpus.txt", "--grid", "lr=1", "--study", ".."), 2, "--study ..: must be a name for a directory"),
         (("corpus.txt", "--grid", "lr=1", "--study", ""), 2, "--study : must be a name for a directory"),
@@ -198,7 +198,8 @@ main({list(command)!r})
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr == f"charrnn: error: {library} is not installed (pip install 'charrnn[{extra}]')\n"
+    how = f"{sys.executable} -m pip install {library}"
+    assert ended.stderr == f"charrnn: error: {library}, of the extra {extra}, is not installed ({how})\n"
 
 
 # plot
@@ -213,33 +214,66 @@ def test_plot_writes_a_picture(x, suffix, magic, in_swept, charrnn, tmp_path):
     assert path.read_bytes().startswith(magic)
 
 
-def test_the_labels_are_the_settings_that_differ(in_swept):
+def test_a_curve_is_named_by_its_run_and_what_sets_it_apart(in_swept):
     from charrnn.pictures.curves import read_curves
 
-    curves = read_curves([Run(Path(f"runs/corpus/00{n}")) for n in (0, 1, 3)], "steps")
-    assert {curve.label for curve in curves} == {
-        "cell gru, learning rate 0.01",
-        "cell gru, learning rate 0.02",
-        "cell rnn, learning rate 0.02",
+    picture = read_curves([Run(Path(f"runs/corpus/00{n}")) for n in (0, 1, 3)], "steps")
+    assert {curve.label for curve in picture.curves} == {
+        "000: gru, lr 0.01",
+        "001: gru, lr 0.02",
+        "003: rnn, lr 0.02",
     }
-    assert [min(curve.val) for curve in curves] == sorted(min(curve.val) for curve in curves)
-    for run, curve in (("000", next(c for c in curves if c.label == "cell gru, learning rate 0.01")),):
-        rows = [json.loads(line) for line in Path(f"runs/corpus/{run}/metrics.jsonl").read_text().splitlines()]
-        assert curve.x == [row["step"] for row in rows]
-        assert curve.val == [row["val_loss"] for row in rows]
-        assert curve.train == [row["train_loss"] for row in rows]
-    (alone,) = read_curves([Run(Path("runs/corpus/000"))], "steps")
-    assert alone.label == "000"
+    best = picture.curves[0]
+    assert picture.title == f"corpus.txt: best validation loss {best.best:.4f} ({best.label})"
+    assert picture.loss == "nats per character"
+    assert [curve.best for curve in picture.curves] == sorted(curve.best for curve in picture.curves)
+    (first,) = [curve for curve in picture.curves if curve.label.startswith("000")]
+    rows = [json.loads(line) for line in Path("runs/corpus/000/metrics.jsonl").read_text().splitlines()]
+    assert first.x == [row["step"] for row in rows]
+    assert first.val == [row["val_loss"] for row in rows]
+    assert first.train == [row["train_loss"] for row in rows]
+    assert read_curves([Run(Path("runs/corpus/000"))], "steps").curves[0].label == "000"
+    rates = read_curves([Run(Path(f"runs/corpus/00{n}")) for n in (0, 1)], "steps").curves
+    assert {curve.label for curve in rates} == {"000: lr 0.01", "001: lr 0.02"}
 
 
-def test_a_curve_in_the_terminal_is_plain_text(in_swept, charrnn):
-    outcome = charrnn("plot", "runs/corpus/000", "runs/corpus/001", "--terminal")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "\x1b" not in outcome.out
+def test_the_axis_begins_after_the_first_evaluations():
+    from charrnn.pictures.curves import Curve, Picture
+
+    curve = Curve("a", [1, 2, 3, 4, 5], [9, 8, 7, 6, 5], [50.0, 9.0, 3.0, 2.0, 1.0])
+    low, high = Picture([curve], "", "", "").limits
+    assert 0.5 < low < 1 and 3 < high < 4
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_labels_are_spread_without_meeting(places):
+    from charrnn.pictures.curves import spread
+
+    moved = spread(places, 0.05, 0.0, 1.0)
+    ordered = sorted(moved)
+    assert all(b - a >= 0.05 - 1e-9 for a, b in itertools.pairwise(ordered))
+    assert ordered[-1] <= 1 + 1e-9
+    assert [m for _, m in sorted(zip(places, moved, strict=True), key=lambda pair: pair)] == ordered
+
+
+def test_curves_in_the_terminal_are_plain_text_with_names(in_swept, charrnn):
+    outcome = charrnn("plot", "runs/corpus/000", "runs/corpus/003", "--terminal", "--x", "steps")
+    assert (outcome.code, outcome.err, "\x1b" in outcome.out) == (0, "", False)
     lines = outcome.out.splitlines()
-    assert {line[:3] for line in lines[-2:]} == {"a  ", "b  "}
-    assert "loss, nats per character" in lines[0]
+    assert lines[0].startswith("corpus.txt: best validation loss ")
+    assert {line.rpartition("│ ")[2] for line in lines if "│ " in line and "00" in line} == {"━ 003: rnn", "* 000: gru"}
+    assert lines[-1] == "steps" and "e0" not in outcome.out
     assert not Path("plot.png").exists()
+
+
+def test_a_sweep_in_the_terminal_shows_the_median_of_each_value(in_swept, charrnn):
+    outcome = charrnn("plot", "--sweep", "runs/corpus", "--terminal")
+    assert (outcome.code, outcome.err) == (0, "")
+    _, result, _ = in_swept
+    for cell in ("gru", "rnn"):
+        median = statistics.median(row["value"] for row in result["trials"] if row["params"]["cell"] == cell)
+        (line,) = [line for line in outcome.out.splitlines() if line.startswith(f"  {cell} ")]
+        assert line.split()[1] == f"{median:.4f}" and line.endswith("(2 trials)")
 
 
 @pytest.mark.parametrize("place", ["runs/corpus", "runs/corpus/study.journal"])
@@ -258,7 +292,6 @@ def test_plot_draws_a_sweep(place, in_swept, charrnn, tmp_path):
         (("runs/corpus/000", "--output", "a.gif"), 2, "--output a.gif: must end in .png or .svg"),
         (("runs/corpus/000", "--sweep", "runs/corpus"), 2, "--sweep and runs exclude each other"),
         (("runs/corpus/000", "--study", "corpus"), 2, "--study goes with --sweep"),
-        (("--sweep", "runs/corpus", "--terminal"), 2, "--terminal draws runs, not a sweep"),
         (("--sweep", "runs/corpus", "--study", "x"), 4, "no such study is kept there: x (corpus)"),
         (
             ("--sweep", "nowhere"),
@@ -293,8 +326,8 @@ def test_a_runs_toml_trains_it_again_to_the_same_weights(train, charrnn, corpus)
     train(corpus, "--run", "first", "--max-steps", "12", "--cell", "gru", "--dropout", "0.25", "--seed", "7", "--lines")
     text = charrnn("info", "first", "--toml").out
     Path("again.toml").write_text(text)
-    assert text.splitlines()[0] == f"# charrnn train {corpus.resolve()} --config FILE.toml"
-    assert charrnn("train", corpus, "--config", "again.toml", "--run", "second", "-q").code == 0
+    assert text.splitlines()[:2] == ["# charrnn train --config FILE.toml", f'corpus = ["{corpus.resolve()}"]']
+    assert charrnn("train", "--config", "again.toml", "--run", "second", "-q").code == 0
     assert weights("second") == weights("first")
     assert json.loads(Path("second/config.json").read_text()) == json.loads(Path("first/config.json").read_text())
 
@@ -323,5 +356,5 @@ def test_toml_says_the_same_as_the_configuration(seed, learning_rate, name, line
     train = TrainConfig(seed=seed, learning_rate=learning_rate, max_minutes=minutes)
     config = RunConfig(("/a",), ModelConfig(), text, train)
     options = tomllib.loads(to_toml(config))
-    assert options == config.to_options()
+    assert options == {"corpus": ["/a"], **config.to_options()}
     assert RunConfig.from_options(("/a",), options).train == train

@@ -1,6 +1,7 @@
 """Choosing the next character, and what TextModel says of its texts: sample, score and step tell one story."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ JUST_BELOW_1 = math.nextafter(1, 0)
 
 def distribution(logits, **choice):
     shifted = logits - logits.max()
-    w = weights(shifted.copy(), SampleConfig(**choice))
+    w = weights(shifted.copy(), SampleConfig(**{"temperature": 1.0, **choice}))
     return w / w.sum()
 
 
@@ -116,7 +117,7 @@ def test_what_is_kept_is_the_most_likely_in_the_right_proportions(logits, choice
 @given(logit_vectors, choices, st.floats(0, JUST_BELOW_1) | st.just(JUST_BELOW_1), st.sampled_from(["f4", "f8"]))
 def test_a_dropped_symbol_is_never_chosen_and_nats_are_the_model_s_own(logits, choice, u, dtype):
     logits = np.array(logits, dtype)
-    i, nats = choose(logits.copy(), SampleConfig(**choice), u)
+    i, nats = choose(logits.copy(), SampleConfig(**{"temperature": 1.0, **choice}), u)
     assert distribution(logits, **choice)[i] > 0
     exact = logits.astype(np.float64)
     assert nats == pytest.approx(np.logaddexp.reduce(exact) - exact[i], rel=1e-5, abs=1e-5)
@@ -127,7 +128,8 @@ def test_a_dropped_symbol_is_never_chosen_and_nats_are_the_model_s_own(logits, c
 def test_choices_come_as_often_as_they_are_likely(choice, dtype):
     """Over an even grid of u, a symbol's share of the choices is its probability to within the grid."""
     logits, n = np.log(P).astype(dtype), 2000
-    chosen = [choose(logits.copy(), SampleConfig(**choice), (k + 0.5) / n)[0] for k in range(n)]
+    config = SampleConfig(**{"temperature": 1.0, **choice})
+    chosen = [choose(logits.copy(), config, (k + 0.5) / n)[0] for k in range(n)]
     np.testing.assert_allclose(np.bincount(chosen, minlength=4) / n, distribution(logits, **choice), atol=1.5 / n)
 
 
@@ -177,9 +179,14 @@ def test_the_probabilities_of_step_are_those_that_score_counts(cell, lines):
         assert math.isclose(sum(p.values()), 1) and list(p) == list("\nabcdef")
         nats.append(-math.log(p[character]))
         p = model.step(character)
-    start = "" if lines else "\n"  # what step begins with; in lines, score begins with it too
-    assert model.score(start + text) == pytest.approx(np.mean(nats), rel=1e-12)
-    np.testing.assert_allclose(model.nats(model.vocabulary.encode(start + text)), nats, rtol=1e-10)
+    assert model.score(text) == pytest.approx(np.mean(nats), rel=1e-12)
+    ids = model.vocabulary.encode(text)
+    np.testing.assert_allclose(model.nats(ids), nats, rtol=1e-10)
+    guessed = list(model.guesses(ids, 3))
+    assert [symbol for symbol, *_ in guessed] == list(text)
+    np.testing.assert_allclose([value for _, value, _ in guessed], nats, rtol=1e-10)
+    model.step(text[:-1], reset=True)
+    assert dict(guessed[-1][2]) == pytest.approx(model.step(top=3), rel=1e-10)
 
 
 def test_step_over_a_text_equals_step_over_its_characters():
@@ -189,8 +196,56 @@ def test_step_over_a_text_equals_step_over_its_characters():
     for character in "abcabc":
         last = model.step(character)
     assert last == pytest.approx(whole, rel=1e-12)
-    with pytest.raises(CorpusError):
-        model.step("")
+    assert model.step("") == last
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_several_texts_stand_side_by_side_in_one_model(cell):
+    model = text_model(cell, num_layers=2)
+    first = model.step("abc", reset=True)
+    state = model.state()
+    second = model.step("fed", reset=True)
+    fresh = text_model(cell, num_layers=2)
+    fresh.restore(state)
+    assert fresh.step("") == pytest.approx(first, rel=1e-12)
+    after = fresh.step("d")
+    model.restore(state)
+    assert model.step("d") == pytest.approx(after, rel=1e-12)
+    assert after == pytest.approx(text_model(cell, num_layers=2).step("abcd"), rel=1e-10)
+    assert second != pytest.approx(first)
+    with pytest.raises(UsageError, match="shape"):
+        model.restore(state[:1])
+
+
+def test_two_threads_may_sample_from_one_model():
+    model = text_model(size=32)
+    alone = ["".join(model.sample("ab", length=400, seed=seed)) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda seed: "".join(model.sample("ab", length=400, seed=seed)), range(4))) == alone
+
+
+@pytest.mark.parametrize("stop", [["c"], ["ab", "c"], ["fe\n", "bb"], ["nowhere"]])
+def test_a_sample_ends_before_the_first_stop_text(stop):
+    model = text_model()
+    whole = "".join(model.sample("a", length=200, seed=3, temperature=2.0))
+    ends = [whole.find(text) for text in stop if text in whole]
+    pieces = list(model.sample("a", length=200, seed=3, temperature=2.0, stop=stop))
+    assert "".join(pieces) == whole[: min(ends, default=None)]
+    assert "nowhere" in stop or min(ends) < 200
+
+
+def test_a_model_of_lines_writes_a_line():
+    model = text_model(lines=True)
+    lines = ["".join(model.sample(length=100, seed=seed, temperature=2.0)) for seed in range(20)]
+    assert not any("\n" in line for line in lines) and len({len(line) for line in lines}) > 3
+
+
+def test_unknown_characters_of_a_prime_are_refused_or_skipped():
+    model = text_model()
+    with pytest.raises(CorpusError, match="'z'"):
+        next(model.sample("azb"))
+    skipped = "".join(model.sample("azb", seed=1, on_unknown="skip"))
+    assert skipped == "".join(model.sample("ab", seed=1))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -204,7 +259,7 @@ def test_the_nats_of_a_sample_are_the_score_of_its_text(cell, prime, lines, is_b
     for stream in zip(*steps, strict=True):
         text, nats = "".join(t for t, _ in stream), [value for _, value in stream]
         assert len(text) == 40
-        scored = model.nats(model.vocabulary.encode(("" if prime or lines else "\n") + prime + text))
+        scored = model.nats(model.vocabulary.encode(prime + text))
         np.testing.assert_allclose(nats, scored[-40:], rtol=1e-9, atol=1e-12)
 
 
@@ -228,7 +283,7 @@ def test_a_sample_depends_on_its_seed_and_not_on_those_beside_it(cell, dtype):
 def test_a_sample_of_a_byte_model_is_whole_characters_and_says_what_is_none():
     model = text_model(symbols="a\xc3\xa9", is_bytes=True)
     for seed in range(5):
-        pieces = list(model.sample("a", length=30, seed=seed))
+        pieces = list(model.sample("a", length=30, seed=seed, temperature=1.0))
         assert len(pieces) == 30
         assert set("".join(pieces)) <= set("aé\ufffd")
     assert "é" in "".join(pieces)
@@ -239,8 +294,7 @@ def test_a_sample_of_length_0_never_ends():
     assert len([next(sample) for _ in range(1000)]) == 1000
 
 
-@pytest.mark.parametrize("text", ["", "a"])
-def test_a_text_without_a_second_character_has_no_score(text):
-    with pytest.raises(CorpusError):
-        text_model().score(text)
-    assert text != "a" or text_model(lines=True).score(text) > 0
+def test_every_character_has_a_score_and_no_text_has_none():
+    with pytest.raises(CorpusError, match="empty"):
+        text_model().score("")
+    assert text_model().score("a") == pytest.approx(-math.log(text_model().step(reset=True)["a"]))
