@@ -164,7 +164,7 @@ def _heading(name: str) -> str:
 
 def _width(name: str, rows: Sequence[dict[str, Any]]) -> int:
     """Of a column, its space included; a heading may break between words."""
-    return 2 + max(*map(len, _heading(name).split()), *(len(_cell(name, row)) for row in rows))
+    return 3 + max(*map(len, _heading(name).split()), *(len(_cell(name, row)) for row in rows))
 
 
 def _cell(name: str, row: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import csv
 import fcntl
 import gzip
 import io
+import itertools
 import json
 import math
 import os
@@ -664,7 +665,61 @@ def test_runs_are_sorted_and_chosen_by_any_field(charrnn, three_runs):
     assert listed("--where", "steps=20", "--where", "hidden_size=8") == ["rnn"]
     assert listed("--where", "steps=20", "--where", "cell=gru") == []
     rate = three_runs[0]["config"]["train"]["learning_rate"]
-    assert sorted(listed("--where", f"learning_rate={rate}")) == ["gru", "lstm", "rnn"]
+    assert sorted(listed("--where", f"lr={rate}")) == ["gru", "lstm", "rnn"]
+    assert listed("--where", "steps>=20", "--where", "cell!=lstm") == ["rnn"]
+    assert listed("--where", "steps<20") == ["gru"]
+    assert listed("--where", "best-step>20") == ["lstm"]
+    assert listed("--where", f"run={Path(three_runs[1]['run']).name}") == ["gru"]
+    assert listed("--where", "test_loss!=-", "--where", "steps=20") == []
+    outcome = charrnn("runs", "--where", "steps>1e6")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "none of 3 runs matches\n")
+
+
+def test_columns_are_chosen_and_named(charrnn, three_runs):
+    rows = charrnn("runs", "--columns", "run,best-val-loss,lr", "--json").json["runs"]
+    assert [list(row) for row in rows] == [["run", "best_val_loss", "learning_rate"]] * 3
+    assert (
+        charrnn("runs", "--columns", "cell,steps", "--sort", "steps", "--csv").out
+        == "cell,steps\ngru,4\nrnn,20\nlstm,40\n"
+    )
+    assert charrnn("runs", "--columns", "cell,lr").out.split()[:2] == ["cell", "lr"]
+    charrnn("runs", "--columns", "cell", "--group-by", "cell").fails(2, "--columns and --group-by exclude each other")
+
+
+def test_groups_of_runs_are_compared_by_their_medians(charrnn, train, corpus):
+    losses = {"lstm": [], "gru": []}
+    for cell, seed in itertools.product(losses, (1, 2, 3)):
+        losses[cell].append(train(corpus, "--cell", cell, "--seed", seed, "--max-steps", "4")["best_val_loss"])
+    groups = charrnn("runs", "--group-by", "cell,hidden-size", "--json").json["groups"]
+    expected = [
+        {"cell": cell, "hidden_size": 8, "runs": 3, "median": sorted(of)[1], "least": min(of), "greatest": max(of)}
+        for cell, of in losses.items()
+    ]
+    assert groups == sorted(expected, key=lambda group: group["median"])
+    assert charrnn("runs", "--group-by", "cell", "--csv").out.splitlines()[0] == "cell,runs,median,least,greatest"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal_and_cuts_neither_run_nor_loss(train, corpus, width):
+    name = "a-run-with-a-rather-long-name"
+    results = [train(corpus, "--run", f"runs/{name}-{n}", "--max-steps", "4", "--seed", n) for n in (1, 2)]
+    parent, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, width, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with subprocess.Popen([sys.executable, "-m", "charrnn", "runs"], stdout=terminal, env=environment) as child:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while data := os.read(parent, 1 << 16):
+                shown += data
+        assert child.wait(30) == 0
+    os.close(parent)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
+    assert max(map(len, lines)) <= width
+    for result in results:
+        (line,) = [line for line in lines if Path(result["run"]).name in line]
+        assert f"{result['best_val_loss']:.4f}" in line
+    assert ("no room for: " in " ".join(lines)) == (width < 120)
 
 
 def test_runs_table_shows_every_run_and_what_sets_them_apart(charrnn, three_runs):

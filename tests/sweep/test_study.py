@@ -136,6 +136,33 @@ def test_a_grid_is_run_point_by_point_and_can_be_widened(corpus, tmp_path):
     assert points == list(plan.points())
 
 
+def test_each_point_is_trained_with_several_seeds_and_the_median_judges(corpus, tmp_path):
+    plan = replace(make_plan(corpus, grid=["cell=gru,rnn"], trials=2, seed=5), repeats=3)
+    trials, events = run(plan, tmp_path / "study")
+    assert [row["state"] for row in trials] == ["completed", "completed"]
+    for row in trials:
+        name = f"{row['number']:03d}"
+        results = [
+            json.loads((tmp_path / "study" / run / "result.json").read_text())
+            for run in (name, f"{name}-2", f"{name}-3")
+        ]
+        assert [result["config"]["train"]["seed"] for result in results] == [5, 6, 7]
+        assert row["value"] == sorted(result["best_val_loss"] for result in results)[1]
+    progress = [event.progress for event in events if isinstance(event, TrialEvaluated) and event.number == 0]
+    assert progress == sorted(progress) and progress[-1] == 1
+    again = Search(plan, tmp_path / "study")
+    assert list(again.run()) == [] and again.rows() == trials
+    with pytest.raises(RunError, match="options"):
+        Search(replace(plan, repeats=2), tmp_path / "study")
+
+
+def test_a_search_never_trains_a_point_twice(corpus, tmp_path):
+    search = ["cell=choice:lstm,gru,rnn", "num_layers=int:1:3"]
+    trials, _ = run(make_plan(corpus, search, trials=9, max_steps=2), tmp_path / "study")
+    points = [tuple(row["params"].values()) for row in trials]
+    assert len(points) == len(set(points)) == 9
+
+
 def test_a_diverged_trial_counts_and_the_sweep_goes_on(corpus, tmp_path):
     plan = make_plan(corpus, grid=["lr=1e38,0.01"], trials=2, optimizer="sgd", clip_norm=0.0, max_steps=6)
     trials, _ = run(plan, tmp_path / "study")
