@@ -42,6 +42,7 @@ SHOWN: dict[str, Callable[[Any], str]] = {
     "steps": "{:,}".format,
     **dict.fromkeys(("best_val_loss", "val_loss", "train_loss", "median", "least", "greatest"), "{:.4f}".format),
 }
+EDGES = 2  # spaces around a table
 STYLES = {"broken": "red", "unfinished": "yellow", "interrupted": "yellow", "diverged": "red"}
 
 Root = Annotated[Path | None, typer.Argument(help="Where the runs are.", show_default="runs")]
@@ -132,7 +133,7 @@ def _table(rows: list[dict[str, Any]], folder: Path, *, every: bool) -> None:
     if len(settled) > 1:
         console.print("all: " + ", ".join(shared), style="dim", markup=False)
     measured = [name for name in MEASURES if any(row.get(name) is not None for row in rows)]
-    names, room = list(ALWAYS), console.width - sum(_width(name, rows) for name in ALWAYS)
+    names, room = list(ALWAYS), console.width - EDGES - sum(_width(name, rows) for name in ALWAYS)
     wanted = [*measured[:1], *(differing if len(settled) > 1 else []), *measured[1:]]
     for name in wanted:
         if (width := _width(name, rows)) <= room:

@@ -33,10 +33,8 @@ def test_an_option_without_effect_explains_nothing_whatever_the_noise():
 
 def test_a_searched_number_is_cut_into_groups():
     rng = np.random.default_rng(2)
-    rates = 10 ** rng.uniform(-4, -1, 30)
-    trials = [
-        ({"learning_rate": r, "clip_norm": c}, abs(np.log10(r) + 1)) for r, c in zip(rates, rng.uniform(0, 1, 30))
-    ]
+    drawn = zip(10 ** rng.uniform(-4, -1, 30), rng.uniform(0, 1, 30), strict=True)
+    trials = [({"learning_rate": rate, "clip_norm": norm}, abs(np.log10(rate) + 1)) for rate, norm in drawn]
     shares = importances(trials)
     assert shares["learning_rate"] > 0.7 and shares["clip_norm"] < 0.2
 
