@@ -19,6 +19,7 @@ CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 TASKS = ("lm", "classify", "tag", "translate", "series")
+LARGEST, MOST = 10**8, 10**12  # a batch; steps: beyond is a slip of the finger
 ALIASES = {"lr": "learning_rate"}  # short names of options
 
 
@@ -114,16 +115,22 @@ class TextConfig(Settings):
 class TrainConfig(Settings):
     """How a network is trained. Losses are nats per character."""
 
-    batch_size: int | None = setting(None, "Parallel streams of text (B).", low=1, shown="32, less for a small corpus")
+    batch_size: int | None = setting(
+        None, "Parallel streams of text (B).", low=1, high=LARGEST, shown="32, less for a small corpus"
+    )
     seq_length: int | None = setting(
-        None, "Characters of back-propagation through time (T).", low=1, shown="64, less for a small corpus"
+        None,
+        "Characters of back-propagation through time (T).",
+        low=1,
+        high=LARGEST,
+        shown="64, less for a small corpus",
     )
     optimizer: str = setting("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
     learning_rate: float | None = setting(None, "Peak learning rate.", low=0, shown="fits optimizer and size")
     schedule: str = setting(
         "constant", "Course of the learning rate over the budget: constant, cosine or linear.", choices=SCHEDULES
     )
-    warmup_steps: int = setting(50, "Steps over which the learning rate rises from 0.", low=0)
+    warmup_steps: int = setting(50, "Steps over which the learning rate rises from 0.", low=0, high=MOST)
     dropout: float | None = setting(
         None,
         "Share of each layer's outputs dropped in training.",
@@ -141,17 +148,27 @@ class TrainConfig(Settings):
     weight_decay: float = setting(0.0, "Decoupled weight decay (adamw), on the weight matrices.", low=0)
     clip_norm: float = setting(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)
     clip_value: float = setting(0.0, "Clip each element of the gradient; 0 = off.", low=0)
-    max_epochs: float | None = setting(None, "Stop after this many passes over the training text.", low=0)
-    max_steps: int | None = setting(None, "Stop after this many steps.", low=0)
-    max_minutes: float | None = setting(None, "Stop after this many minutes.", low=0, shown="5, if no other budget")
-    patience: int = setting(0, "Stop after this many evaluations without a better validation loss; 0 = off.", low=0)
+    max_epochs: float | None = setting(None, "Stop after this many passes over the training text.", low=0, high=1e6)
+    max_steps: int | None = setting(None, "Stop after this many steps.", low=0, high=MOST)
+    max_minutes: float | None = setting(
+        None, "Stop after this many minutes.", low=0, high=1e7, shown="5, if no other budget"
+    )
+    patience: int = setting(
+        0, "Stop after this many evaluations without a better validation loss; 0 = off.", low=0, high=MOST
+    )
     seed: int = setting(1, "Seed of everything random.", low=0, high=2**63 - 1)
     workers: int | None = setting(None, "Processes that share each batch.", low=1, high=1024, shown="the cores")
     eval_every: int | None = setting(
-        None, "Steps between evaluations.", low=1, shown="20 in the budget, fewer where they took over a tenth of it"
+        None,
+        "Steps between evaluations.",
+        low=1,
+        high=MOST,
+        shown="20 in the budget, fewer where they took over a tenth of it",
     )
-    save_every: int | None = setting(None, "Steps between saves.", low=1, shown="every 30 s and evaluation")
-    sample_every: int | None = setting(None, "Steps between samples shown while training.", low=1, shown="never")
+    save_every: int | None = setting(None, "Steps between saves.", low=1, high=MOST, shown="every 30 s and evaluation")
+    sample_every: int | None = setting(
+        None, "Steps between samples shown while training.", low=1, high=MOST, shown="never"
+    )
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,15 @@ class StorageError(CharRNNError):
     exit_code = 6
 
 
+class OutOfMemoryError(CharRNNError):
+    """What was asked for does not fit into the memory that there is."""
+
+    exit_code = 6
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "lower --hidden-size, --num-layers, --batch-size, --seq-length or --workers")
+
+
 class WorkerError(CharRNNError):
     """A worker process ended in the middle of a run."""
 

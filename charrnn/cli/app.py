@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from charrnn import __version__
-from charrnn.errors import CharRNNError
+from charrnn.cli.screen import mend_streams, say
+from charrnn.errors import CharRNNError, OutOfMemoryError
 
 # Name: the function, by its module, and what the list of commands says of it. Only the command that is asked for is
 # imported.
@@ -101,9 +103,8 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs a command and exits with its code: an error is one line on stderr; only a bug shows a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    mend_streams()
+    warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's: what is not finite is noticed where it matters
     try:
         code: Any = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
@@ -115,14 +116,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 0  # `charrnn sample | head`: the reader has seen enough, which Typer turns into an exit of its own
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except OSError as error:
-        if error.filename is None and error.errno in _NO_ROOM:
-            _fail(f"cannot write the output: {error.strerror}", 6)
-        raise
+    except MemoryError:
+        _fail(str(OutOfMemoryError("out of memory")), 6)
+    except OSError as error:  # what no room has an answer to: the system refuses
+        _fail(_refusal(error), 6)
     _leave(int(code or 0))
 
 
-_NO_ROOM = (5, 28, 122)  # EIO, ENOSPC, EDQUOT
+UNWRITABLE = (5, 9, 27, 28, 122)  # EIO, EBADF, EFBIG, ENOSPC, EDQUOT
+
+
+def _refusal(error: OSError) -> str:
+    if error.filename is None and error.errno in UNWRITABLE:
+        return f"cannot write the output: {error.strerror}"
+    if error.filename is None and error.errno == 2:
+        return "the working directory is not there any more"
+    return f"{error.filename or 'the system'}: {error.strerror or error}"
 
 
 def _input(error: typer.TyperException) -> str:
@@ -134,8 +143,7 @@ def _input(error: typer.TyperException) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    line = " ".join(message.split())
-    print(f"charrnn: error: {line}", file=sys.stderr)
+    say(f"charrnn: error: {' '.join(message.split())}")
     _leave(code)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import CheckpointOption, Json, ModelOption, OnUnknown, RunOption, load_model, one_of
+from charrnn.cli.screen import show_value
 from charrnn.config import refuse_exclusive
 from charrnn.errors import CorpusError, UsageError
 
@@ -99,12 +100,12 @@ def _shown(result: dict[str, Any]) -> Iterator[str]:
     for name, value in result.items():
         if isinstance(value, dict):
             yield f"{name.replace('_', ' ')}: " + ", ".join(
-                f"{column} {number:.4g}" for column, number in value.items()
+                f"{show_value(column)} {number:.4g}" for column, number in value.items()
             )
         elif name not in ("labels", "confusion"):
             yield f"{name.replace('_', ' ')}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}"
     if "confusion" in result:
-        labels, rows = result["labels"], result["confusion"]
+        labels, rows = [show_value(label) for label in result["labels"]], result["confusion"]
         width = max(9, *map(len, labels))
         yield "true label, then how often each was predicted:"
         yield " ".join([" " * width, *(label.rjust(width) for label in labels[: len(rows[0])])])
@@ -155,7 +156,7 @@ def _text(
                 row = {"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}
                 typer.echo(json.dumps(row))
             else:
-                typer.echo(f"{loss:8.4f}  {text.rstrip()}")
+                typer.echo(f"{loss:8.4f}  {show_value(text.rstrip())}")
         if json_output:
             return
     row = text_metrics(nats)

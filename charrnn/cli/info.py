@@ -103,7 +103,8 @@ def to_toml(config: RunConfig) -> str:
     """All options of a run, for `train --config`."""
     lines = [f"# {train_command([], {'config': 'FILE.toml'})}"]
     for name, value in {"corpus": config.corpus, **config.to_options()}.items():
-        # JSON's numbers, booleans and strings are TOML's too, but for one character that only TOML escapes.
-        text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        lines.append(f"{name} = {text}")
+        # JSON's numbers, booleans and strings are TOML's too; what no terminal should see is escaped as in TOML.
+        text = json.dumps(value, ensure_ascii=False)
+        shown = (c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 2**16 else f"\\U{ord(c):08x}" for c in text)
+        lines.append(f"{name} = {''.join(shown)}")
     return "\n".join(lines) + "\n"

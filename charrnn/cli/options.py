@@ -31,13 +31,15 @@ OUTPUT_SETTINGS = ("eval_every", "save_every", "sample_every")
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Makes the options of a TOML file the command's defaults, so that the command line overrules them."""
+    from charrnn.storage.files import read_regular
+
     if path is None:
         return None
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_regular(path, 1 << 20).decode())
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--config {path}: {error}") from None
     options = {name.lstrip("-").replace("-", "_"): param for param in context.command.params for name in param.opts}
     for key, value in values.items():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.options import extra, one_of
-from charrnn.errors import UsageError, printable
+from charrnn.cli.screen import say, show_value
+from charrnn.errors import UsageError
 
 FORMATS = (".png", ".svg")
 
@@ -84,7 +84,7 @@ def _sweep(place: str, name: str | None, output: Path | None, *, terminal: bool)
 
     study = load_study(place, name)
     trials = rows(study, Path(place))
-    title = f"sweep {printable(study.study_name)}, {len(trials)} trials"
+    title = f"sweep {show_value(study.study_name)}, {len(trials)} trials"
     if terminal:
         typer.echo(terminal_sweep(trials, title))
     if output is not None or not terminal:
@@ -99,4 +99,4 @@ def _save(figure: Any, output: Path | None) -> None:
 
     path = output or Path("plot.png")
     save(figure, path)
-    print(f"wrote {printable(str(path))}", file=sys.stderr)
+    say(f"wrote {path}")

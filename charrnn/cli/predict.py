@@ -84,7 +84,7 @@ def predict(
     answer = _Answers(loaded, top, beam, part(SampleConfig, choice) if choice else None, seed, skip)
     for lines in lines_as_they_come(input, TextConfig(), []):
         for text, row in zip(lines, answer(lines), strict=True):
-            typer.echo(json.dumps({"input": text.text, **row}, ensure_ascii=False) if json_output else shown(row))
+            typer.echo(json.dumps({"input": text.text, **row}) if json_output else shown(row))
 
 
 def _series(input: str, model: Any, steps: int | None, *, json_output: bool) -> None:

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import Json
-from charrnn.cli.screen import clock, make_console, show_value
+from charrnn.cli.screen import clock, make_console, say, show_value
 from charrnn.config import refuse_exclusive
-from charrnn.errors import RunError, UsageError, printable
+from charrnn.errors import RunError, UsageError
 
 ALWAYS = ("run", "best_val_loss")  # never cut, never left out
 MEASURES = ("status", "val_accuracy", "val_loss", "train_loss", "steps", "epochs", "seconds", "modified")
@@ -97,7 +97,7 @@ def runs(
     every = [summary(run) for run in list_runs(folder)]
     rows = ordered([row for row in every if all(condition.holds(row) for condition in conditions)], sort)
     if every and not rows:
-        print(f"none of {len(every)} runs matches", file=sys.stderr)
+        say(f"none of {len(every)} runs matches")
     if groups:
         rows = grouped(rows, groups)
     elif chosen:
@@ -121,10 +121,10 @@ def _table(rows: list[dict[str, Any]], folder: Path, *, every: bool) -> None:
     from charrnn.storage.runs import STUDY
 
     for study in sorted(folder.glob(f"*/{STUDY}")):
-        print(f"a sweep: charrnn runs {shlex.quote(printable(str(study.parent)))}", file=sys.stderr)
+        say(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}")
     if not rows:
         if not every:
-            print(f"no runs under {printable(str(folder))}", file=sys.stderr)
+            say(f"no runs under {folder}")
         return
     settled = [row for row in rows if row["status"] != "broken"]
     differing = [name for name in SETTINGS if len({_cell(name, row) for row in settled}) > 1]
@@ -178,7 +178,7 @@ def _cell(name: str, row: dict[str, Any]) -> str:
         return SHOWN[name](value)
     if name in ("run", "corpus"):
         value = Path(value).name
-    return printable(show_value(value))
+    return show_value(value)
 
 
 def _ago(modified: float) -> str:

@@ -21,6 +21,7 @@ from charrnn.cli.options import (
     one_of,
     with_settings,
 )
+from charrnn.cli.screen import say
 from charrnn.config import SampleConfig, part, refuse_exclusive
 from charrnn.errors import UsageError
 from charrnn.inference.writing import Writing
@@ -85,7 +86,7 @@ def sample(
         raise UsageError(f"{named} and --run {run}: one run, please")
     loaded = load_language_model(named or run, model, checkpoint)
     if sys.stderr.isatty():
-        print(f"{loaded.checkpoint.path} writes:", file=sys.stderr)
+        say(f"{loaded.checkpoint.path} writes:")
     if prime_file is not None:
         from charrnn.corpus.reading import read_text
 

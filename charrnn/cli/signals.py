@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 from typing import NoReturn, Protocol
 
 import typer
+
+from charrnn.cli.screen import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,5 +41,5 @@ def interrupting(work: Interruptible) -> Iterator[None]:
 
 def leave_interrupted(number: int, command: str) -> NoReturn:
     """Says how to go on, and exits as a shell expects of a process that a signal ended."""
-    print(f"interrupted and saved; go on with: {command}", file=sys.stderr)
+    say(f"interrupted and saved; go on with: {command}")
     raise typer.Exit(128 + number)

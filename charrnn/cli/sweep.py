@@ -188,18 +188,20 @@ def _print(result: dict[str, Any], plan: Plan) -> None:
     names = [dimension.name for dimension in plan.space]
     states = [row["state"] for row in result["trials"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    title = f"study {result['study']}: {counts}"
-    table = Table("trial", "val", *(name.replace("_", " ") for name in names), "run", title=escape(title))
+    title = escape(show_value(f"study {result['study']}: {counts}"))
+    table = Table("trial", "val", *(name.replace("_", " ") for name in names), "run", title=title)
     for row in result["trials"][:SHOWN]:
         if row["state"] == "completed":
             values = [row["value"], *(row["params"][name] for name in names)]
-            table.add_row(str(row["number"]), *(escape(show_value(value)) for value in values), escape(row["run"]))
+            table.add_row(
+                str(row["number"]), *(escape(show_value(value)) for value in values), escape(show_value(row["run"]))
+            )
     console.print(table)
     if result["importances"]:
         shares = (f"{name.replace('_', ' ')} {share:.0%}" for name, share in result["importances"].items())
         print("of the differences, each option alone explains: " + ", ".join(shares))
     if result["command"]:
-        print(f"the best again: {result['command']}")
+        print(f"the best again: {show_value(result['command'])}")
 
 
 def _explain(trials: list[dict[str, Any]]) -> None:

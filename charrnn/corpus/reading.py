@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,10 @@ def _open(path: str) -> BufferedReader | gzip.GzipFile:
     if path == "-":
         return open(sys.stdin.fileno(), "rb", closefd=False)
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it
+    kind = os.fstat(file.fileno()).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)) and not os.path.samefile(path, f"/dev/fd/{sys.stdin.fileno()}"):
+        file.close()
+        raise CorpusError(f"{path}: a device, not a file", "files, pipes and standard input are read")
     return _Guarded(file) if path.endswith(".gz") else file
 
 

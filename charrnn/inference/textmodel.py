@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import SampleConfig
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, RunError, UsageError
 from charrnn.inference.sampling import choose
 from charrnn.inference.scoring import text_nats
 from charrnn.inference.writing import Writing
@@ -125,7 +125,10 @@ class TextModel:
         """The nats of each character of a text. With `lines` (default: as trained) the state resets at each line."""
         if not len(ids):
             raise CorpusError("the text is empty")
-        return self.part_nats(self.started(ids), self.record_end(lines))
+        nats = self.part_nats(self.started(ids), self.record_end(lines))
+        if not np.isfinite(nats).all():
+            raise RunError(f"{self.checkpoint.path}: its weights are so large that a loss is not finite")
+        return nats
 
     def part_nats(self, ids: Array, record_end: int | None) -> Array:
         """The nats of each prediction ids[1:], the state starting from zero at each `record_end`."""

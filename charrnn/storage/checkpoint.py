@@ -26,6 +26,7 @@ from charrnn.storage.versions import todays_checkpoint
 
 VERSION = 2
 DTYPES = {"F32": np.float32, "F64": np.float64}
+DAMAGE = (SafetensorError, RecursionError, LookupError, TypeError, AttributeError, ValueError, OverflowError)
 TRAINING = "training."  # prefix of what only a resume needs
 
 T = TypeVar("T")
@@ -80,7 +81,15 @@ def refusing(path: Path) -> Iterator[None]:
         raise
     except CharRNNError as error:
         raise RunError(f"{path}: damaged checkpoint: {error.message}") from None
-    except (SafetensorError, RecursionError, LookupError, TypeError, ValueError, OverflowError) as error:
+    except (
+        SafetensorError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a charrnn checkpoint, or damaged: {reason}") from None
     except OSError as error:
@@ -99,6 +108,7 @@ def _load(path: Path) -> Checkpoint:
         today = todays_checkpoint(about)
         architecture = Architecture.from_dict(today["architecture"])
         names = set(file.keys())
+        types = set[str]()
         # Shapes are compared before anything is allocated: a file cannot claim more than it holds.
         for spec in architecture.specs():
             if spec.name not in names:
@@ -107,6 +117,9 @@ def _load(path: Path) -> Checkpoint:
             if tuple(part.get_shape()) != spec.shape or part.get_dtype() not in DTYPES:
                 raise ValueError(f"{spec.name} has another shape or type than its configuration says")
             names.remove(spec.name)
+            types.add(part.get_dtype())
+        if len(types) > 1:
+            raise ValueError("its weights are of several types")
         strangers = [name for name in names if not name.startswith(TRAINING)]
         if strangers:
             raise ValueError(f"{strangers[0]} does not belong to this model")

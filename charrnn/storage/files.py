@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from charrnn.errors import StorageError
@@ -30,6 +31,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise storage_error(path, error) from None
+
+
+def read_regular(path: Path, largest: int) -> bytes:
+    """A regular file of reasonable size: no pipe is waited for, no endless device is read.
+
+    Raises OSError, and ValueError for what is no such file."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a regular file")
+        if status.st_size > largest:
+            raise ValueError(f"{status.st_size:,} bytes, too large to be one of ours")
+        return file.read(largest)
 
 
 def checksum(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from charrnn.config import RunConfig
 from charrnn.errors import RunError, UsageError, printable
 from charrnn.settings import Settings, setting
+from charrnn.storage.files import read_regular
 from charrnn.storage.versions import todays_config
 
 LARGEST = 1 << 26  # bytes: no such file comes near it
@@ -111,22 +111,10 @@ def _object(value: Any) -> dict[str, Any]:
 def _read(path: Path, parse: Callable[[bytes], T]) -> T:
     """Whatever is wrong with a file, in a line that names it."""
     try:
-        return parse(_bytes(path))
+        return parse(read_regular(path, LARGEST))
     except OSError as error:
         raise RunError(f"{path}: {error.strerror or error}") from None
     except UsageError as error:
         raise RunError(f"{path}: damaged: {error.message}") from None
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
         raise RunError(f"{path}: damaged: {str(error)[:200] or type(error).__name__}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    """A regular file of reasonable size: no pipe is waited for, no endless device is read."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("not a file")
-        if status.st_size > LARGEST:
-            raise ValueError(f"{status.st_size:,} bytes, too large to be one of ours")
-        return file.read(LARGEST)

@@ -126,13 +126,23 @@ def _escape(stem: str) -> str:
 def list_runs(root: Path) -> list[Run]:
     """What lies in a folder of runs, whole or broken, by name."""
     found = sorted(root.iterdir()) if root.is_dir() else []
-    return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not (p / STUDY).exists()]
+    return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not _is_study(p)]
+
+
+def _is_study(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a folder that we may not look into is a run that is broken
+        return (path / STUDY).exists()
+    return False
 
 
 def find_run(path: Path) -> Path:
-    """Where a run is: a bare name that is no path from here is looked for under the root."""
+    """Where a run is: a bare name that is no path from here is looked for under the root. Raises RunError for what the
+    system refuses to look at."""
     under = runs_root() / path
-    return under if len(path.parts) == 1 and not path.exists() and under.exists() else path
+    try:
+        return under if len(path.parts) == 1 and not path.exists() and under.exists() else path
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}") from None
 
 
 def newest_run() -> Run:

@@ -43,9 +43,11 @@ class Child:
 
     def _listen(self, tell: Callable[[dict[str, Any] | None], None]) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            tell(json.loads(line))
+        with self.process.stdout as lines:
+            for line in lines:
+                tell(json.loads(line))
         self.process.wait()
+        self.stop()
         tell(None)
 
     def stop(self) -> None:

@@ -15,10 +15,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DatabaseError
 
 from charrnn.errors import RunError, StorageError
-from charrnn.storage.files import storage_error
+from charrnn.storage.files import read_regular, storage_error
 
 JOURNAL = "study.journal"
 FIRST = b'{"op_code"'  # what a journal begins with
+LARGEST = 1 << 30  # bytes of it
 
 
 def open_storage(place: str) -> BaseStorage:
@@ -27,12 +28,12 @@ def open_storage(place: str) -> BaseStorage:
         path = Path(place)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and path.read_bytes()[: len(FIRST)] not in (FIRST, b""):
+            if path.exists() and read_regular(path, LARGEST)[: len(FIRST)] not in (FIRST, b""):
                 raise ValueError
             return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
         except OSError as error:
             raise storage_error(path, error) from None
-        except (ValueError, KeyError):
+        except Exception:  # whatever Optuna makes of lines that are none of its own
             raise RunError(f"{path}: not the journal of a study, or damaged") from None
     try:
         try:

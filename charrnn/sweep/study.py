@@ -25,7 +25,7 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPE
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charrnn.errors import RunError
-from charrnn.storage.files import storage_error, write_atomically
+from charrnn.storage.files import read_regular, storage_error, write_atomically
 from charrnn.storage.runs import STUDY, Run
 from charrnn.sweep.space import Dimension, Plan
 from charrnn.sweep.storage import JOURNAL, open_storage, storage_errors
@@ -75,7 +75,7 @@ class Study:
     def __exit__(self, *_: object) -> None:
         os.close(self.owner_fd)
         with self._alone():
-            needed = {trial.user_attrs["owner"] for trial in self._running()}
+            needed = {trial.user_attrs.get("owner", "") for trial in self._running()}
             for path in self.owners.iterdir():
                 if path.name not in (*needed, ID) and self._dead(path.name):
                     path.unlink()
@@ -94,14 +94,16 @@ class Study:
                 raise RunError(f"study {plan.study}: not begun by charrnn", "choose another --study")
             self.study.set_user_attr("charrnn", mine)
         theirs = self.study.user_attrs["charrnn"]
-        if other := [name for name in mine if theirs[name] != mine[name]]:
+        if not isinstance(theirs, dict):
+            raise RunError(f"study {plan.study}: its description is damaged", "choose another --study")
+        if other := [name for name in mine if theirs.get(name) != mine[name]]:
             raise RunError(f"study {plan.study}: not the {other[0]} that it was begun with", "choose another --study")
         known = self.owners / ID
         if not known.exists() and not any(self.folder.glob("**/config.json")):
             # Under a key of its own: machines that begin a study at the same moment do not overwrite each other.
             self.study.set_user_attr(_of_folder(self.owner), True)
             write_atomically(known, self.owner.encode())
-        if not known.exists() or _of_folder(known.read_text()) not in self.study.user_attrs:
+        if not known.exists() or _of_folder(_text(known)) not in self.study.user_attrs:
             raise RunError(f"{self.folder}: holds runs that are not of this study", "choose another --study")
 
     def trials(self) -> list[FrozenTrial]:
@@ -112,14 +114,14 @@ class Study:
 
     def others_running(self) -> bool:
         """Whether other processes that use this folder have trials: those may still be left to this one."""
-        owners = {trial.user_attrs["owner"] for trial in self._running()} - {self.owner}
+        owners = {trial.user_attrs.get("owner", "") for trial in self._running()} - {self.owner}
         return any((self.owners / owner).exists() for owner in owners)
 
     def next_trial(self) -> Trial | None:
         """One whose owner died, or else a new one; None if there is none to be had now."""
         with self._alone():
             for frozen in self._running():
-                if self._dead(frozen.user_attrs["owner"]):
+                if self._dead(frozen.user_attrs.get("owner", "")):
                     self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owner)
                     return self._begin(frozen)
             for draw in range(DRAWS):
@@ -219,6 +221,13 @@ class Trial:
             self.trial.set_user_attr(name, value)
         states = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL}
         self.trial.study.tell(self.trial, loss, states.get(state, TrialState.PRUNED))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path, 1 << 10).decode()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged: {error}") from None
 
 
 def _of_folder(identity: str) -> str:

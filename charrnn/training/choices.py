@@ -13,6 +13,7 @@ from charrnn.models.architecture import Architecture
 from charrnn.nn.optim import OPTIMIZERS
 from charrnn.tasks.task import Task
 from charrnn.training.budget import Budget
+from charrnn.training.memory import refuse_too_large
 from charrnn.training.pace import SIZES, affordable_size, chars_per_second
 
 DEFAULT_MINUTES = 5.0
@@ -60,6 +61,7 @@ def settled(
     if train.learning_rate is None:
         peak = habits.rate * OPTIMIZERS[train.optimizer].learning_rate * min(1.0, REFERENCE_SIZE / model.hidden_size)
         train = dataclasses.replace(train, learning_rate=round(peak, 6))
+    refuse_too_large(task.architecture(model), train)
     return model, train, notices
 
 

@@ -15,6 +15,7 @@ from charrnn.storage.runs import Run, create_run
 from charrnn.storage.versions import todays_config
 from charrnn.tasks.registry import read_task
 from charrnn.training.choices import refuse_idle_workers, settled
+from charrnn.training.memory import refuse_too_large
 from charrnn.training.trainer import Trainer
 
 # What a resume may change: how long, on how many processes, what is shown and saved when.
@@ -61,7 +62,13 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
     checkpoint = load_checkpoint(run.last)
     _refuse_another(run, config, checkpoint)
     refuse_idle_workers(config.train)
-    return Trainer(run, config, read_task(config, checkpoint), checkpoint=checkpoint)
+    task = read_task(config, checkpoint)
+    try:
+        task.fit_batch(config.train.batch_size, config.train.seq_length)
+    except UsageError as error:
+        raise RunError(f"{run.config}: does not fit its corpus: {error.message}") from None
+    refuse_too_large(task.architecture(config.model), config.train)
+    return Trainer(run, config, task, checkpoint=checkpoint)
 
 
 def _refuse_another(run: Run, config: RunConfig, checkpoint: Checkpoint) -> None:

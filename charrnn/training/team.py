@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.config import TrainConfig
 from charrnn.corpus.batch import Batch
-from charrnn.errors import WorkerError
+from charrnn.errors import OutOfMemoryError, WorkerError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.tasks.task import Pass
@@ -50,8 +50,12 @@ class Team:
         """The settings must all be chosen."""
         self.architecture, self.train, self.dtype = architecture, train, dtype
         self.fd, size = _nameless_file(), Arena(architecture, train, dtype).size
-        os.truncate(self.fd, size)
-        self.arena = Arena(architecture, train, dtype, mmap.mmap(self.fd, size))
+        try:
+            os.truncate(self.fd, size)
+            self.arena = Arena(architecture, train, dtype, mmap.mmap(self.fd, size))
+        except OSError as error:
+            os.close(self.fd)
+            raise OutOfMemoryError(f"{size:,} bytes for the workers to share: {error.strerror}") from None
         self.params, self.average = self.arena.params, self.arena.average
         self.whole = True  # whether parameters and state belong to one step: not in the middle of an update
         self.limits = threadpool_limits(1)

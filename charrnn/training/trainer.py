@@ -253,9 +253,10 @@ class Trainer:
         for name, view in views(self.specs, self.team.average).items():
             view[...] = checkpoint.weights[name]
         for name, target in self.team.tensors().items():
-            if name not in checkpoint.tensors or checkpoint.tensors[name].shape != target.shape:
+            saved = checkpoint.tensors.get(name)
+            if saved is None or (saved.shape, saved.dtype) != (target.shape, target.dtype):
                 raise RunError(f"{path}: its training state does not fit its configuration")
-            target[...] = checkpoint.tensors[name]
+            target[...] = saved
         self.standing.stale_evaluations = min(self.standing.stale_evaluations, max(0, self.config.train.patience - 1))
         cut(self.run_directory.metrics, self.standing.metrics_size)
 

@@ -97,7 +97,7 @@ def test_the_list_of_commands_imports_no_command_and_nothing_heavy():
     modules = imported("--help")
     assert not modules & {"typer.rich_utils", "tqdm", "numpy", "optuna", "matplotlib"}
     assert {name for name in modules if name.startswith("charrnn")} <= {
-        *("charrnn", "charrnn.cli", "charrnn.cli.app", "charrnn.errors")
+        *("charrnn", "charrnn.cli", "charrnn.cli.app", "charrnn.cli.screen", "charrnn.errors")
     }
 
 
@@ -107,7 +107,7 @@ def test_a_command_imports_only_its_own(trained):
     ours = {name for name in modules if name.startswith("charrnn.")}
     assert not {name for name in ours if name.startswith(("charrnn.training", "charrnn.sweep", "charrnn.pictures"))}
     assert {name for name in ours if name.startswith("charrnn.cli.")} <= {
-        *("charrnn.cli.app", "charrnn.cli.options", "charrnn.cli.sample")
+        *("charrnn.cli.app", "charrnn.cli.options", "charrnn.cli.sample", "charrnn.cli.screen")
     }
 
 

@@ -46,7 +46,9 @@ def test_empty_standard_input_is_called_by_its_name(charrnn):
 
 
 def test_dev_null_as_corpus(charrnn):
-    charrnn("train", "/dev/null").fails(3, "/dev/null: the corpus is empty")
+    what = "/dev/null: a device, not a file (files, pipes and standard input are read)"
+    charrnn("train", "/dev/null").fails(3, what)
+    charrnn("train", "/dev/zero", "--bytes").fails(3, what.replace("null", "zero"))
 
 
 def test_one_character_corpus(charrnn, tmp_path):
