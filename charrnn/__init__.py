@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing's own is worth an import that `charrnn` has no time for
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from charrnn.tasks.registry import Model
 
 __version__ = "0.1.0"
