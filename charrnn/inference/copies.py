@@ -6,7 +6,9 @@ corpus at once, as differences of running sums. Hashes only say where to look; w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +22,28 @@ BASE = 0x9E3779B97F4A7C15  # of the polynomial; odd, so that it has an inverse
 
 @dataclass(frozen=True)
 class Copies:
-    """What was found. All lengths and places are in symbols of the vocabulary: characters, or bytes."""
+    """What was found, of one text or of several. Numbers count symbols of the vocabulary: characters, or bytes."""
 
-    share: float | None  # of the text's symbols: those in passages of PASSAGE and more; None: the text is empty
+    size: int  # of the text
+    copied: int  # of it, in passages of PASSAGE and more
     length: int  # of the longest passage
     text: str  # the longest passage
     offset: int | None  # where it first stands in the training text, from 0; None: nothing stands there
     line: int | None  # the line there, from 1
+
+    @property
+    def share(self) -> float | None:
+        """Of the text, what is copied in passages of PASSAGE and more; None: the text is empty."""
+        return self.copied / self.size if self.size else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"share": self.share, **{name: getattr(self, name) for name in ("length", "text", "offset", "line")}}
+
+
+def together(found: Sequence[Copies]) -> Copies:
+    """Of several texts."""
+    size, copied = sum(each.size for each in found), sum(each.copied for each in found)
+    return replace(max(found, key=lambda each: each.length), size=size, copied=copied)
 
 
 def find_copies(text: str, corpus: Corpus) -> Copies:
@@ -38,12 +55,11 @@ def find_copies(text: str, corpus: Corpus) -> Copies:
     search = _Search(ids)
     for start in range(0, len(trained), search.step):
         search.read(trained[start : start + search.step + len(ids)], start)
-    share, length = search.share if len(ids) else None, search.length
-    if not length:
-        return Copies(share, 0, "", None, None)
-    passage = vocabulary.decode(ids[search.begin : search.begin + length])
+    if not search.length:
+        return Copies(len(ids), 0, 0, "", None, None)
+    passage = vocabulary.decode(ids[search.begin : search.begin + search.length])
     line = 1 + int(np.count_nonzero(trained[: search.offset] == vocabulary.newline))
-    return Copies(share, length, passage, search.offset, line)
+    return Copies(len(ids), search.copied, search.length, passage, search.offset, line)
 
 
 class _Search:
@@ -95,12 +111,12 @@ class _Search:
             self.passages = _Sieve(self.hashes[~self.found])
 
     @property
-    def share(self) -> float:
-        """Of the characters that stand in a window that was found."""
+    def copied(self) -> int:
+        """Characters that stand in a window that was found."""
         windows = np.zeros(len(self.ids) + 1, int)  # that begin at a character, less those that have ended before it
         windows[: len(self.found)] += self.found
         windows[PASSAGE : PASSAGE + len(self.found)] -= self.found
-        return float((np.cumsum(windows[:-1]) > 0).mean())
+        return int(np.count_nonzero(np.cumsum(windows)))
 
     def _sums(self, ids: Array) -> Array:
         """Running sums (n + 1,) of id times BASE^place."""
@@ -135,7 +151,8 @@ class _Sieve:
         places = np.flatnonzero(self.table[self._first_bits(hashes)])
         there = hashes[places]
         nearest = self.hashes.searchsorted(there).clip(max=len(self.hashes) - 1)
-        return places[self.hashes[nearest] == there].tolist()
+        found: list[int] = places[self.hashes[nearest] == there].tolist()
+        return found
 
     def _first_bits(self, hashes: Array) -> Array:
         return (hashes >> self.shift).view(np.int64)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.inference import copies
-from charrnn.inference.copies import find_copies
+from charrnn.inference.copies import find_copies, together
 
 
 def corpus_of(text, lines=False, is_bytes=False):
@@ -112,5 +112,15 @@ def test_bytes_are_counted_and_what_was_no_character_stands_nowhere():
 
 
 def test_an_empty_text_and_one_with_nothing_in_common():
-    assert find_copies("", corpus_of("abc")) == copies.Copies(None, 0, "", None, None)
-    assert find_copies("xyz", corpus_of("abc")) == copies.Copies(0.0, 0, "", None, None)
+    assert find_copies("", corpus_of("abc")) == copies.Copies(0, 0, 0, "", None, None)
+    assert find_copies("xyz", corpus_of("abc")) == copies.Copies(3, 0, 0, "", None, None)
+
+
+def test_of_several_texts_the_longest_passage_and_the_share_of_all_characters():
+    corpus = random_text(1000, 4)
+    found = [find_copies(text, corpus_of(corpus)) for text in ("?" * 60, corpus[100:140], corpus[300:331] + "?" * 69)]
+    assert [each.share for each in found] == [0, 1, 0.31]
+    both = together(found)
+    assert (both.length, both.offset) == (40, 100)
+    assert both.to_dict() == found[1].to_dict() | {"share": 71 / 200}
+    assert find_copies("", corpus_of("abc")).share is None
