@@ -12,7 +12,7 @@ import typer
 from charrnn.cli.options import CheckpointOption, Json, ModelOption, RunOption, extra, load_model
 from charrnn.errors import UsageError
 
-File = Annotated[Path, typer.Argument(help="File to write, .onnx.", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="File to write.", show_default=False)]
 
 
 def export(
