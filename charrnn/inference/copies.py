@@ -51,7 +51,7 @@ def find_copies(text: str, corpus: Corpus) -> Copies:
     vocabulary, codes = corpus.vocabulary, corpus.vocabulary.codes_of(text)
     known = np.isin(codes, vocabulary.codes)  # not what stands for bytes that are no character
     ids = np.where(known, np.searchsorted(vocabulary.codes, codes), len(vocabulary)).astype(np.uint32)
-    trained = corpus.train[1:] if corpus.lines else corpus.train  # without the line feed that begins the first record
+    trained = corpus.train[int(corpus.begun) :]  # without the start symbol
     search = _Search(ids)
     for start in range(0, len(trained), search.step):
         search.read(trained[start : start + search.step + len(ids)], start)

@@ -11,14 +11,12 @@ from charrnn.inference import copies
 from charrnn.inference.copies import find_copies, together
 
 
-def corpus_of(text, lines=False, is_bytes=False):
-    """A corpus of which all is trained on; `lines` puts the line feed before it that the reader of lines puts there."""
+def corpus_of(text, is_bytes=False):
+    """A corpus of which all is trained on."""
     codes = np.frombuffer(text.encode(), np.uint8) if is_bytes else np.array([ord(c) for c in text])
     vocabulary = Vocabulary.of([codes], is_bytes)
-    train = vocabulary.codes_to_ids(codes)
-    if lines:
-        train = np.insert(train, 0, vocabulary.newline)
-    return Corpus(vocabulary, lines, train, train[:0], train[:0], "", ())
+    ids = vocabulary.codes_to_ids(codes)
+    return Corpus(vocabulary, False, ids, ids[:0], ids[:0], "", ())
 
 
 def by_hand(text, corpus, passage):
@@ -98,10 +96,10 @@ def test_29_characters_are_no_passage_and_30_are():
     assert find_copies("?" + corpus[100:130] + "?", corpus_of(corpus)).share == 30 / 32
 
 
-def test_the_line_feed_before_the_first_record_is_no_part_of_the_corpus():
-    found = find_copies("\nab", corpus_of("abc\nabd\n", lines=True))
+def test_the_start_symbol_is_no_part_of_the_corpus():
+    found = find_copies("\nab", corpus_of("abc\nabd\n").begin())
     assert (found.text, found.offset, found.line) == ("\nab", 3, 1)
-    assert find_copies("abc", corpus_of("abc\nabd\n", lines=True)).offset == 0
+    assert find_copies("abc", corpus_of("abc\nabd\n").begin()).offset == 0
 
 
 def test_bytes_are_counted_and_what_was_no_character_stands_nowhere():

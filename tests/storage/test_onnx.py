@@ -31,6 +31,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not inst
 from charrnn.storage.onnx import ports, save_onnx  # noqa: E402 - where onnx is
 
 D, H = 3, 9
+LIVELY = SampleConfig(temperature=1.5)
 TEXT = RunConfig.from_options([], {"task": "tag", "delay": 2}).text
 PAIRS = [Pair("abcde", "no"), Pair("badce", "yes"), Pair("ccabd", "no")]
 
@@ -79,7 +80,7 @@ class Exported:
         rng, written, state = np.random.default_rng(seed), [], None
         for _ in range(length):
             logits, state = self(ids, state, **others)
-            written.append(choose(logits[-1, 0], SampleConfig(), rng.random())[0])
+            written.append(choose(logits[-1, 0], LIVELY, rng.random())[0])
             ids = np.array([written[-1:]])
         return "".join(chr(self.about["task"]["vocabulary"][i]) for i in written)
 
@@ -122,7 +123,7 @@ def test_the_metadata_are_enough_to_write_what_sample_writes(cell, lines, export
     model = language(cell, lines=lines)
     file = exported(model)
     assert file.about == {"task": model.task, "architecture": model.architecture.to_dict(), "start": 0}
-    expected = "".join(TextModel(model).sample(length=20, seed=7))
+    expected = "".join(TextModel(model).sample(length=20, seed=7, temperature=1.5))
     written = file.draw(np.array([[file.about["start"]]]), 20, 7)
     if lines:  # a record ends at its line feed
         written, expected = written.split("\n")[0], expected.split("\n")[0]
@@ -165,7 +166,7 @@ def test_a_translator_goes_on_behind_the_tab(exported):
     model = record_model(Pairs, [Pair("abcde", "edcba"), Pair("cab", "bac")])
     file = exported(model)
     sources, limit = ["badc", "a", "ddd"], 2 * model.task["longest"] + 10
-    answers = [answer for answer, _ in Translator(model).draw(sources, SampleConfig(), 1)]
+    answers = [answer for answer, _ in Translator(model).draw(sources, LIVELY, 1)]
     assert [file.draw(file.ids(f"{s}\t"), limit, (1, k)).split("\n")[0] for k, s in enumerate(sources)] == answers
     assert len(set(answers)) == 3
 
@@ -177,7 +178,7 @@ def test_a_caption_begins_with_its_vector_where_the_id_is_minus_1(exported):
         architecture = coding.architecture(ModelConfig(hidden_size=H, num_layers=2, embedding_size=embedding_size))
         model = checkpoint(coding.to_dict(), architecture)
         file = exported(model)
-        expected = [text for text, _ in Captioner(model).write(vectors, SampleConfig(), [1, 2, 3])]
+        expected = [text for text, _ in Captioner(model).write(vectors, LIVELY, [1, 2, 3])]
         drawn = [file.draw(np.array([[-1]]), 22, 1 + n, features=vectors[[n]]) for n in range(3)]
         assert [text.split("\n")[0] for text in drawn] == expected
         assert len(set(expected)) == 3
