@@ -31,6 +31,7 @@ EXCLUSIVE = (  # options that exclude each other, of all commands, and why
     ("resume", "run", ""),
     ("resume", "init_from", ""),
     ("run", "model", ""),
+    ("copies", "model", "the corpus is that of a run"),
     ("prime", "prime_file", ""),
     ("per_line", "per_char", ""),
     ("json", "csv", ""),

@@ -13,7 +13,7 @@ ROOMS = [
     *("errors", "settings", "config", "nn", "corpus", "models", "storage", "inference", "tasks", "charrnn"),
     *("training", "pictures", "sweep", "cli", "__main__"),
 ]
-LIBRARIES = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "storage"}
+LIBRARIES = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "storage", "onnx": "storage"}
 LIBRARIES |= {"optuna": "sweep", "sqlalchemy": "sweep", "matplotlib": "pictures", "plotext": "pictures"}
 KNOWN = {"numpy", "threadpoolctl", *LIBRARIES}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,15 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.screen import say
 from charrnn.config import SampleConfig, part, refuse_exclusive
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, printable
 from charrnn.inference.writing import Writing
+
+if TYPE_CHECKING:
+    from charrnn.corpus.text import Corpus
+    from charrnn.inference.copies import Copies
+    from charrnn.inference.textmodel import TextModel
+
+SHOWN = 80  # characters of a copied passage
 
 Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]
 PrimeFile = Annotated[str | None, typer.Option(help="File that holds the text to go on from; - is standard input.")]
@@ -39,6 +46,10 @@ Stop = Annotated[
 ]
 Features = Annotated[
     str | None, typer.Option(help="Vectors to write from, .npy or .csv: a text a row.", show_default=False)
+]
+CopiesOption = Annotated[
+    bool,
+    typer.Option("--copies", help="Say how much of it stands word for word in the training text, and where the most."),
 ]
 HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not write the prime.")]
 
@@ -56,6 +67,7 @@ def sample(
     seed: Seed = None,
     stop: Stop = None,
     hide_prime: HidePrime = False,
+    copies: CopiesOption = False,
     features: Features = None,
     on_unknown: OnUnknown = "error",
     json_output: Json = False,
@@ -70,14 +82,16 @@ def sample(
       charrnn sample --prime "Once" --stop "\\n" --num-samples 5
       charrnn sample --model best.safetensors --json --seed 7
       charrnn sample --features images.npy --greedy
+      charrnn sample --length 2000 --copies
 
     A model of lines writes a line for each sample. With --json a line for each: prime, text, seed, and nats, the mean
-    loss of its characters under the model.
+    loss of its characters under the model; with --copies also copies.
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
     refuse_exclusive({"prime": prime, "prime_file": prime_file})
-    if length == 0 and (num_samples > 1 or json_output):
-        raise UsageError("--length 0 goes with one sample, as text")
+    refuse_exclusive({"copies": copies, "model": model})
+    if length == 0 and (num_samples > 1 or json_output or copies):
+        raise UsageError("--length 0 goes with one sample, as text, without --copies")
     if stop and "" in stop:
         raise UsageError("--stop: an empty text would end every sample at once")
     config: SampleConfig = part(SampleConfig, given(settings))
@@ -95,15 +109,22 @@ def sample(
     if loaded.architecture.features:
         if features is None:
             raise UsageError("this model writes from vectors", "give them with --features")
+        if copies:
+            raise UsageError("--copies goes with a model of a text, not with --features")
         _captions(loaded, features, prime, config, seed, hide_prime=hide_prime, json_output=json_output)
         return
     if features is not None:
         raise UsageError("--features: this model was trained without")
+    trained, found = None, list["Copies"]()
+    if copies:
+        from charrnn.inference.copies import find_copies, together
+
+        trained = _training_text(loaded)
     ids = loaded.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     first_seed = secrets.randbits(32) if seed is None else seed
     seeds: list[int | None] = [first_seed + k for k in range(num_samples)]
     streams = num_samples == 1 and not json_output
-    samples = [_Sample([*stops, *loaded.stops], kept=not streams) for _ in seeds]
+    samples = [_Sample([*stops, *loaded.stops], kept=copies or not streams) for _ in seeds]
     shown = "" if hide_prime else prime
     if streams:
         _echo(shown)
@@ -117,12 +138,16 @@ def sample(
         rest = one.writing.finish()
         if streams:
             _echo(rest + "\n")
-        elif json_output:
+        if trained is not None:
+            found.append(find_copies(one.text + rest, trained))
+        if json_output:
             row = {"prime": prime, "text": one.text + rest, "seed": first_seed + number, "nats": one.mean_nats}
-            print(json.dumps(row))
-        else:
+            print(json.dumps(row | ({"copies": found[-1].to_dict()} if found else {})))
+        elif not streams:
             ruler = "-" * 40 + "\n" if number and not loaded.lines else ""
             _echo(ruler + shown + one.text + rest + "\n")
+    if trained is not None and not json_output:
+        print(_told(together(found), "bytes" if trained.vocabulary.is_bytes else "characters"), file=sys.stderr)
 
 
 def _captions(
@@ -139,6 +164,30 @@ def _captions(
             print(json.dumps({"prime": prime, "text": text, "seed": seeds[k], "nats": nats}))
         else:
             _echo(("" if hide_prime else prime) + text + "\n")
+
+
+def _training_text(model: TextModel) -> Corpus:
+    """What the model's run was trained on. Raises CorpusError where it is not to be had."""
+    from charrnn.storage.runs import Run
+    from charrnn.tasks.language import LanguageTask
+    from charrnn.tasks.registry import task_of
+
+    task = task_of(Run(model.checkpoint.path.parent))
+    assert isinstance(task, LanguageTask)
+    return task.corpus
+
+
+def _told(found: Copies, unit: str) -> str:
+    """What was copied, in a line."""
+    from charrnn.inference.copies import PASSAGE
+
+    if found.share is None or found.offset is None:
+        return "copied word for word: nothing"
+    shown = printable(found.text[:SHOWN]) + ("..." if len(found.text) > SHOWN else "")
+    return (
+        f"copied word for word: {found.share:.1%} of it, in passages of {PASSAGE} {unit} and more; the longest: "
+        f'{found.length:,} {unit}, at offset {found.offset:,} (line {found.line:,}) of the training text: "{shown}"'
+    )
 
 
 def _echo(text: str) -> None:

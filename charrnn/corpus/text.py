@@ -82,6 +82,8 @@ def load_corpus(paths: Sequence[str], config: TextConfig) -> Corpus:
 def extend_vocabulary(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
     """The same corpus in ids of a vocabulary that holds its own symbols and those of `vocabulary`."""
     own, union = corpus.vocabulary.codes, corpus.vocabulary.with_those_of(vocabulary)
+    if len(union) == len(own):
+        return corpus
     new_ids = np.searchsorted(union.codes, own).astype(smallest_uint(len(union) - 1))
     parts = {name: new_ids[getattr(corpus, name)] for name in ("train", "val", "test")}
     return replace(corpus, vocabulary=union, **parts)

@@ -97,15 +97,17 @@ class Vocabulary:
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
         """Text -> ids, through UTF-8 if the symbols are bytes. Raises CorpusError naming an unknown character."""
-        if self.is_bytes:
-            try:
-                codes = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
-            except UnicodeEncodeError as error:
-                what = f"character {text[error.start]!r} at position {error.start} has no bytes in UTF-8"
-                raise CorpusError(what) from None
-        else:
-            codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-        return self.codes_to_ids(codes, skip_unknown=skip_unknown)
+        return self.codes_to_ids(self.codes_of(text), skip_unknown=skip_unknown)
+
+    def codes_of(self, text: str) -> Array:
+        """Text -> code points, or if the symbols are bytes those of UTF-8. Raises CorpusError for what has none."""
+        if not self.is_bytes:
+            return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        try:
+            return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+        except UnicodeEncodeError as error:
+            what = f"character {text[error.start]!r} at position {error.start} has no bytes in UTF-8"
+            raise CorpusError(what) from None
 
     def decode(self, ids: Array | Sequence[int]) -> str:
         """Ids -> text; bytes that are not UTF-8 become U+FFFD."""

@@ -1,1 +1,1 @@
-"""A trained model in the hands of its user: one step at a time, the next character, beam search, scoring."""
+"""A trained model in the hands of its user: a step at a time, the next character, beam search, scoring, copies."""

@@ -1,1 +1,1 @@
-"""What lies on the disk: files that cannot be torn, checkpoints, run directories."""
+"""What lies on the disk: files that cannot be torn, checkpoints, run directories, graphs for other programs."""

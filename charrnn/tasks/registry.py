@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import RunConfig
-from charrnn.errors import RunError
+from charrnn.errors import CorpusError, RunError
 from charrnn.inference.textmodel import TextModel
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
 from charrnn.storage.runs import Run, find_run
@@ -41,6 +41,19 @@ def read_task(config: RunConfig, start: Checkpoint | None = None) -> Task:
     if config.text.features is not None:
         return CaptionTask.read(config, start)
     return LanguageTask.read(config, start)
+
+
+def task_of(run: Run) -> Task:
+    """What a run was trained on, its files read again as training reads them. Raises CorpusError where they are not to
+    be had, or not what they were."""
+    config = run.read_config()
+    if "-" in config.corpus:
+        raise CorpusError(f"{run.path}: its corpus came from standard input and was not kept")
+    last = load_checkpoint(run.last)
+    task = read_task(config, last)
+    if task.fingerprint != last.training.get("corpus"):
+        raise CorpusError(f"{run.path}: its corpus has changed since it was trained: {' '.join(config.corpus)}")
+    return task
 
 
 def model_of(checkpoint: Checkpoint) -> Model:

@@ -183,6 +183,7 @@ def test_a_sweep_of_which_every_trial_diverges_says_so(charrnn, corpus):
         ("optuna", "sweep", ("sweep", "corpus.txt", "--grid", "lr=1")),
         ("matplotlib", "plot", ("plot", "runs/corpus/000")),
         ("plotext", "plot", ("plot", "runs/corpus/000", "--terminal")),
+        ("onnx", "onnx", ("export", "--run", "runs/corpus/000", "model.onnx")),
     ],
 )
 def test_without_the_extra_the_error_names_it(library, extra, command, in_swept):
