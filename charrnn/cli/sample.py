@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from charrnn.inference.textmodel import TextModel
 
 SHOWN = 80  # characters of a copied passage
+DEFAULT_LENGTH = 500
 
 Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]
 PrimeFile = Annotated[str | None, typer.Option(help="File that holds the text to go on from; - is standard input.")]
@@ -62,7 +63,7 @@ def sample(
     checkpoint: CheckpointOption = None,
     prime: Prime = None,
     prime_file: PrimeFile = None,
-    length: Length = 500,
+    length: Length = DEFAULT_LENGTH,
     num_samples: NumSamples = 1,
     seed: Seed = None,
     stop: Stop = None,
@@ -111,7 +112,10 @@ def sample(
             raise UsageError("this model writes from vectors", "give them with --features")
         if copies:
             raise UsageError("--copies goes with a model of a text, not with --features")
-        _captions(loaded, features, prime, config, seed, hide_prime=hide_prime, json_output=json_output)
+        if stops or num_samples > 1 or length == 0:
+            raise UsageError("--features: a text for each row, which ends where it ends")
+        most = None if length == DEFAULT_LENGTH else length
+        _captions(loaded, features, prime, config, seed, most, hide_prime=hide_prime, json_output=json_output)
         return
     if features is not None:
         raise UsageError("--features: this model was trained without")
@@ -151,7 +155,15 @@ def sample(
 
 
 def _captions(
-    model: Any, path: str, prime: str, config: SampleConfig, seed: int | None, *, hide_prime: bool, json_output: bool
+    model: Any,
+    path: str,
+    prime: str,
+    config: SampleConfig,
+    seed: int | None,
+    length: int | None,
+    *,
+    hide_prime: bool,
+    json_output: bool,
 ) -> None:
     """A text for each row of the features, a line each."""
     from charrnn.corpus.numbers import read_vectors
@@ -159,7 +171,7 @@ def _captions(
     vectors = read_vectors(path)
     first_seed = secrets.randbits(32) if seed is None else seed
     seeds = [first_seed + k for k in range(len(vectors))]
-    for k, (text, nats) in enumerate(model.write(vectors, config, seeds, prime=prime)):
+    for k, (text, nats) in enumerate(model.write(vectors, config, seeds, prime=prime, length=length)):
         if json_output:
             print(json.dumps({"prime": prime, "text": text, "seed": seeds[k], "nats": nats}))
         else:

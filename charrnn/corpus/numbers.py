@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,7 @@ class Table:
 def read_table(path: str, notices: list[str], encoding: str = "utf-8") -> Table:
     """CSV with a header. Raises CorpusError for what is none, naming file, row and column."""
     name = display_name(path)
-    lines = (line.text for line in read_lines([path], TextConfig(encoding=encoding), notices))
-    try:
-        rows = [row for row in csv.reader(lines) if row]
-    except csv.Error as error:
-        raise CorpusError(f"{name}: not CSV: {error}") from None
+    rows = _rows(path, notices, encoding)
     if not rows:
         raise CorpusError(f"{name}: no rows")
     columns, cells = tuple(text.strip() for text in rows[0]), rows[1:]
@@ -69,20 +66,29 @@ def read_table(path: str, notices: list[str], encoding: str = "utf-8") -> Table:
     return Table(path, columns, cells)
 
 
+def _rows(path: str, notices: list[str], encoding: str) -> list[list[str]]:
+    lines = (line.text for line in read_lines([path], TextConfig(encoding=encoding), notices))
+    try:
+        return [row for row in csv.reader(lines) if row]
+    except csv.Error as error:
+        raise CorpusError(f"{display_name(path)}: not CSV: {error}") from None
+
+
 def read_vectors(path: str) -> Array:
     """A vector a row (N, F), from .npy (never pickled) or from .csv without a header. Raises CorpusError."""
     if path.endswith(".npy"):
         try:
-            values = np.load(path, allow_pickle=False)
+            with open(path, "rb") as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
         except OSError as error:
             raise CorpusError(f"{path}: {error.strerror or error}") from None
-        except ValueError:
+        except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError):
             raise CorpusError(f"{path}: not a plain array of numbers", "pickled objects are never read") from None
         if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.size:
             raise CorpusError(f"{path}: not a table of numbers, a row for each line")
         vectors: Array = values.astype(np.float64)
     elif path.endswith(".csv"):
-        rows = [row for row in csv.reader(line.text for line in read_lines([path], TextConfig(), [])) if row]
+        rows = _rows(path, [], "utf-8")
         if not rows or any(len(row) != len(rows[0]) for row in rows):
             raise CorpusError(f"{path}: not a table of numbers, a row for each line")
         vectors = np.empty((len(rows), len(rows[0])))
@@ -105,8 +111,11 @@ class Standard:
 
     @classmethod
     def of(cls, values: Array) -> Standard:
-        """From rows (N, D)."""
-        mean, std = values.mean(axis=0), values.std(axis=0)
+        """From rows (N, D). Raises CorpusError for numbers too large to be squared."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = values.mean(axis=0), values.std(axis=0)
+        if not np.isfinite([mean, std]).all():
+            raise CorpusError(f"numbers up to {np.abs(values).max():g} have no finite spread", "scale them down")
         return cls(mean, np.where(std > 1e-12 * np.maximum(1, np.abs(mean)), std, 1.0))
 
     @classmethod
@@ -135,7 +144,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return text.isascii() and "_" not in text  # which Python would read over
 
 
 def _number(text: str, place: str) -> float:

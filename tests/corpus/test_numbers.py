@@ -98,3 +98,32 @@ def test_standardised_columns_come_back_as_they_were_and_a_constant_one_does_no_
     np.testing.assert_allclose(scale.undo(standard), values, rtol=1e-6)
     again = Standard.from_dict(scale.to_dict(), 3)
     np.testing.assert_array_equal([again.mean, again.std], [scale.mean, scale.std])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', (((", b"\x93NUMPY\x01\x00\x02\x00{}", b"\x80\x04N."],
+    ids=["empty", "zip", "header torn", "header empty", "pickle"],
+)
+def test_what_is_no_array_is_refused(tmp_path, data):
+    path = tmp_path / "a.npy"
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match="not a plain array"):
+        read_vectors(str(path))
+
+
+@pytest.mark.parametrize("text", ["1_0", "\u0663", "0x10", "nan", "1e400", "one"])
+def test_what_only_looks_like_a_number_is_refused(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(f"1,2\n3,{text}\n")
+    with pytest.raises(CorpusError, match="row 2, column 2"):
+        read_vectors(str(path))
+
+
+def test_a_cell_without_end_and_numbers_without_a_spread_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('1,"' + "2" * 200_000)
+    with pytest.raises(CorpusError, match="not CSV"):
+        read_vectors(str(path))
+    with pytest.raises(CorpusError, match="no finite spread"):
+        Standard.of(np.array([[1e308], [-1e308]]))
