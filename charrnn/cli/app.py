@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": ("bench:bench", "Time training and sampling of a configuration on this machine."),
     "sweep": ("sweep:sweep", "Search for good options: many runs on one corpus."),
     "plot": ("plot:plot", "Draw the losses of runs, or of a sweep's trials by each option."),
+    "page": ("page:page", "Make a web page that holds a model: it writes, with no network and no server."),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
