@@ -27,6 +27,7 @@ COMMANDS = {
     "sweep": ("sweep:sweep", "Search for good options: many runs on one corpus."),
     "plot": ("plot:plot", "Draw the losses of runs, or of a sweep's trials by each option."),
     "export": ("export:export", "Write a trained network as an ONNX file, for programs in any language."),
+    "page": ("page:page", "Make a web page that holds a model: it writes, with no network and no server."),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 

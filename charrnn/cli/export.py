@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from charrnn.cli.options import CheckpointOption, Json, ModelOption, RunOption, extra, load_model
+from charrnn.cli.screen import say
 from charrnn.errors import UsageError
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="File to write.", show_default=False)]
@@ -46,4 +46,4 @@ def export(
         for port in its_ports:
             shape = " x ".join(map(str, port["shape"]))
             print(f"{side[:-1]:6}  {port['name']:11}  {port['type']:7}  {shape}")
-    print(f"wrote {file}", file=sys.stderr)
+    say(f"wrote {file}")

@@ -1,1 +1,1 @@
-"""What a person looks at: loss curves."""
+"""What a person looks at: loss curves, and the web page of a model."""
