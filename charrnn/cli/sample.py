@@ -151,7 +151,7 @@ def sample(
             ruler = "-" * 40 + "\n" if number and not loaded.lines else ""
             _echo(ruler + shown + one.text + rest + "\n")
     if trained is not None and not json_output:
-        print(_told(together(found), "bytes" if trained.vocabulary.is_bytes else "characters"), file=sys.stderr)
+        say(_told(together(found), "bytes" if trained.vocabulary.is_bytes else "characters"))
 
 
 def _captions(

@@ -10,7 +10,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from charrnn.corpus.lines import read_lines
 from charrnn.corpus.numbers import Standard, read_vectors
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
+from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
 from charrnn.inference.records import mean_loss
 from charrnn.inference.sampling import choose
@@ -32,11 +31,10 @@ from charrnn.nn.losses import bits
 from charrnn.nn.ops import linear_forward
 from charrnn.nn.params import flatten
 from charrnn.storage.checkpoint import Checkpoint
-from charrnn.tasks.records import BATCHES, MAX_WINDOW, deal
 from charrnn.tasks.task import Habits
+from charrnn.tasks.windowed import WindowTask, deal
 
 END = "\n"
-BATCH_SIZE = 32
 ROWS = 256  # texts that are written side by side
 SHOWN = 5
 
@@ -86,21 +84,21 @@ class CaptionCoding:
         return Records(x, y, np.ones(len(x), bool), starts, rows)
 
 
-class CaptionTask:
+class CaptionTask(WindowTask):
     """Lines and their vectors."""
+
+    unit = "lines"
 
     habits = Habits(weights_per_symbol=3, remembers=True)
 
     def __init__(
         self, coding: CaptionCoding, parts: dict[str, list[Caption]], vectors: Array, notices: list[str]
     ) -> None:
-        self.coding, self.parts, self.vectors, self.notices = coding, parts, vectors, notices
+        self.coding, self.vectors = coding, vectors
         every = sorted(caption for part in parts.values() for caption in part)
         digest = hashlib.sha256(np.ascontiguousarray(vectors).data)
         digest.update("\n".join(caption.text for caption in every).encode("utf-8", "surrogatepass"))
-        self.fingerprint = digest.hexdigest()
-        self.encoded = cache(lambda part: coding.records(parts[part], vectors))
-        self.windows = cache(lambda part, seq_length: Windows(self.encoded(part), seq_length))
+        super().__init__(parts, lambda part: coding.records(part, vectors), digest.hexdigest(), notices)
 
     @classmethod
     def read(cls, config: RunConfig, start: Checkpoint | None = None) -> CaptionTask:
@@ -129,17 +127,12 @@ class CaptionTask:
         return cls(CaptionCoding(vocabulary, scale, longest), parts, vectors, notices)
 
     @property
-    def size(self) -> int:
-        return len(self.encoded("train").x)
-
-    @property
     def vocabulary_size(self) -> int:
         return len(self.coding.vocabulary)
 
     def about(self) -> str:
-        train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
-        parts = f"{train:,} lines to train on, {val:,} to validate, {test:,} to test"
-        return f"corpus: {self.vocabulary_size} distinct characters, vectors of {self.vectors.shape[1]}, {parts}"
+        vectors = f"vectors of {self.vectors.shape[1]}"
+        return f"corpus: {self.vocabulary_size} distinct characters, {vectors}, {self.shares()}"
 
     def words(self) -> dict[str, Any]:
         return self.coding.to_dict()
@@ -151,31 +144,8 @@ class CaptionTask:
         places = np.searchsorted(self.coding.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
         return transfer(start.weights, architecture, seed, places, places if start.task["name"] == "lm" else None)
 
-    def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-        seq_length = seq_length or min(int(self.encoded("train").lengths.max()), MAX_WINDOW)
-        number = len(self.parts["train"])
-        if batch_size is not None and batch_size > number:
-            raise UsageError(
-                f"--batch-size {batch_size}: more than there are lines to train on",
-                f"the largest that fits is {number}",
-            )
-        return batch_size or max(1, min(BATCH_SIZE, number // BATCHES)), seq_length
-
-    def training(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
-        return WindowStream(self.windows("train", seq_length), batch_size, seed)
-
-    def validation(self, batch_size: int, seq_length: int) -> WindowPass | None:
-        return WindowPass(self.windows("val", seq_length), batch_size) if self.parts["val"] else None
-
-    def told(self, seq_length: int) -> list[str]:
-        cut = int((self.encoded("train").lengths > seq_length).sum())
-        return [f"{cut:,} lines are longer than {seq_length} steps and lose their beginning"] if cut else []
-
     def metrics(self, tally: Array) -> dict[str, Any]:
         return {}
-
-    def bits(self, loss: float | None) -> float | None:
-        return bits(loss)
 
     def sample(self, checkpoint: Checkpoint, seed: int) -> str:
         shown = (self.parts["val"] or self.parts["train"])[:SHOWN]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -14,22 +13,19 @@ from charrnn.config import ModelConfig, RunConfig, TextConfig
 from charrnn.corpus.lines import Line, read_lines
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
+from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
 from charrnn.inference.records import mean_loss
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
-from charrnn.nn.losses import bits
 from charrnn.nn.params import flatten
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.task import Habits
+from charrnn.tasks.windowed import WindowTask, deal
 
-DEAL = 4  # purpose of random numbers: which record goes to which part is keyed by (seed, purpose)
 TAB = "\t"
-BATCH_SIZE, MIN_WINDOW, MAX_WINDOW = 32, 64, 1024
 SHOWN = 5
-BATCHES = 8  # in an epoch, where there are few records
 
 
 class Pair(NamedTuple):
@@ -37,16 +33,6 @@ class Pair(NamedTuple):
 
     source: str
     output: str
-
-
-class Sourced(Protocol):
-    """A record, as far as it is dealt to a part."""
-
-    @property
-    def source(self) -> Any: ...
-
-
-R = TypeVar("R", bound=Sourced)
 
 
 class Coding(ABC):
@@ -99,14 +85,14 @@ class Coding(ABC):
         return Pair(source, output)
 
 
-class RecordTask:
+class RecordTask(WindowTask):
     """Records to learn."""
 
+    min_window = 64
+
     def __init__(self, coding: Coding, parts: dict[str, list[Pair]], fingerprint: str, notices: list[str]) -> None:
-        self.habits = coding.habits
-        self.coding, self.parts, self.fingerprint, self.notices = coding, parts, fingerprint, notices
-        self.encoded = cache(lambda part: coding.records(parts[part]))
-        self.windows = cache(lambda part, seq_length: Windows(self.encoded(part), seq_length))
+        super().__init__(parts, coding.records, fingerprint, notices)
+        self.habits, self.coding = coding.habits, coding
 
     @classmethod
     def read(cls, kind: type[Coding], config: RunConfig, start: Checkpoint | None = None) -> RecordTask:
@@ -134,17 +120,11 @@ class RecordTask:
         return cls(kind.of([*pairs, *val_file], text, known), parts, _fingerprint(pairs, val_file), notices)
 
     @property
-    def size(self) -> int:
-        return len(self.encoded("train").x)
-
-    @property
     def vocabulary_size(self) -> int:
         return len(self.coding.vocabulary)
 
     def about(self) -> str:
-        train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
-        parts = f"{train:,} records to train on, {val:,} to validate, {test:,} to test"
-        return f"corpus: {self.vocabulary_size} distinct characters, {parts}"
+        return f"corpus: {self.vocabulary_size} distinct characters, {self.shares()}"
 
     def words(self) -> dict[str, Any]:
         return {"name": self.coding.name, **self.coding.to_dict()}
@@ -159,35 +139,13 @@ class RecordTask:
             outputs = start.read_task(type(self.coding).from_dict).outputs_in(self.coding)
         return transfer(start.weights, architecture, seed, inputs, outputs)
 
-    def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-        longest = int(self.encoded("train").lengths.max())
-        seq_length = seq_length or min(max(longest, MIN_WINDOW), MAX_WINDOW)
-        number = self.windows("train", seq_length).number
-        if batch_size is not None and batch_size > number:
-            what = f"--batch-size {batch_size}: more than there are windows of {seq_length} steps to train on"
-            raise UsageError(what, f"the largest that fits is {number}")
-        return batch_size or max(1, min(BATCH_SIZE, number // BATCHES)), seq_length
-
-    def training(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
-        return WindowStream(self.windows("train", seq_length), batch_size, seed)
-
-    def validation(self, batch_size: int, seq_length: int) -> WindowPass | None:
-        return WindowPass(self.windows("val", seq_length), batch_size) if self.parts["val"] else None
-
     def told(self, seq_length: int) -> list[str]:
-        """What the user should know of records in windows of so many steps."""
-        cut = int((self.encoded("train").lengths > seq_length).sum())
         scored, empty = self.windows("train", seq_length).shares
-        lines = [f"windows of {seq_length} steps: {scored:.1%} of them scored, {empty:.1%} empty"]
-        if cut:
-            lines.append(f"{cut:,} records are longer than {seq_length} steps and lose their beginning")
-        return lines
+        windows = f"windows of {seq_length} steps: {scored:.1%} of them scored, {empty:.1%} empty"
+        return [windows, *super().told(seq_length)]
 
     def metrics(self, tally: Array) -> dict[str, Any]:
         return {"val_accuracy": float(tally[0])}
-
-    def bits(self, loss: float | None) -> float | None:
-        return bits(loss)
 
     def sample(self, checkpoint: Checkpoint, seed: int) -> str:
         return self.coding.model(checkpoint).show(self.parts["val"] or self.parts["train"])
@@ -236,25 +194,6 @@ class RecordModel(ABC):
     def read(self, path: str) -> list[Pair]:
         """The records of a file. Raises CorpusError."""
         return [self.kind.check(line) for line in read_lines([path], TextConfig(), [])]
-
-
-def deal(records: Sequence[R], text: TextConfig, seed: int, notices: list[str]) -> dict[str, list[R]]:
-    """Train, val and test: records in an order drawn from the seed, since files are often sorted; all of one source to
-    one part."""
-    groups: dict[Any, list[R]] = {}
-    for record in records:
-        groups.setdefault(record.source, []).append(record)
-    wanted = {"val": 0 if text.val_file else int(len(records) * text.val_fraction)}
-    wanted["test"] = int(len(records) * text.test_fraction)
-    for part, purpose, share in (("val", "validate", text.val_fraction), ("test", "test", text.test_fraction)):
-        if share and not wanted[part] and not (part == "val" and text.val_file):
-            notices.append(f"too few records to {purpose} on: {len(records)}; all are trained on")
-    parts: dict[str, list[R]] = {"val": [], "test": [], "train": []}
-    sources = list(groups)
-    for n in np.random.default_rng((seed, DEAL)).permutation(len(sources)).tolist():
-        part = next((part for part, number in wanted.items() if len(parts[part]) < number), "train")
-        parts[part] += groups[sources[n]]
-    return parts
 
 
 def _fingerprint(*parts: Sequence[Pair]) -> str:

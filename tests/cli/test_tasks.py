@@ -132,6 +132,26 @@ def test_a_series_is_predicted_row_by_row_and_goes_on_for_as_many_steps_as_asked
     np.testing.assert_allclose(model.forecast(values, 3), step_by_step[-3:], rtol=1e-4)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_series_with_a_trend_never_falls_behind_repeating_the_last_value(cell, charrnn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n, rng = np.arange(400), np.random.default_rng(3)
+    table = np.stack([0.3 * n + rng.normal(0, 0.4, 400), 1e6 - 2 * n + rng.normal(0, 1, 400)], axis=1)
+    np.savetxt("trend.csv", table, fmt="%.4f", delimiter=",", header="up,down", comments="")
+    words = ["--task", "series", "--cell", cell, "--test-fraction", "0.1", "--max-steps", "300", "--hidden-size", "8"]
+    tested = charrnn("train", "trend.csv", *words, "--workers", "1", "--quiet", "--json").json["test_metrics"]
+    for column in ("up", "down"):  # the last tenth lies beyond all that training has seen
+        assert tested["rmse"][column] <= 1.02 * tested["rmse_of_last"][column]
+
+
+@pytest.mark.parametrize("task", ["classify", "translate", "series"])
+def test_bench_times_a_task_on_its_data(task, at, charrnn):
+    words = [*arguments(task, FILES[task][0]), "--hidden-size", "8", "--workers", "1", "--seconds", "0.3", "--json"]
+    result = charrnn("bench", *words).json
+    assert result["chars_per_second"] > 0 and result["sample_chars_per_second"] is None
+    charrnn("bench", "--task", task).fails(2, "--task goes with a corpus")
+
+
 def test_captions_are_written_a_line_for_each_row_of_the_features(at, charrnn):
     outcome = charrnn("sample", "--run", "runs/captions", "--features", "shapes.csv", "--seed", "1")
     assert outcome.out.count("\n") == 80
