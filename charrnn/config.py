@@ -34,6 +34,7 @@ EXCLUSIVE = (  # options that exclude each other, of all commands, and why
     ("copies", "model", "the corpus is that of a run"),
     ("prime", "prime_file", ""),
     ("per_line", "per_char", ""),
+    ("unit", "find", ""),
     ("json", "csv", ""),
     ("json", "toml", ""),
     ("grid", "search", "--search NAME=choice:A,B searches over listed values"),

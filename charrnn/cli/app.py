@@ -21,11 +21,12 @@ COMMANDS = {
     "sample": ("sample:sample", "Write text with a trained model, character by character."),
     "predict": ("predict:predict", "What a trained model says of new inputs: a line in, a line out, at once."),
     "eval": ("evaluate:evaluate", "What a text or records cost under a trained model, and how often it is right."),
+    "view": ("view:view", "A text, character by character, coloured by what the network makes of it."),
     "info": ("info:info", "What a run or a checkpoint file is: settings, vocabulary, state."),
     "runs": ("runs:runs", "A table of all runs, the best validation loss first."),
     "bench": ("bench:bench", "Time training and sampling of a configuration on this machine."),
     "sweep": ("sweep:sweep", "Search for good options: many runs on one corpus."),
-    "plot": ("plot:plot", "Draw the losses of runs, or of a sweep's trials by each option."),
+    "plot": ("plot:plot", "Draw the losses of runs or of a sweep's trials, or how far gradients reach back."),
     "export": ("export:export", "Write a trained network as an ONNX file, for programs in any language."),
     "page": ("page:page", "Make a web page that holds a model: it writes, with no network and no server."),
 }

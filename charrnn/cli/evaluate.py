@@ -130,7 +130,7 @@ def _text(
 
     from charrnn.inference.scoring import text_metrics
 
-    ids = _read(file, loaded, skip_unknown=skip)
+    ids = read_ids(file, loaded, skip_unknown=skip)
     newline = loaded.vocabulary.newline
     lines = lines or loaded.lines
     if lines and newline is None:
@@ -167,7 +167,8 @@ def _text(
         typer.echo(f"{len(nats):,} characters: {row['loss']:.4f} nats, {bits}")
 
 
-def _read(file: str, loaded: Any, *, skip_unknown: bool) -> Any:
+def read_ids(file: str, loaded: Any, *, skip_unknown: bool) -> Any:
+    """A text as a language model reads it."""
     import numpy as np
 
     from charrnn.config import TextConfig

@@ -1,4 +1,4 @@
-"""charrnn plot: losses as pictures."""
+"""charrnn plot: losses, and how far gradients reach back, as pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import extra, one_of
-from charrnn.cli.screen import say, show_value
+from charrnn.cli.screen import make_console, say, show_value
 from charrnn.errors import UsageError
 
 FORMATS = (".png", ".svg")
@@ -28,6 +28,14 @@ StudyName = Annotated[
     str | None, typer.Option("--study", help="Which study, if several are kept there.", show_default=False)
 ]
 
+Gradients = Annotated[
+    bool, typer.Option("--gradients", help="Draw how far the gradient reaches back, instead of losses.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, max=10_000, help="Steps back, with --gradients.", show_default="100")]
+Checkpoint = Annotated[
+    str | None, typer.Option(help="Which weights, with --gradients: initial, best or last.", show_default="best")
+]
+
 
 def plot(
     runs: Runs = None,
@@ -36,8 +44,11 @@ def plot(
     terminal: Terminal = False,
     sweep: SweepOption = None,
     study: StudyName = None,
+    gradients: Gradients = False,
+    steps: Steps = None,
+    checkpoint: Checkpoint = None,
 ) -> None:
-    """Draw the losses of runs, or of a sweep's trials by each option.
+    """Draw the losses of runs or of a sweep's trials, or how far gradients reach back.
 
     [bold]Examples[/bold]
 
@@ -46,6 +57,8 @@ def plot(
       charrnn plot runs/corpus-001 --terminal
       charrnn plot --sweep runs/corpus --output sweep.png
       charrnn plot --sweep runs/corpus --terminal
+      charrnn plot --gradients runs/lstm runs/rnn
+      charrnn plot --gradients runs/lstm --checkpoint initial --steps 300
 
     Training is dashed, validation solid; each line ends in its run's name and the settings in which the runs differ.
     """
@@ -54,6 +67,13 @@ def plot(
         raise UsageError(f"--output {output}: must end in {' or '.join(FORMATS)}")
     if bool(runs) == (sweep is not None):
         raise UsageError("--sweep and runs exclude each other" if runs else "nothing to draw: name a run, or --sweep")
+    if gradients:
+        if sweep is not None:
+            raise UsageError("--gradients are those of runs, not of a sweep")
+        _gradients(runs or [], steps or 100, checkpoint or "best", output, terminal=terminal)
+        return
+    if steps is not None or checkpoint is not None:
+        raise UsageError("--steps and --checkpoint go with --gradients")
     if sweep is None and study is not None:
         raise UsageError("--study goes with --sweep")
     if sweep is not None:
@@ -92,6 +112,35 @@ def _sweep(place: str, name: str | None, output: Path | None, *, terminal: bool)
             from charrnn.pictures.figures import draw_sweep
 
             _save(draw_sweep(trials, title, logarithmic(study)), output)
+
+
+def _gradients(runs: list[Path], steps: int, checkpoint: str, output: Path | None, *, terminal: bool) -> None:
+    """A picture, and a table of how much is left after some of the steps."""
+    one_of("--checkpoint", checkpoint, "initial", "best", "last")
+    from rich.markup import escape
+    from rich.table import Table
+
+    from charrnn.pictures.gradients import read_flows
+    from charrnn.storage.runs import Run, find_run
+
+    flows = read_flows([Run(find_run(path)) for path in runs], steps, checkpoint)
+    title = f"the state's gradient at the {checkpoint} weights"
+    if terminal:
+        with extra("plot", "plotext"):
+            from charrnn.pictures.terminal import terminal_flows
+
+            columns, lines = shutil.get_terminal_size()
+            typer.echo(terminal_flows(flows, title, min(columns, 120), min(lines - 2, 24)))
+    places = sorted({max(1, steps // 10), max(1, steps // 2), steps})
+    table = Table("gradient left, median", *(f"k = {k}" for k in places))
+    for flow in flows:
+        table.add_row(escape(flow.label), *(f"{flow.median[k]:.2g}" for k in places))
+    make_console().print(table)
+    if output is not None or not terminal:
+        with extra("plot", "matplotlib"):
+            from charrnn.pictures.figures import draw_flows
+
+            _save(draw_flows(flows, title), output)
 
 
 def _save(figure: Any, output: Path | None) -> None:

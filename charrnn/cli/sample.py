@@ -27,9 +27,7 @@ from charrnn.errors import UsageError, printable
 from charrnn.inference.writing import Writing
 
 if TYPE_CHECKING:
-    from charrnn.corpus.text import Corpus
     from charrnn.inference.copies import Copies
-    from charrnn.inference.textmodel import TextModel
 
 SHOWN = 80  # characters of a copied passage
 DEFAULT_LENGTH = 500
@@ -122,8 +120,9 @@ def sample(
     trained, found = None, list["Copies"]()
     if copies:
         from charrnn.inference.copies import find_copies, together
+        from charrnn.tasks.registry import corpus_of
 
-        trained = _training_text(loaded)
+        trained = corpus_of(loaded)
     ids = loaded.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     first_seed = secrets.randbits(32) if seed is None else seed
     seeds: list[int | None] = [first_seed + k for k in range(num_samples)]
@@ -176,17 +175,6 @@ def _captions(
             print(json.dumps({"prime": prime, "text": text, "seed": seeds[k], "nats": nats}))
         else:
             _echo(("" if hide_prime else prime) + text + "\n")
-
-
-def _training_text(model: TextModel) -> Corpus:
-    """What the model's run was trained on. Raises CorpusError where it is not to be had."""
-    from charrnn.storage.runs import Run
-    from charrnn.tasks.language import LanguageTask
-    from charrnn.tasks.registry import task_of
-
-    task = task_of(Run(model.checkpoint.path.parent))
-    assert isinstance(task, LanguageTask)
-    return task.corpus
 
 
 def _told(found: Copies, unit: str) -> str:

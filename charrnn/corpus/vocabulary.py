@@ -116,6 +116,17 @@ class Vocabulary:
             return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return "".join(map(chr, codes.tolist()))
 
+    def characters(self, ids: Array) -> tuple[str, Array]:
+        """The characters of a text, not empty, and the place of the last id of each: of bytes, as UTF-8 has them, a
+        character takes one or several; what is no UTF-8 becomes U+FFFD."""
+        if not self.is_bytes:
+            return self.decode(ids), np.arange(len(ids))
+        codes = self.codes[ids].astype(np.uint8)
+        starts = np.flatnonzero((codes & 0xC0) != 0x80)  # all other bytes go on with a character
+        starts = np.union1d(starts, [0])
+        texts = (piece.tobytes().decode("utf-8", "replace") for piece in np.split(codes, starts[1:]))
+        return "".join(text if len(text) == 1 else "\ufffd" for text in texts), np.append(starts[1:], len(ids)) - 1
+
     def describe(self, code: int) -> str:
         """A symbol by name, as character 'ß' (U+00DF) or byte 0xff."""
         return f"byte 0x{code:02x}" if self.is_bytes else f"character {chr(code)!r} (U+{code:04X})"

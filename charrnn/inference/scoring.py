@@ -25,15 +25,22 @@ def text_metrics(nats: Array) -> dict[str, Any]:
     return {"chars": len(nats), "loss": loss, "bpc": bits(loss), "perplexity": math.exp(min(loss, 700))}
 
 
+def reading_of(
+    architecture: Architecture, flat: Array, ids: Array, record_end: int | None
+) -> tuple[TextPass, Network, Array]:
+    """What reads a text from its start to its end: the batches, a network for them, the state before the first."""
+    readers = max(1, min(MAX_READERS, (len(ids) - 1) // READER_LENGTH))
+    network = Network(architecture, flat, readers, SEQ_LENGTH)
+    state = np.zeros(architecture.state_shape(readers), flat.dtype)
+    return TextPass(ids, readers, SEQ_LENGTH, record_end), network, state
+
+
 def text_nats(architecture: Architecture, flat: Array, ids: Array, record_end: int | None = None) -> Array:
     """The nats of each prediction ids[1:], in the order of the text.
 
     flat: the parameters; record_end: the id after which the state starts from zero.
     """
-    readers = max(1, min(MAX_READERS, (len(ids) - 1) // READER_LENGTH))
-    reading = TextPass(ids, readers, SEQ_LENGTH, record_end)
-    network = Network(architecture, flat, readers, SEQ_LENGTH)
-    state = np.zeros(architecture.state_shape(readers), flat.dtype)
+    reading, network, state = reading_of(architecture, flat, ids, record_end)
     nats = np.empty(reading.pairs, flat.dtype)
     for step in range(reading.steps):
         losses, places = network.losses(reading.batch(step), state), reading.places(step)

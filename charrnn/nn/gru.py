@@ -23,6 +23,7 @@ class GRU(RecurrentLayer):
     slots = (Slot(2, None, 1.0), Slot(0, 0, 0.5), Slot(1, 1, 0.5), Slot(None, 2, 1.0))
     gates = 3
     num_scratch = 3
+    quantity_names = ("h", "r", "z", "n")
 
     @staticmethod
     def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
@@ -38,6 +39,10 @@ class GRU(RecurrentLayer):
         np.subtract(h_prev, n, out=h)
         h *= z
         h += n  # (4)
+
+    def quantities(self) -> tuple[Array, ...]:
+        n, r, z, _ = self.a
+        return self.states[0, 1:], r, z, n
 
     def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
         (n, r, z, m), h_prev = self.a[:, part], self.states_in[0, part]

@@ -27,6 +27,7 @@ class LSTM(RecurrentLayer):
     num_states = 2
     num_saved = 1
     num_scratch = 4
+    quantity_names = ("tanh(c)", "h", "c", "i", "f", "g", "o")
 
     @staticmethod
     def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
@@ -41,6 +42,10 @@ class LSTM(RecurrentLayer):
         c += scratch  # (2)
         np.tanh(c, out=tanh_c)
         np.multiply(o, tanh_c, out=h)  # (3)
+
+    def quantities(self) -> tuple[Array, ...]:
+        (o, i, f, g), (h, c) = self.a, self.states[:, 1:]
+        return self.saved[0], h, c, i, f, g, o
 
     def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
         (o, i, f, g), c_prev, tanh_c = self.a[:, part], self.states_in[1, part], self.saved[0, part]

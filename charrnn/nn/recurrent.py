@@ -67,6 +67,7 @@ class RecurrentLayer:
     num_states: ClassVar[int] = 1  # arrays (B, H) in a state: h, and c for an LSTM
     num_saved: ClassVar[int] = 0  # arrays (B, H) that `step` leaves for the way back, besides the gates and the state
     num_scratch: ClassVar[int] = 0  # slots of work space for the way back
+    quantity_names: ClassVar[tuple[str, ...]] = ("h",)  # as in the equations; first a unit's activity
 
     def __init__(self, weights: Weights, batch_size: int, seq_length: int) -> None:
         self.weights, self.w_hh = weights, weights.w_hh  # the second is what of the first is left after DropConnect
@@ -100,6 +101,10 @@ class RecurrentLayer:
         """The steps of `part` back. Turns a[:, part] into the pre-activations' gradients, and dstate, the gradient of
         the state after these steps, into that of the state before them."""
         raise NotImplementedError
+
+    def quantities(self) -> tuple[Array, ...]:
+        """Those of `quantity_names` as the last forward call left them: each (T, B, H), valid until the next call."""
+        return (self.states[0, 1:],)
 
     def chunks(self, steps: int) -> list[slice]:
         return [slice(start, min(start + self.chunk, steps)) for start in range(0, steps, self.chunk)]

@@ -1,4 +1,4 @@
-"""Pictures of losses for a file, with Matplotlib."""
+"""Pictures of losses and gradients for a file, with Matplotlib."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import RunError
 from charrnn.pictures.curves import Picture, engineering, spread
+from charrnn.pictures.gradients import AXES, Flow
 from charrnn.storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -117,6 +118,22 @@ def medians_of(rows: Sequence[dict[str, Any]], name: str) -> list[tuple[Any, flo
             groups.setdefault(row["params"][name], []).append(row["value"])
     order = sorted(groups, key=lambda value: (isinstance(value, str), value))
     return [(value, statistics.median(groups[value]), len(groups[value])) for value in order]
+
+
+def draw_flows(flows: Sequence[Flow], title: str) -> Figure:
+    """The median of each against the steps back, its quartiles as a band."""
+    figure, (axes,) = _figure(1)
+    for colour, flow in zip(_colours(len(flows)), flows, strict=True):
+        low, median, high = flow.quartiles
+        axes.plot(median, color=colour, label=flow.label)
+        axes.fill_between(range(len(median)), low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.margins(x=0.01)
+    axes.set_title(f"{title}, median and quartiles", loc="left", fontsize="medium")
+    axes.set_xlabel(AXES[0])
+    axes.set_ylabel(AXES[1])
+    axes.legend(loc="lower left", frameon=False, fontsize="small")
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -1,12 +1,14 @@
-"""Pictures of losses in a terminal, with plotext."""
+"""Pictures of losses and gradients in a terminal, with plotext."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from charrnn.pictures.curves import Picture, engineering, round_ticks, spread
 from charrnn.pictures.figures import medians_of, tried
+from charrnn.pictures.gradients import AXES, Flow
 
 MARKS = "hd*o+x#%@&"  # of the curves: the best with fine blocks, the others with characters
 TICKS = 5
@@ -43,6 +45,27 @@ def terminal_curves(picture: Picture, width: int, height: int) -> str:
         at = inside[min(len(inside) - 1, max(0, round(row)))]
         lines[at] += f" {mark} {curve.label}"
     return "\n".join([title, *lines, picture.field])
+
+
+def terminal_flows(flows: Sequence[Flow], title: str, width: int, height: int) -> str:
+    """The medians, on a logarithmic axis, as lines of text."""
+    import plotext
+
+    plot = plotext.figure
+    plot.clear()
+    plot.theme("colorless")
+    plot.plot_size(width, height)
+    shown = [(flow, [math.log10(share) for share in flow.median if share > 0]) for flow in flows]
+    lowest = math.floor(min(min(powers) for _, powers in shown))
+    ticks, steps = [-tick for tick in round_ticks(-lowest, TICKS)], round_ticks(len(flows[0].median) - 1, TICKS)
+    plot.ruler("x").ticks(steps, [f"{step:g}" for step in steps])
+    plot.ruler("y").lim(lowest, max(max(powers) for _, powers in shown))
+    plot.ruler("y").ticks(ticks, [f"{10.0**tick:.0e}" for tick in ticks])
+    for mark, (_, powers) in zip(MARKS[2:], shown, strict=False):
+        plot.draw(plot.signal(list(range(len(powers))), powers, marker=mark).lines())
+    lines = [line.rstrip() for line in plotext.uncolorize(str(plot.build())).rstrip("\n").split("\n")]
+    names = [f"{mark} {flow.label}" for mark, flow in zip(MARKS[2:], flows, strict=False)]
+    return "\n".join([f"{title}, {AXES[1]}", *lines, AXES[0], *names])
 
 
 def terminal_sweep(rows: Sequence[dict[str, Any]], title: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import RunConfig
+from charrnn.corpus.text import Corpus
 from charrnn.errors import CorpusError, RunError
 from charrnn.inference.textmodel import TextModel
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
@@ -54,6 +55,16 @@ def task_of(run: Run) -> Task:
     if task.fingerprint != last.training.get("corpus"):
         raise CorpusError(f"{run.path}: its corpus has changed since it was trained: {' '.join(config.corpus)}")
     return task
+
+
+def corpus_of(model: TextModel) -> Corpus:
+    """The corpus of the run in which a language model's checkpoint lies. Raises CorpusError where it is not to be had."""
+    run = Run(model.checkpoint.path.parent)
+    if not run.config.exists():
+        raise CorpusError(f"{model.checkpoint.path}: it lies in no run, which would know its corpus")
+    task = task_of(run)
+    assert isinstance(task, LanguageTask)
+    return task.corpus
 
 
 def model_of(checkpoint: Checkpoint) -> Model:
