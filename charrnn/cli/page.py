@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.options import CheckpointOption, ModelOption, RunOption, load_language_model
 from charrnn.cli.screen import say
-from charrnn.errors import UsageError
+from charrnn.cli.view import ENOUGH, SEARCHED, validation_part
+from charrnn.errors import CorpusError, UsageError
+
+OFFERED = 0.3  # correlation, for a unit to be worth a look
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write, .html.", show_default=False)]
 Float32 = Annotated[bool, typer.Option("--float32", help="All bits of the weights; twice the size.")]
@@ -29,7 +33,8 @@ def page(
       charrnn page -o shakespeare.html
       charrnn page --run runs/corpus-001 --float32 -o page.html
 
-    The page is one file. Open it from the disk, send it to a friend, or put it on any web site.
+    The page is one file. Open it from the disk, send it to a friend, or put it on any web site. Where the run's corpus
+    is at hand, it offers the units that view --find finds.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {output}: must end in .html")
@@ -39,7 +44,20 @@ def page(
     from charrnn.pictures.page import page as make
     from charrnn.storage.files import write_atomically
 
-    data = make(loaded, float32=float32).encode()
+    data = make(loaded, float32=float32, units=_units(loaded)).encode()
     write_atomically(output, data)
     weights = f"{loaded.architecture.parameters:,} weights as {'float32' if float32 else 'float16'}"
     say(f"wrote {output}: {len(data) / 1e6:.1f} MB, {weights}")
+
+
+def _units(model: Any) -> list[dict[str, Any]]:
+    """Units that have learnt something with a name; none where there is no text to find them with."""
+    from charrnn.inference.reading import Reading
+    from charrnn.pictures.units import find_units
+
+    try:
+        ids = validation_part(model)[:SEARCHED]
+    except CorpusError:
+        return []
+    found = find_units(Reading(model, ids)) if len(ids) >= ENOUGH else []
+    return [asdict(one) for one in found if abs(one.correlation) >= OFFERED]

@@ -125,7 +125,7 @@ def view(
 
     searches = find or (output is not None and chosen is None)
     if text is None:
-        ids = _validation(loaded)[: SEARCHED if searches else SHOWN]
+        ids = validation_part(loaded)[: SEARCHED if searches else SHOWN]
     else:
         ids = read_ids(text, loaded, skip_unknown=on_unknown == "skip")
     if not len(ids):
@@ -147,7 +147,7 @@ def _unit(text: str) -> tuple[int, int]:
     return int(parts[1]), int(parts[2])
 
 
-def _validation(model: Any) -> Any:
+def validation_part(model: Any) -> Any:
     """The validation part of the run's corpus, as ids."""
     from charrnn.tasks.registry import corpus_of
 

@@ -58,7 +58,7 @@ def task_of(run: Run) -> Task:
 
 
 def corpus_of(model: TextModel) -> Corpus:
-    """The corpus of the run in which a language model's checkpoint lies. Raises CorpusError where it is not to be had."""
+    """That of the run in which a language model's checkpoint lies. Raises CorpusError where it is not to be had."""
     run = Run(model.checkpoint.path.parent)
     if not run.config.exists():
         raise CorpusError(f"{model.checkpoint.path}: it lies in no run, which would know its corpus")

@@ -53,6 +53,17 @@ def test_lines_are_said_to_be_lines(charrnn, train, corpus):
     assert values["lines"] and values["codes"][values["start"]] == 10
 
 
+def test_a_page_offers_units_that_go_with_something(charrnn, trained, train, tmp_path, monkeypatch):
+    """Found on the run's own text; without it, or with too little of it, there are none."""
+    assert charrnn("page", "--run", trained, "-o", "page.html").code == 0
+    assert embedded(tmp_path / "page.html")["units"] == []
+    monkeypatch.setattr("charrnn.cli.page.ENOUGH", 100)
+    assert charrnn("page", "--run", trained, "-o", "page.html").code == 0
+    units = embedded(tmp_path / "page.html")["units"]
+    assert units and all(unit.keys() == {"probe", "layer", "unit", "correlation"} for unit in units)
+    assert all(abs(unit["correlation"]) >= 0.3 for unit in units)
+
+
 def test_what_is_no_page_is_refused(charrnn, trained, train, tmp_path):
     charrnn("page", "--run", trained, "-o", "page.png").fails(2, "--output page.png: must end in .html")
     result = charrnn("page", "--run", trained, "-o", "nowhere/page.html")
