@@ -26,7 +26,7 @@ def page(
     checkpoint: CheckpointOption = None,
     float32: Float32 = False,
 ) -> None:
-    """Make a web page that holds a model: it writes, and shows what it expects, with no network and no server.
+    """Make a web page that holds a model: it writes, with no network and no server.
 
     [bold]Examples[/bold]
 

@@ -34,13 +34,13 @@ def find_units(reading: Reading) -> list[Found]:
     """For each probe the unit whose activity goes with it most closely on the first half of the text, and how closely
     it does on the second (Pearson, with its sign): a unit that fits by luck does not there. The closest first; probes
     of which a half has no example are left out."""
-    probes = np.array([probe(reading.text) for probe in PROBES.values()], np.float64)
+    probes = np.array([probe(reading.text) for probe in PROBES.values()], np.float32)
     middle = len(reading.text) // 2
     first, second = Correlation(), Correlation()
     for characters, values in reading.quantities():
-        units, late = values.astype(np.float64), characters >= middle
-        first.add(probes[:, characters[~late]], units[~late])
-        second.add(probes[:, characters[late]], units[late])
+        late = characters >= middle
+        first.add(probes[:, characters[~late]], values[~late])
+        second.add(probes[:, characters[late]], values[late])
     chosen, held_back = first.value(), second.value()
     found = []
     for name, on_first, on_second in zip(PROBES, chosen, held_back, strict=True):
@@ -59,7 +59,8 @@ class Correlation:
         self.p = self.u = self.pp = self.uu = self.pu = np.zeros(())
 
     def add(self, p: Array, u: Array) -> None:
-        """p (P, n), u (n, U), float64."""
+        """p (P, n), u (n, U)."""
+        p, u = p.astype(np.float64), u.astype(np.float64)
         self.n += len(u)
         self.p, self.pp = self.p + p.sum(axis=1), self.pp + (p * p).sum(axis=1)
         self.u, self.uu = self.u + u.sum(axis=0), self.uu + (u * u).sum(axis=0)
