@@ -8,20 +8,35 @@ from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
 
 WARMUP = 256  # characters that a reader in the middle of a text reads before its own part, unscored
+FRESH = 1024  # characters on average between two fresh starts of a reader
+SELDOM = 0.1  # at most this share of the start symbols is one
+STARTS = 6  # purpose of random numbers: a generator is keyed by (seed, purpose, step)
 
 
 class TextStream:
     """B readers of one text, evenly spaced, T characters a step, round and round: for training.
 
-    Each reader goes on where it was, so a state carried from step to step is always that of the text before, except
-    where the text begins anew.
+    Each reader goes on where it was, so a state carried from step to step is that of the text before, except where the
+    text begins anew; and now and then it reads a start symbol from the zero state, as a text that somebody begins.
     """
 
-    def __init__(self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None) -> None:
-        """record_end: the id that ends a record; it is the first input of the next."""
+    def __init__(
+        self,
+        ids: Array,
+        batch_size: int,
+        seq_length: int,
+        record_end: int | None = None,
+        start: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """record_end: the id that ends a record; it is the first input of the next. start: the start symbol, if there
+        are to be fresh starts; they are drawn from the seed."""
         self.ids, self.seq_length, self.record_end = ids, seq_length, record_end
+        self.start, self.seed = start, seed
         self.pairs = len(ids) - 1  # of a character and the next
         self.starts = np.arange(batch_size) * self.pairs // batch_size
+        if start is not None:
+            self.chance = min(SELDOM, len(ids) / (FRESH * max(1, int((ids == start).sum()))))
 
     @property
     def epoch_steps(self) -> float:
@@ -32,6 +47,9 @@ class TextStream:
         places = (self.starts + times) % self.pairs
         x = self.ids[places]
         keep = _goes_on(x, places, self.record_end)
+        if self.start is not None:
+            drawn = np.random.default_rng((self.seed, STARTS, step)).random(x.shape)
+            keep &= (x != self.start) | (drawn >= self.chance)
         keep |= times == 0  # every state is zero as it is
         return Batch(x, self.ids[places + 1], keep=None if keep.all() else keep[:, :, None])
 

@@ -88,7 +88,9 @@ class LanguageTask:
         return fitted_b, fitted_t
 
     def training(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
-        return TextStream(self.corpus.train, batch_size, seq_length, self.corpus.record_end)
+        corpus = self.corpus
+        start = corpus.vocabulary.start if corpus.begun and not corpus.lines else None
+        return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed)
 
     def validation(self, batch_size: int, seq_length: int) -> TextPass | None:
         if len(self.corpus.val) < 2:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.corpus.streams import TextPass, TextStream
+from charrnn.corpus.streams import FRESH, TextPass, TextStream
 
 quick = settings(max_examples=150, deadline=None)
 
@@ -42,6 +42,21 @@ def test_every_stream_goes_on_where_it_was(shape, step):
     stream = TextStream(np.arange(pairs + 1), b, t)
     places = np.concatenate([stream.batch(step).x, stream.batch(step + 1).x]).astype(int)
     assert ((np.diff(places, axis=0) % pairs) == 1 % pairs).all()
+
+
+def test_fresh_starts_are_seldom_at_start_symbols_and_the_same_again():
+    ids = np.random.default_rng(0).integers(0, 20, 40_000)
+    stream, again = (TextStream(ids, 8, 64, None, 3, seed=1) for _ in range(2))
+    fresh, read = 0, 0
+    for step in range(1, 150):
+        batch, other = stream.batch(step), again.batch(step)
+        begins = ~batch.keep[:, :, 0] if batch.keep is not None else np.zeros(batch.x.shape, bool)
+        begins &= (stream.starts + step * 64 + np.arange(64)[:, None]) % stream.pairs > 0
+        assert (batch.x[begins] == 3).all() and (batch.x == other.x).all()
+        assert (batch.keep is None) == (other.keep is None) and (batch.keep is None or (batch.keep == other.keep).all())
+        fresh, read = fresh + int(begins.sum()), read + batch.x.size
+    assert 0.5 * FRESH < read / fresh < 2 * FRESH
+    assert all(TextStream(ids, 8, 64).batch(step).keep is None for step in range(1, 20))
 
 
 @quick
