@@ -53,16 +53,16 @@ def run(*words):
 @pytest.fixture
 def texts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("corpus.txt", "more.txt", "names.txt", "held-out.txt"):
-        Path(name).write_text(TEXT)
-    for name in ("corpus", "fables"):
-        run("train", "corpus.txt", "--run", f"runs/{name}-001", "--hidden-size", "8", "--max-steps", "4", "--quiet")
+    Path("data").symlink_to(ROOT / "data")
+    Path("corpus.txt").write_text(TEXT)
+    for name, file in (("corpus", "corpus.txt"), ("fables", "data/fables.txt")):
+        run("train", file, "--run", f"runs/{name}-001", "--hidden-size", "8", "--max-steps", "4", "--quiet")
 
 
 def test_there_are_commands_to_test():
     assert len(COMMANDS) >= 11
     assert {command.split()[1] for command in COMMANDS} >= {
-        *("train", "sample", "eval", "info", "runs", "bench", "sweep", "plot")
+        *("train", "sample", "eval", "info", "runs", "bench", "sweep", "plot", "view", "page", "export")
     }
 
 
@@ -90,7 +90,6 @@ def shell(texts, tmp_path, monkeypatch):
 
 
 def test_the_tasks_of_the_readme_run_as_written_one_after_the_other(shell):
-    Path("data").symlink_to(ROOT / "data")
     out = shell(TASKS.replace("--max-minutes 1", "--max-steps 4 --hidden-size 8"))
     assert "rmse" in out and len(out.splitlines()) > 900
 
