@@ -64,7 +64,9 @@ def _explained(command: Any) -> Any:
     command.help = "\n\n".join(
         "\n".join(map(str.strip, lines)) if lines[0].startswith("  ") else " ".join(lines) for lines in parts
     )
-    for parameter in command.params:
+    for parameter in command.get_params(
+        typer.Context(command, **CONTEXT)
+    ):  # the option --help among them, which it keeps
         if isinstance(parameter.show_default, str):
             parameter.help += f" [dim]\\[default: {parameter.show_default}][/dim]"
             parameter.show_default = False
