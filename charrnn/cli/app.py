@@ -30,7 +30,7 @@ COMMANDS = {
     "export": ("export:export", "Write a trained network as an ONNX file, for programs in any language."),
     "page": ("page:page", "Make a web page that holds a model: it writes, with no network and no server."),
 }
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 class Commands(typer.core.TyperGroup):

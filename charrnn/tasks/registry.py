@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn.config import RunConfig
-from charrnn.corpus.text import Corpus
 from charrnn.errors import CorpusError, RunError
-from charrnn.inference.textmodel import TextModel
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
 from charrnn.storage.runs import Run, find_run
-from charrnn.tasks.caption import Captioner, CaptionTask
-from charrnn.tasks.classify import Classes, Classifier
-from charrnn.tasks.forecaster import Forecaster
-from charrnn.tasks.language import LanguageTask
-from charrnn.tasks.records import RecordTask
-from charrnn.tasks.series import SeriesTask
-from charrnn.tasks.tag import Tagger, Tags
-from charrnn.tasks.task import Task
-from charrnn.tasks.translate import Pairs, Translator
 
-Model = TextModel | Classifier | Tagger | Translator | Forecaster | Captioner
-CODINGS = {kind.name: kind for kind in (Classes, Tags, Pairs)}
-MODELS: dict[str, type[Any]] = {
-    "lm": TextModel,
-    "captions": Captioner,
-    "classify": Classifier,
-    "tag": Tagger,
-    "translate": Translator,
-    "series": Forecaster,
+if TYPE_CHECKING:
+    from charrnn.corpus.text import Corpus
+    from charrnn.inference.textmodel import TextModel
+    from charrnn.tasks.caption import Captioner
+    from charrnn.tasks.classify import Classifier
+    from charrnn.tasks.forecaster import Forecaster
+    from charrnn.tasks.tag import Tagger
+    from charrnn.tasks.task import Task
+    from charrnn.tasks.translate import Translator
+
+    Model = TextModel | Classifier | Tagger | Translator | Forecaster | Captioner
+
+# Classes by their modules: only what is asked for is imported.
+CODINGS = {"classify": "tasks.classify:Classes", "tag": "tasks.tag:Tags", "translate": "tasks.translate:Pairs"}
+MODELS = {
+    "lm": "inference.textmodel:TextModel",
+    "captions": "tasks.caption:Captioner",
+    "classify": "tasks.classify:Classifier",
+    "tag": "tasks.tag:Tagger",
+    "translate": "tasks.translate:Translator",
+    "series": "tasks.forecaster:Forecaster",
 }
+
+
+def imported(place: str) -> Any:
+    """A class by `module:name`."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f"charrnn.{module}"), name)
 
 
 def read_task(config: RunConfig, start: Checkpoint | None = None) -> Task:
     """The task of a configuration, with its data; what it must know besides from the checkpoint `start`."""
     if config.text.task in CODINGS:
-        return RecordTask.read(CODINGS[config.text.task], config, start)
-    if config.text.task == "series":
-        return SeriesTask.read(config, start)
-    if config.text.features is not None:
-        return CaptionTask.read(config, start)
-    return LanguageTask.read(config, start)
+        from charrnn.tasks.records import RecordTask
+
+        return RecordTask.read(imported(CODINGS[config.text.task]), config, start)
+    kinds = {"series": "tasks.series:SeriesTask", "captions": "tasks.caption:CaptionTask"}
+    name = config.text.task if config.text.features is None else "captions"
+    task: Task = imported(kinds.get(name, "tasks.language:LanguageTask")).read(config, start)
+    return task
 
 
 def task_of(run: Run) -> Task:
@@ -62,14 +71,14 @@ def corpus_of(model: TextModel) -> Corpus:
     run = Run(model.checkpoint.path.parent)
     if not run.config.exists():
         raise CorpusError(f"{model.checkpoint.path}: it lies in no run, which would know its corpus")
-    task = task_of(run)
-    assert isinstance(task, LanguageTask)
-    return task.corpus
+    task: Any = task_of(run)
+    corpus: Corpus = task.corpus
+    return corpus
 
 
 def model_of(checkpoint: Checkpoint) -> Model:
     """The trained model, for its user. Raises RunError if the checkpoint is damaged."""
-    model: Model = MODELS[checkpoint.read_task(_name)](checkpoint)
+    model: Model = imported(MODELS[checkpoint.read_task(_name)])(checkpoint)
     return model
 
 

@@ -12,7 +12,7 @@ from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError
 from charrnn.tasks.classify import Classes
 from charrnn.tasks.records import Pair, RecordTask
-from charrnn.tasks.registry import CODINGS
+from charrnn.tasks.registry import CODINGS, imported
 from charrnn.tasks.tag import Tags
 from charrnn.tasks.translate import Pairs, edit_distance
 
@@ -24,7 +24,7 @@ texts = st.text(characters, max_size=8)
 def task_of(tmp_path, kind, text, **options):
     path = tmp_path / "r.tsv"
     path.write_bytes(text.encode())
-    return RecordTask.read(CODINGS[kind], RunConfig.from_options([str(path)], {"task": kind} | options))
+    return RecordTask.read(imported(CODINGS[kind]), RunConfig.from_options([str(path)], {"task": kind} | options))
 
 
 @pytest.mark.parametrize(
