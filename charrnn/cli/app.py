@@ -125,9 +125,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(str(OutOfMemoryError("out of memory")), 6)
     except OSError as error:  # what no room has an answer to: the system refuses
         _fail(_refusal(error), 6)
+    except (LookupError, ValueError) as error:
+        if COMPLETION not in os.environ:
+            raise
+        _fail(f"{COMPLETION} is for a shell's completion, which sets more than that: {error}", 2)
     _leave(int(code or 0))
 
 
+COMPLETION = "_CHARRNN_COMPLETE"
 UNWRITABLE = (5, 9, 27, 28, 122)  # EIO, EBADF, EFBIG, ENOSPC, EDQUOT
 
 

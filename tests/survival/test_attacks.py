@@ -302,6 +302,13 @@ def test_a_working_directory_that_is_gone(tmp_path):
     assert (ended.returncode, ended.stderr.count("\n")) == (6, 1), ended.stderr
 
 
+@pytest.mark.parametrize("value", ["complete_bash", "complete_fish", "complete_zsh", "source_bash", "nonsense", ""])
+def test_a_shell_s_completion_without_its_companions(tmp_path, value):
+    for more in ("", "COMP_WORDS=charrnn", "COMP_WORDS='charrnn tr' COMP_CWORD=x", "_TYPER_COMPLETE_ARGS="):
+        ended = in_shell(f"_CHARRNN_COMPLETE={value} {more} {Path(sys.executable).with_name('charrnn')}", tmp_path)
+        assert "Traceback" not in ended.stderr and ended.returncode in (0, 1, 2), ended.stderr
+
+
 def test_ctrl_c_while_modules_are_imported(tmp_path):
     for delay in (0.05, 0.1, 0.15, 0.2, 0.3):
         child = subprocess.Popen(
