@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ def check_engine(train: TrainConfig) -> None:
     """Raises UsageError for a device that is not there or does not go with the other settings, ModuleNotFoundError
     where PyTorch is not."""
     processes = of_torchrun("WORLD_SIZE", 1)
+    if not re.fullmatch(r"cpu|torch|cuda(:\d+)?|mps", train.device):
+        raise UsageError(f"--device {train.device}: not one of cpu, torch, cuda, cuda:N, mps")
     if train.precision != "float32" and not train.device.startswith("cuda"):
         raise UsageError(f"--precision {train.precision} goes with --device cuda, not {train.device}")
     if processes > 1 and train.device not in ("torch", "cuda"):

@@ -226,7 +226,7 @@ def test_the_same_seed_gives_the_same_bits_twice(run_config, tmp_path):
     ("settings", "message"),
     [
         ({"device": "cuda:7"}, r"--device cuda:7: not there \(there are cpu, torch"),
-        ({"device": "gpu"}, r"--device gpu: not there \(there are cpu, torch"),
+        ({"device": "gpu"}, "--device gpu: not one of cpu, torch, cuda, cuda:N, mps"),
         ({"precision": "tf32"}, "--precision tf32 goes with --device cuda, not cpu"),
     ],
 )
