@@ -160,6 +160,8 @@ class TrainConfig(Settings):
     )
     seed: int = setting(1, "Seed of everything random.", low=0, high=2**63 - 1)
     workers: int | None = setting(None, "Processes that share each batch.", low=1, high=1024, shown="the cores")
+    device: str = setting("cpu", "cpu (NumPy), torch (PyTorch on the CPU), cuda, cuda:N or mps.")
+    precision: str = setting("float32", "Of a GPU's products: float32, or tf32.", choices=("float32", "tf32"))
     eval_every: int | None = setting(
         None,
         "Steps between evaluations.",

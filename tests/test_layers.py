@@ -15,6 +15,7 @@ ROOMS = [
 ]
 LIBRARIES = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "storage", "onnx": "storage"}
 LIBRARIES |= {"optuna": "sweep", "sqlalchemy": "sweep", "matplotlib": "pictures", "plotext": "pictures"}
+LIBRARIES |= {"torch": "training"}
 KNOWN = {"numpy", "threadpoolctl", *LIBRARIES}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json, given, with_settings
+from charrnn.cli.options import Json, extra, given, with_settings
 from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.errors import UsageError
 from charrnn.settings import dashed
@@ -45,7 +45,8 @@ def bench(corpus: Corpus = None, seconds: Seconds = 6.0, json_output: Json = Fal
     options = {"dropout": 0.0, "recurrent_dropout": 0.0} | given(settings)
     config = RunConfig.from_options(corpus or [], options)
     task = read_task(config) if corpus else random_text(config.train.seed)
-    result, settled = measure(task, config.model, config.train, seconds)
+    with extra("torch", "torch"):
+        result, settled = measure(task, config.model, config.train, seconds)
     if json_output:
         typer.echo(json.dumps(result | {"config": settled}))
         return

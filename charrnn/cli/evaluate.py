@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import CheckpointOption, Json, ModelOption, OnUnknown, RunOption, load_model, one_of
+from charrnn.cli.options import (
+    CheckpointOption,
+    Device,
+    Json,
+    ModelOption,
+    OnUnknown,
+    RunOption,
+    load_model,
+    on_device,
+    one_of,
+)
 from charrnn.cli.screen import show_value
 from charrnn.config import refuse_exclusive
 from charrnn.errors import CorpusError, UsageError
@@ -38,6 +48,7 @@ def evaluate(
     lines: Lines = False,
     features: Features = None,
     on_unknown: OnUnknown = "error",
+    device: Device = "cpu",
     json_output: Json = False,
 ) -> None:
     """What a text or records cost under a trained model, and how often it is right.
@@ -56,7 +67,7 @@ def evaluate(
     refuse_exclusive({"per_line": per_line, "per_char": per_char})
     if top is not None and not per_char:
         raise UsageError("--top goes with --per-char")
-    loaded, skip = load_model(run, model, checkpoint), on_unknown == "skip"
+    loaded, skip = on_device(load_model(run, model, checkpoint), device), on_unknown == "skip"
     if loaded.architecture.features:
         result = _captions(file, loaded, features, skip=skip)
         typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))

@@ -80,6 +80,12 @@ ModelOption = Annotated[
 CheckpointOption = Annotated[
     str | None, typer.Option(help="Which weights of the run: best or last.", show_default="best")
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu (NumPy), torch (PyTorch on the CPU), cuda, cuda:N or mps: where texts and records are read."
+    ),
+]
 OnUnknown = Annotated[str, typer.Option(help="What to do with characters that the model does not know: error or skip.")]
 
 
@@ -150,6 +156,16 @@ def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
 def one_of(option: str, value: str, *choices: str) -> None:
     if value not in choices:
         raise UsageError(f"{option} {value}: not one of {', '.join(choices)}")
+
+
+def on_device(model: Model, device: str) -> Model:
+    """The model, reading on what --device names."""
+    if device != "cpu":
+        with extra("torch", "torch"):
+            from charrnn.training.engine import scoring_network
+
+            model.new_network = scoring_network(device)
+    return model
 
 
 def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> Model:

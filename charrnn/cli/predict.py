@@ -12,12 +12,14 @@ import typer
 
 from charrnn.cli.options import (
     CheckpointOption,
+    Device,
     Json,
     ModelOption,
     OnUnknown,
     RunOption,
     given,
     load_model,
+    on_device,
     one_of,
     with_settings,
 )
@@ -53,6 +55,7 @@ def predict(
     seed: Seed = None,
     steps: Steps = None,
     on_unknown: OnUnknown = "error",
+    device: Device = "cpu",
     json_output: Json = False,
     **settings: Any,
 ) -> None:
@@ -72,7 +75,7 @@ def predict(
 
     one_of("--on-unknown", on_unknown, "error", "skip")
     choice = given(settings)
-    loaded = load_model(run, model, checkpoint)
+    loaded = on_device(load_model(run, model, checkpoint), device)
     if loaded.checkpoint.task["name"] == "series":
         if choice or top is not None or beam is not None:
             raise UsageError("--top, --beam and the choices of sample are not for a model of --task series")

@@ -19,13 +19,16 @@ def about(trainer: Trainer) -> list[str]:
     is_text = trainer.config.text.task == "lm"
     streams = f"{train.batch_size} streams x {train.seq_length} {'characters' if is_text else 'steps'}"
     parameters = f"{trainer.architecture.parameters:,} parameters"
+    workers = counted(train.workers or 1, "worker")
+    if train.device != "cpu":
+        workers = f"PyTorch on {'the CPU' if train.device == 'torch' else train.device}"
     run = shlex.quote(str(trainer.run_directory.path))
     lines = [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *trainer.notices,
         trainer.task.about(),
         f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
-        f"training: {streams}, {counted(train.workers or 1, 'worker')}, learning rate {train.learning_rate:g}, "
+        f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, "
         f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
     ]
     if standing.step:

@@ -160,7 +160,8 @@ def _searcher(
         trials=trials or int(points if grid else min(points, TRIALS)),
         **runs,
     )
-    return Search(plan, runs_root() / name, storage)
+    with extra("torch", "torch"):
+        return Search(plan, runs_root() / name, storage)
 
 
 def _result(searcher: Search, corpus: list[str]) -> dict[str, Any]:

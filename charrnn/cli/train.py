@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import WHERE, ConfigFile, Json, Quiet, given, with_settings
+from charrnn.cli.options import WHERE, ConfigFile, Json, Quiet, extra, given, with_settings
 from charrnn.cli.signals import interrupting, leave_interrupted
 from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import UsageError
@@ -58,14 +58,23 @@ def train(
       charrnn train names.txt --lines --max-epochs 20
       charrnn train --resume runs/corpus-001 --max-minutes 60
       zcat *.gz | charrnn train - --json --quiet
+      charrnn train corpus.txt --device cuda
+      torchrun --nproc-per-node 8 -m -- charrnn train corpus.txt --device cuda
     """
     # The workers are the parallelism; the BLAS's own threads would only cost memory. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import TrainingDisplay
+    from charrnn.training.process import of_torchrun
 
     refuse_exclusive(settings | {"run": run, "resume": resume, "init_from": init_from})
     options = given(settings)
-    trainer = _start(corpus, options, run, init_from) if resume is None else _resumed(resume, corpus, options)
+    with extra("torch", "torch"):
+        if of_torchrun("RANK", 0) > 0:
+            from charrnn.training.torch_team import follow
+
+            follow()
+            return
+        trainer = _start(corpus, options, run, init_from) if resume is None else _resumed(resume, corpus, options)
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:

@@ -17,6 +17,12 @@ class Batch:
     keep: Array | None = None  # (T, B, 1), 0 where the state starts anew; None: nowhere
     features: Array | None = None  # (B, F), a vector that stands in the place of each stream's first input
 
+    def streams(self, rows: slice) -> Batch:
+        """These streams of it."""
+        weights, keep = (None if array is None else array[:, rows] for array in (self.weights, self.keep))
+        features = None if self.features is None else self.features[rows]
+        return Batch(self.x[:, rows], self.targets[:, rows], weights, keep, features)
+
     @property
     def scored(self) -> float:
         """The sum of the weights."""

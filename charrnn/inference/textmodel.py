@@ -17,7 +17,7 @@ from charrnn.inference.sampling import choose
 from charrnn.inference.scoring import text_nats
 from charrnn.inference.writing import Writing
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import new_stepper
+from charrnn.models.network import Network, NewNetwork, new_stepper
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.nn.params import flatten
@@ -29,6 +29,8 @@ RECORD_END = "\n"
 
 class TextModel:
     """A model with its vocabulary. Losses are nats per character."""
+
+    new_network: NewNetwork = Network  # what reads a text
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Raises RunError for a checkpoint of another task, or a damaged one."""
@@ -133,9 +135,8 @@ class TextModel:
     def part_nats(self, ids: Array, record_end: int | None) -> Array:
         """The nats of each prediction ids[1:], the state starting from zero at each `record_end`."""
         with threadpool_limits(1):
-            return text_nats(
-                self.architecture, flatten(self.architecture.specs(), self.checkpoint.weights), ids, record_end
-            )
+            flat = flatten(self.architecture.specs(), self.checkpoint.weights)
+            return text_nats(self.architecture, flat, ids, record_end, self.new_network)
 
     def guesses(
         self, ids: Array, top: int, *, lines: bool | None = None

@@ -6,7 +6,7 @@ N rows (time steps x streams).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -36,6 +36,9 @@ def new_stepper(architecture: Architecture, named: dict[str, Array], streams: in
     head = named["head.weight"], named["head.bias"]
     weights = layer_weights(named, architecture.num_layers)
     return Stepper(architecture.cell, weights, *head, streams, named.get("embedding.weight"))
+
+
+NewNetwork = Callable[[Architecture, Array, int, int], "Network"]  # its flat parameters, B and T
 
 
 class Network:

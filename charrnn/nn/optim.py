@@ -1,5 +1,7 @@
 """Optimizers: in place on flat vectors, so that a slice of the parameters is stepped exactly like the whole.
 
+They use operators alone, so that PyTorch's tensors are stepped by the same rules.
+
 g is the gradient, p the parameters, m and v the moments, t the number of this step (from 1), lr the learning rate.
 """
 
@@ -8,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import NamedTuple
-
-import numpy as np
 
 from charrnn.nn.arrays import Array
 
@@ -23,26 +23,26 @@ def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
     m, v = moments
     m += (1 - BETA1) * (g - m)
     v += (1 - BETA2) * (g * g - v)
-    denominator = np.sqrt(v)
+    denominator = v**0.5
     denominator /= math.sqrt(1 - BETA2**t)
     denominator += EPSILON
-    np.divide(m, denominator, out=denominator)
-    denominator *= lr / (1 - BETA1**t)
-    p -= denominator
+    step = m / denominator
+    step *= lr / (1 - BETA1**t)
+    p -= step
 
 
 def rmsprop(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
     """Tieleman & Hinton 2012: p -= lr g / (sqrt(v) + eps)."""
     (v,) = moments
     v += (1 - RMS_DECAY) * (g * g - v)
-    p -= lr * g / (np.sqrt(v) + EPSILON)
+    p -= lr * g / (v**0.5 + EPSILON)
 
 
 def adagrad(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
     """Duchi, Hazan & Singer 2011: v sums the squares; p -= lr g / (sqrt(v) + eps)."""
     (v,) = moments
     v += g * g
-    p -= lr * g / (np.sqrt(v) + EPSILON)
+    p -= lr * g / (v**0.5 + EPSILON)
 
 
 def sgd(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:

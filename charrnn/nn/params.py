@@ -54,6 +54,13 @@ def initialise(specs: Sequence[ParamSpec], flat: Array, seed: int) -> None:
         view[...] = spec.init(np.random.default_rng((seed, place)), spec.shape)
 
 
+def mark_matrices(specs: Sequence[ParamSpec], flat: Array) -> Array:
+    """Fills `flat` with 1 where a parameter is a matrix and 0 where it is a bias."""
+    for view in views(specs, flat).values():
+        view[...] = view.ndim > 1
+    return flat
+
+
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.zeros(shape)
 

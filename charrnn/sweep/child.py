@@ -84,7 +84,9 @@ def _trainer(run: Run, config: RunConfig, left_open: list[str], jobs: int) -> Tr
     """Goes on with the run if it has begun."""
     if not run.config.exists():
         return new_run(run.path, config, left_open=left_open, jobs=jobs)
-    return resumed_run(run, dataclasses.replace(run.read_config(), corpus=config.corpus))
+    begun = run.read_config()
+    train = dataclasses.replace(begun.train, device=config.train.device)
+    return resumed_run(run, dataclasses.replace(begun, corpus=config.corpus, train=train))
 
 
 def _train(trainer: Trainer) -> None:

@@ -21,6 +21,7 @@ from charrnn.sweep.storage import storage_errors
 from charrnn.sweep.study import Study, Trial, rows
 from charrnn.tasks.registry import read_task
 from charrnn.training.choices import settled
+from charrnn.training.engine import devices_of_jobs
 
 POLL_SECONDS = 0.5  # how often an idle job looks for a trial that another process has left
 
@@ -48,7 +49,7 @@ class Search:
         self.plan, self.folder = plan, folder
         self.study = Study(plan, folder, storage, check(plan))
         self.inbox: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
-        self.running: dict[int, tuple[Trial, Child]] = {}
+        self.running: dict[int, tuple[Trial, Child, str]] = {}  # the last: the device
         self.signal: int | None = None
         self.error: CharRNNError | None = None
 
@@ -91,21 +92,24 @@ class Search:
     def _start(self, trial: Trial) -> None:
         """The next run of a trial."""
         repeat = len(trial.losses)
+        config, busy = self.plan.run_config(trial.params, repeat), [device for *_, device in self.running.values()]
+        device = min(devices_of_jobs(config.train.device), key=busy.count)
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, device=device))
         task = {
             "run": str(trial.runs[repeat].path),
-            "config": self.plan.run_config(trial.params, repeat).to_dict(),
+            "config": config.to_dict(),
             "left_open": self.plan.left_open(trial.params),
             "jobs": self.plan.jobs,
         }
         child = Child(task, partial(self._put, trial.number), self.study.owner_fd)
-        self.running[trial.number] = trial, child
+        self.running[trial.number] = trial, child, device
 
     def _put(self, number: int, message: dict[str, Any] | None) -> None:
         self.inbox.put((number, message))
 
     def _hear(self, number: int, message: dict[str, Any] | None) -> Iterator[TrialEvaluated | TrialEnded]:
         """What a child said; None when it has ended."""
-        trial, child = self.running[number]
+        trial, child, _ = self.running[number]
         if message is None:
             del self.running[number]
             if trial.heard or self._stopping:
@@ -160,5 +164,5 @@ class Search:
         return self.signal is not None or self.error is not None
 
     def _stop(self) -> None:
-        for _, child in list(self.running.values()):
+        for _, child, _ in list(self.running.values()):
             child.stop()

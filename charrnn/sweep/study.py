@@ -34,6 +34,7 @@ from charrnn.training.trainer import EVALUATIONS
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
+OF_THE_MACHINE = ("workers", "device", "precision", "val_file")  # options that may differ where a study is shared
 ID = "id"  # beside the owners: the folder's name, which its study knows
 TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
 STARTUP = 5  # finished trials before the first is pruned, and the part of its budget
@@ -83,7 +84,7 @@ class Study:
     def _identify(self, fingerprint: str) -> None:
         """Notes what the study is about, or compares."""
         plan = self.plan
-        options = {name: value for name, value in plan.options.items() if name not in ("workers", "val_file")}
+        options = {name: value for name, value in plan.options.items() if name not in OF_THE_MACHINE}
         if plan.repeats > 1:
             options["repeats"] = plan.repeats
         about = {"search space": [vars(dimension) for dimension in plan.space], "options": options}

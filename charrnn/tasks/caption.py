@@ -24,7 +24,7 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.inference.records import mean_loss
 from charrnn.inference.sampling import choose
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import new_stepper
+from charrnn.models.network import Network, NewNetwork, new_stepper
 from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
@@ -164,6 +164,8 @@ class CaptionTask(WindowTask):
 class Captioner:
     """A trained model that writes a line from a vector."""
 
+    new_network: NewNetwork = Network  # what reads lines
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Raises RunError for a damaged checkpoint."""
         self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
@@ -231,7 +233,8 @@ class Captioner:
         rows = self._checked(vectors, standardise=False)
         captions = [Caption(n, text) for n, text in enumerate(texts)]
         records = self.coding.records(captions, rows, skip_unknown=skip_unknown)
-        loss = mean_loss(self.architecture, flatten(self.architecture.specs(), self.checkpoint.weights), records)
+        flat = flatten(self.architecture.specs(), self.checkpoint.weights)
+        loss = mean_loss(self.architecture, flat, records, self.new_network)
         about = {"records": len(captions), "chars": len(records.x), "loss": loss}
         return about | {"bpc": bits(loss), "perplexity": math.exp(min(loss, 700))}
 

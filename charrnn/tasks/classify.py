@@ -85,7 +85,7 @@ class Classifier(RecordModel):
     def probabilities(self, texts: Sequence[str], *, skip_unknown: bool = False) -> Array:
         """Of each label (R, V)."""
         records = self.coding.records([Pair(text, "") for text in texts], skip_unknown=skip_unknown)
-        logits = scored_outputs(self.architecture, self.flat, records)
+        logits = scored_outputs(self.architecture, self.flat, records, self.new_network)
         return cross_entropy_forward(logits, np.zeros(len(logits), int))[1]
 
     def predict(
@@ -107,7 +107,8 @@ class Classifier(RecordModel):
         A label that training never saw counts as wrong; it has a row, no column, and no part in the loss.
         """
         labels = self.coding.labels
-        logits = scored_outputs(self.architecture, self.flat, self.coding.records(pairs, skip_unknown=skip_unknown))
+        records = self.coding.records(pairs, skip_unknown=skip_unknown)
+        logits = scored_outputs(self.architecture, self.flat, records, self.new_network)
         true, chosen = self.coding.label_ids(pairs), logits.argmax(axis=1)
         known = true >= 0
         nats, _ = cross_entropy_forward(logits[known], true[known])

@@ -12,7 +12,7 @@ from charrnn.corpus.numbers import Table, read_table
 from charrnn.corpus.sequences import SequencePass
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
-from charrnn.models.network import Network, new_stepper
+from charrnn.models.network import Network, NewNetwork, new_stepper
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.nn.params import flatten
@@ -24,6 +24,8 @@ SCORING_STEPS = 256  # at once
 
 class Forecaster:
     """A trained model of a series, in the hands of its user."""
+
+    new_network: NewNetwork = Network  # what reads rows
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Raises RunError for a damaged checkpoint."""
@@ -132,7 +134,7 @@ class Forecaster:
         aims = np.zeros(len(x), np.uint32) if self.columns.labels else np.zeros((len(x), width), np.float32)
         records = Records(x, aims, np.ones(len(x), bool), np.array([0, len(x)]))
         reading = SequencePass(records, 1, min(SCORING_STEPS, len(x)))
-        network = Network(self.architecture, self.flat, 1, reading.seq_length)
+        network = self.new_network(self.architecture, self.flat, 1, reading.seq_length)
         state, outputs = np.zeros(self.architecture.state_shape(1), self.flat.dtype), []
         for step in range(reading.steps):
             batch, there = reading.batch(step), int((reading.places(step) >= 0).sum())

@@ -17,6 +17,7 @@ from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
 from charrnn.inference.records import mean_loss
 from charrnn.models.architecture import Architecture
+from charrnn.models.network import Network, NewNetwork
 from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
 from charrnn.nn.params import flatten
@@ -158,6 +159,7 @@ class RecordModel(ABC):
     """A trained model of a record task, in the hands of its user."""
 
     kind: ClassVar[type[Coding]]
+    new_network: NewNetwork = Network  # what reads records
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Raises RunError for a damaged checkpoint."""
@@ -175,7 +177,8 @@ class RecordModel(ABC):
 
     def score(self, source: str, output: str) -> float:
         """Mean nats of the scored steps of a record. Raises CorpusError for what is not known."""
-        return mean_loss(self.architecture, self.flat, self.coding.records([Pair(source, output)]))
+        records = self.coding.records([Pair(source, output)])
+        return mean_loss(self.architecture, self.flat, records, self.new_network)
 
     @abstractmethod
     def answers(self, texts: Sequence[str]) -> list[str]:

@@ -108,7 +108,8 @@ class Tagger(RecordModel):
     def predict(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
         """The likeliest tags of each text, one a character."""
         pairs = [Pair(text, UNTAGGED * len(text)) for text in texts]
-        logits = scored_outputs(self.architecture, self.flat, self.coding.records(pairs, skip_unknown=skip_unknown))
+        records = self.coding.records(pairs, skip_unknown=skip_unknown)
+        logits = scored_outputs(self.architecture, self.flat, records, self.new_network)
         tags = iter([self.coding.tags[n] for n in logits.argmax(axis=1).tolist()])
         knows = self.coding.vocabulary.knows
         return ["".join(next(tags) if knows(c) else UNTAGGED for c in text) for text in texts]
@@ -120,7 +121,7 @@ class Tagger(RecordModel):
         """records, chars, loss, accuracy (of a character), record_accuracy (of a text's tags all together)."""
         if skip_unknown:
             pairs = [self.coding.known_part(pair) for pair in pairs]
-        logits = scored_outputs(self.architecture, self.flat, self.coding.records(pairs))
+        logits = scored_outputs(self.architecture, self.flat, self.coding.records(pairs), self.new_network)
         true = self.coding.tag_ids(pairs)
         right, known = logits.argmax(axis=1) == true, true >= 0
         nats, _ = cross_entropy_forward(logits[known], true[known])

@@ -129,7 +129,7 @@ class Translator(RecordModel):
         return {
             "records": len(references),
             "chars": chars,
-            "loss": mean_loss(self.architecture, self.flat, scored),
+            "loss": mean_loss(self.architecture, self.flat, scored, self.new_network),
             "exact": exact / len(references),
             "cer": errors / max(1, chars),
         }

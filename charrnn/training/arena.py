@@ -58,13 +58,14 @@ class Arena:
 
     def batch(self, rows: slice) -> Batch:
         """These streams of it."""
-        return Batch(
-            self.x[:, rows],
-            self.targets[:, rows],
-            self.weights[:, rows] if self.has_weights else None,
-            self.keep[:, rows] if self.has_keep else None,
-            self.features[rows] if self.features.size else None,
+        whole = Batch(
+            self.x,
+            self.targets,
+            self.weights if self.has_weights else None,
+            self.keep if self.has_keep else None,
+            self.features if self.features.size else None,
         )
+        return whole.streams(rows)
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
         start, kind = self.size, np.dtype(dtype)

@@ -7,6 +7,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.inference.textmodel import TextModel
 from charrnn.nn.optim import clip_factor
-from charrnn.nn.params import initialise, views
+from charrnn.nn.params import count, initialise, views
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.language import LanguageTask
 from charrnn.tasks.registry import model_of
 from charrnn.tasks.task import Task
 from charrnn.training.choices import settled
-from charrnn.training.team import Team
+from charrnn.training.engine import new_team
 
 SYMBOLS = 65  # Tiny Shakespeare's
 CHARACTERS = 1 << 22
@@ -47,9 +48,9 @@ def measure(
     """Trains, multiplies and samples in turn, ROUNDS times, for `seconds` in all: the medians, and the configuration.
 
     chars_per_second of training; gflops = 6 x parameters in products x characters / s (forward, and twice that
-    backward); sgemm_gflops, a product of two large float32 matrices on as many cores; fraction_of_peak, their ratio;
-    sample_chars_per_second of one stream (None: records); peak_rss_mb, each process's highest resident set, summed
-    (what they share is counted in each); workers.
+    backward); sgemm_gflops, a product of two large float32 matrices on as many cores, or on the device;
+    fraction_of_peak, their ratio; sample_chars_per_second of one stream (None: records); peak_rss_mb, each process's
+    highest resident set, summed (what they share is counted in each); workers.
     """
     model, train, _ = settled(model, train, task)
     assert train.batch_size and train.seq_length and train.learning_rate is not None
@@ -58,11 +59,12 @@ def measure(
         task.training(train.batch_size, train.seq_length, train.seed),
         train.batch_size * train.seq_length,
     )
-    a = np.random.default_rng(train.seed).standard_normal((SGEMM_SIZE, SGEMM_SIZE)).astype(np.float32)
-    product = np.empty_like(a)
+    product = large_product(train)
     measured: dict[str, list[float]] = {"train": [], "sgemm": [], "sample": []}
-    with Team(architecture, train) as team:
-        initialise(architecture.specs(), team.params, train.seed)
+    flat = np.empty(count(architecture.specs()), np.float32)
+    initialise(architecture.specs(), flat, train.seed)
+    with new_team(architecture, train) as team:
+        team.load(params=flat, average=flat)
         steps = itertools.count()
 
         def step() -> None:
@@ -71,7 +73,7 @@ def measure(
             _, norm = team.gradient()
             team.update(rate, clip_factor(norm, train.clip_norm))
 
-        trained = model_of(Checkpoint(architecture, task.words(), views(architecture.specs(), team.params)))
+        trained = model_of(Checkpoint(architecture, task.words(), views(architecture.specs(), flat)))
 
         def sample(model: TextModel) -> None:
             for _ in model.sample(length=SAMPLED, seed=train.seed):
@@ -80,7 +82,7 @@ def measure(
         for _ in range(ROUNDS):
             measured["train"].append(_rate(step, turn) * step_size)
             with threadpool_limits(train.workers):
-                measured["sgemm"].append(_rate(lambda: np.matmul(a, a, out=product), turn) * 2 * SGEMM_SIZE**3 / 1e9)
+                measured["sgemm"].append(_rate(product, turn) * 2 * SGEMM_SIZE**3 / 1e9)
                 if isinstance(trained, TextModel):
                     measured["sample"].append(_rate(partial(sample, trained), turn) * SAMPLED)
         peak = _peak_mb([child.pid for child in team.children])
@@ -96,6 +98,16 @@ def measure(
         "workers": train.workers,
     }
     return result, model.to_dict() | train.to_dict()
+
+
+def large_product(train: TrainConfig) -> Callable[[], object]:
+    """Multiplies two large matrices on the device, and waits for it."""
+    if train.device != "cpu":
+        from charrnn.training.torch_worker import large_product
+
+        return large_product(train, SGEMM_SIZE)
+    a = np.random.default_rng(train.seed).standard_normal((SGEMM_SIZE, SGEMM_SIZE)).astype(np.float32)
+    return partial(np.matmul, a, a, out=np.empty_like(a))
 
 
 def _rate(work: Any, seconds: float) -> float:

@@ -13,6 +13,7 @@ from charrnn.models.architecture import Architecture
 from charrnn.nn.optim import OPTIMIZERS
 from charrnn.tasks.task import Task
 from charrnn.training.budget import Budget
+from charrnn.training.engine import check_engine
 from charrnn.training.memory import refuse_too_large
 from charrnn.training.pace import SIZES, affordable_size, chars_per_second
 
@@ -41,7 +42,7 @@ def settled(
     step_size = train.batch_size * train.seq_length
     budget = Budget.of(train, task.training(train.batch_size, train.seq_length, train.seed).epoch_steps)
     if "hidden_size" in left_open:
-        model = _sized(model, train.workers, task, budget)
+        model = _sized(model, train, task, budget)
         if model.hidden_size != ModelConfig.hidden_size:
             fits = "fits the data"
             if budget.steps is None:
@@ -51,7 +52,7 @@ def settled(
         architecture = task.architecture(model)
         trained = math.inf if budget.steps is None else float(budget.steps * step_size)
         if budget.seconds is not None:
-            trained = min(trained, budget.seconds * chars_per_second(architecture, train.workers))
+            trained = min(trained, budget.seconds * chars_per_second(architecture, train))
         rate = default_dropout(architecture.weights_in_products, task.size, trained / task.size)
         train = dataclasses.replace(
             train,
@@ -65,7 +66,7 @@ def settled(
     return model, train, notices
 
 
-def _sized(model: ModelConfig, workers: int, task: Task, budget: Budget) -> ModelConfig:
+def _sized(model: ModelConfig, train: TrainConfig, task: Task, budget: Budget) -> ModelConfig:
     """With the hidden size for the minutes, if they are the only budget, and for the data."""
 
     def of_size(size: int) -> Architecture:
@@ -73,7 +74,7 @@ def _sized(model: ModelConfig, workers: int, task: Task, budget: Budget) -> Mode
 
     size = model.hidden_size
     if budget.steps is None and budget.seconds is not None:
-        size = affordable_size(of_size, workers, budget.seconds)
+        size = affordable_size(of_size, train, budget.seconds)
     most = task.habits.weights_per_symbol * task.size
     while size > SMALL_SIZES[0] and of_size(size).recurrent_weights > most:
         size = max(smaller for smaller in (*SMALL_SIZES, *SIZES) if smaller < size)
@@ -81,18 +82,20 @@ def _sized(model: ModelConfig, workers: int, task: Task, budget: Budget) -> Mode
 
 
 def _fitted(train: TrainConfig, task: Task, jobs: int) -> TrainConfig:
-    """Batch, workers and budget."""
+    """Batch, workers and budget, on an engine that is there."""
     batch_size, seq_length = task.fit_batch(train.batch_size, train.seq_length)
     train = dataclasses.replace(train, batch_size=batch_size, seq_length=seq_length)
     refuse_idle_workers(train)
     if train.weight_decay and train.optimizer != "adamw":
         raise UsageError(f"--weight-decay goes with --optimizer adamw, not {train.optimizer}")
     no_budget = train.max_steps is None and train.max_epochs is None and train.max_minutes is None
-    return dataclasses.replace(
+    train = dataclasses.replace(
         train,
         workers=train.workers or default_workers(batch_size, jobs),
         max_minutes=DEFAULT_MINUTES if no_budget else train.max_minutes,
     )
+    check_engine(train)
+    return train
 
 
 def refuse_idle_workers(train: TrainConfig) -> None:

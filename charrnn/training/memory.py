@@ -38,7 +38,9 @@ def available() -> int:
 
 
 def refuse_too_large(architecture: Architecture, train: TrainConfig) -> None:
-    """Raises OutOfMemoryError for a training that cannot fit."""
+    """Raises OutOfMemoryError for a training that cannot fit. What a GPU has is its own affair."""
+    if train.device not in ("cpu", "torch"):
+        return
     wanted, there = needed(architecture, train), available()
     if wanted > there:
         what = f"{architecture.parameters:,} parameters and batches of {train.batch_size} x {train.seq_length} steps"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from charrnn.config import TrainConfig
 from charrnn.models.architecture import Architecture
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # of a hidden layer
@@ -31,18 +32,24 @@ def product_rate() -> float:
     return 2 * PRODUCT_SIZE**3 / min(seconds)
 
 
-def chars_per_second(architecture: Architecture, workers: int) -> float:
-    """An estimate for training, from 6 operations a character for each weight in a product."""
-    return workers * EFFICIENCY * product_rate() / (6 * architecture.weights_in_products)
+def chars_per_second(architecture: Architecture, train: TrainConfig) -> float:
+    """In training: on the CPU an estimate, from 6 operations a character for each weight in a product; of a device of
+    another kind only trying it tells."""
+    if train.device not in ("cpu", "torch"):
+        from charrnn.training.torch_worker import measured_rate
+
+        return measured_rate(architecture, train)
+    assert train.workers
+    return train.workers * EFFICIENCY * product_rate() / (6 * architecture.weights_in_products)
 
 
-def affordable_size(of_size: Callable[[int], Architecture], workers: int, seconds: float) -> int:
+def affordable_size(of_size: Callable[[int], Architecture], train: TrainConfig, seconds: float) -> int:
     """The hidden size on which so much time is well spent: the largest of SIZES that can be trained on at least
     CHARS_PER_WEIGHT characters for each weight of its recurrent layers (such a balance of size and training is what
     Hoffmann et al. 2022 found for Transformers). of_size: a hidden size -> the network."""
 
     def chars_per_weight(size: int) -> float:
         architecture = of_size(size)
-        return seconds * chars_per_second(architecture, workers) / architecture.recurrent_weights
+        return seconds * chars_per_second(architecture, train) / architecture.recurrent_weights
 
     return max((size for size in SIZES if chars_per_weight(size) >= CHARS_PER_WEIGHT), default=SIZES[0])

@@ -1,4 +1,4 @@
-"""A process of the program's own, which its parent talks to through pipes."""
+"""Processes: the program's own, which their parent talks to through pipes, and those that torchrun starts."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def start_child(module: str, arguments: Sequence[str] = (), fds: Sequence[int] =
         env=os.environ | SINGLE,
         start_new_session=True,  # so that Ctrl-C reaches the parent alone
     )
+
+
+def of_torchrun(name: str, default: int) -> int:
+    """RANK, WORLD_SIZE, LOCAL_RANK or LOCAL_WORLD_SIZE, as torchrun sets them; without torchrun the default."""
+    return int(os.environ[name]) if "TORCHELASTIC_RUN_ID" in os.environ else default

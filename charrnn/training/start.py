@@ -15,12 +15,13 @@ from charrnn.storage.runs import Run, create_run
 from charrnn.storage.versions import todays_config
 from charrnn.tasks.registry import read_task
 from charrnn.training.choices import refuse_idle_workers, settled
+from charrnn.training.engine import check_engine
 from charrnn.training.memory import refuse_too_large
 from charrnn.training.trainer import Trainer
 
-# What a resume may change: how long, on how many processes, what is shown and saved when.
+# What a resume may change: how long, on what, what is shown and saved when.
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
-WITH_RESUME = (*BUDGETS, "patience", "workers", "eval_every", "save_every", "sample_every")
+WITH_RESUME = (*BUDGETS, "patience", "workers", "device", "precision", "eval_every", "save_every", "sample_every")
 
 
 def new_run(
@@ -51,11 +52,12 @@ def new_run(
 
 
 def resumed_run(run: Run, config: RunConfig) -> Trainer:
-    """A trainer for a run that exists; `config` is its own, but for budgets, outputs, workers, moved corpus."""
+    """A trainer for a run that exists; `config` is its own, but for budgets, outputs, the machine, moved corpus."""
     if "-" in config.corpus:
         raise CorpusError(
             f"{run.path}: its corpus came from standard input", "name the file that holds it, after --resume"
         )
+    check_engine(config.train)
     if gone := [path for path in config.corpus if not os.path.exists(path)]:
         hint = f"where it has moved, name it: charrnn train --resume {run.path} FILE"
         raise CorpusError(f"{gone[0]}: the corpus is not there any more", hint)

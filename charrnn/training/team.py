@@ -80,9 +80,15 @@ class Team:
         os.close(self.fd)
 
     def tensors(self) -> dict[str, Array]:
-        """What a checkpoint must hold besides the average, to be saved or to be written over with what was saved."""
+        """What a checkpoint must hold besides the average."""
         arena = self.arena
         return {"params": arena.params, "moments": arena.moments, "state": arena.states[int(arena.current)]}
+
+    def load(self, **arrays: Array) -> None:
+        """Writes over the average and any of `tensors()`."""
+        for name, target in {"average": self.average, **self.tensors()}.items():
+            if name in arrays:
+                target[...] = arrays[name]
 
     def set_batch(self, step: int, batch: Batch) -> None:
         """The batch of a step (from 0)."""

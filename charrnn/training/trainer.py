@@ -17,15 +17,15 @@ from charrnn.models.architecture import remember
 from charrnn.nn import schedules
 from charrnn.nn.arrays import Array
 from charrnn.nn.optim import clip_factor
-from charrnn.nn.params import initialise, views
+from charrnn.nn.params import count, flatten, initialise, views
 from charrnn.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.storage.files import append_line, cut
 from charrnn.storage.reports import Metrics, Result
 from charrnn.storage.runs import Run
 from charrnn.tasks.task import Task
 from charrnn.training.budget import Budget
+from charrnn.training.engine import new_team
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Standing, Step
-from charrnn.training.team import Team
 
 EVALUATIONS = 20  # in a budget, if --eval-every does not say,
 EVALUATION_SHARE = 3  # but at least so many characters trained for one validated: about a tenth of the time
@@ -67,9 +67,9 @@ class Trainer:
         self.signal = signal
 
     def run(self) -> Iterator[Event]:
-        """Trains to the end of the budget. Raises StorageError, WorkerError, RunError, and DivergedError after the
-        result has been told."""
-        with self.run_directory.lock(), Team(self.architecture, self.config.train) as team:
+        """Trains to the end of the budget. Raises StorageError, OutOfMemoryError, WorkerError, RunError, and
+        DivergedError after the result has been told."""
+        with self.run_directory.lock(), new_team(self.architecture, self.config.train) as team:
             self.team = team
             if self.checkpoint is None:
                 self._initialise()
@@ -97,6 +97,7 @@ class Trainer:
         config, standing = self.config.train, self.standing
         self._tick()
         standing.milestone = min(standing.milestone, int(EVALUATIONS * self._progress()))
+        self.batch = self.stream.batch(standing.step)
         first_step, first_second = standing.step, time.monotonic()
         while not (status := self._status()):
             loss = self._step()
@@ -149,7 +150,8 @@ class Trainer:
     def _step(self) -> float:
         """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
         config, standing = self.config.train, self.standing
-        self.team.set_batch(standing.step, self.stream.batch(standing.step))
+        self.team.set_batch(standing.step, self.batch)
+        self.batch = self.stream.batch(standing.step + 1)  # while a GPU is at work
         loss, norm = self.team.gradient()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
@@ -224,15 +226,16 @@ class Trainer:
         return Saved(self.standing.step)
 
     def _initialise(self) -> None:
-        seed, named = self.config.train.seed, views(self.specs, self.team.params)
-        initialise(self.specs, self.team.params, seed)
+        seed, flat = self.config.train.seed, np.empty(count(self.specs), np.float32)
+        named = views(self.specs, flat)
+        initialise(self.specs, flat, seed)
         if self.start is not None:
             for name, view in named.items():
                 view[...] = self.start[name]
         elif self.task.habits.remembers:
             steps = self.config.train.seq_length or 1
             remember(named, self.architecture, steps, np.random.default_rng((seed, MEMORY)))
-        self.team.average[:] = self.team.params
+        self.team.load(params=flat, average=flat)
 
     def _stood(self, checkpoint: Checkpoint) -> Standing:
         """Where the run stood when it was saved. Raises RunError."""
@@ -250,13 +253,12 @@ class Trainer:
                 f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
             )
         self.standing = self._stood(checkpoint)
-        for name, view in views(self.specs, self.team.average).items():
-            view[...] = checkpoint.weights[name]
-        for name, target in self.team.tensors().items():
-            saved = checkpoint.tensors.get(name)
-            if saved is None or (saved.shape, saved.dtype) != (target.shape, target.dtype):
+        saved, needed = checkpoint.tensors, self.team.tensors()
+        for name, array in needed.items():
+            if name not in saved or (saved[name].shape, saved[name].dtype) != (array.shape, array.dtype):
                 raise RunError(f"{path}: its training state does not fit its configuration")
-            target[...] = saved
+        average = flatten(self.specs, checkpoint.weights)
+        self.team.load(average=average, **{name: saved[name] for name in needed})
         self.standing.stale_evaluations = min(self.standing.stale_evaluations, max(0, self.config.train.patience - 1))
         cut(self.run_directory.metrics, self.standing.metrics_size)
 

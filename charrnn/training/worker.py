@@ -6,6 +6,8 @@ import json
 import mmap
 import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from charrnn.models.network import Network
 from charrnn.nn.arrays import Array
 from charrnn.nn.ops import dropout_mask
 from charrnn.nn.optim import OPTIMIZERS, average, decay
-from charrnn.nn.params import views
+from charrnn.nn.params import mark_matrices
 from charrnn.nn.stack import CELLS
 from charrnn.training.arena import Arena
 
@@ -30,20 +32,25 @@ def portion(size: int, rank: int, workers: int, unit: int = 1) -> slice:
     return slice(start, size if rank == workers - 1 else stop)
 
 
-def dropped(architecture: Architecture, train: TrainConfig, step: int, dtype: str) -> tuple[Array | None, list[Array]]:
+def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: Any) -> list[Array]:
+    """Dropout masks, one after the other, from a generator with such a key."""
+    rng = np.random.default_rng(key)
+    return [dropout_mask(rng, shape, rate, dtype) for shape in shapes]
+
+
+def dropped(
+    architecture: Architecture, train: TrainConfig, step: int, dtype: Any, draw: Callable[..., list[Any]] = draw_masks
+) -> tuple[Any, list[Any]]:
     """What a step leaves out: masks of the layers' outputs (L, B, H), or None, and of each layer's W_hh (G, H).
 
     Every worker draws them for itself, all the same.
     """
-    assert train.batch_size
     masks, w_masks, hidden, layers = None, [], architecture.hidden_size, architecture.num_layers
     if train.dropout:
-        rng = np.random.default_rng((train.seed, DROPOUT, step))
-        masks = dropout_mask(rng, (layers, train.batch_size, hidden), train.dropout, dtype)
+        (masks,) = draw((train.seed, DROPOUT, step), [(layers, train.batch_size, hidden)], train.dropout, dtype)
     if train.recurrent_dropout:
-        rng = np.random.default_rng((train.seed, RECURRENT_DROPOUT, step))
-        shape = CELLS[architecture.cell].gates * hidden, hidden
-        w_masks = [dropout_mask(rng, shape, train.recurrent_dropout, dtype) for _ in range(layers)]
+        shapes = [(CELLS[architecture.cell].gates * hidden, hidden)] * layers
+        w_masks = draw((train.seed, RECURRENT_DROPOUT, step), shapes, train.recurrent_dropout, dtype)
     return masks, w_masks
 
 
@@ -59,10 +66,7 @@ class Worker:
         self.network = Network(architecture, arena.params, self.streams, train.seq_length, grads=arena.grads[rank])
         self.is_matrix: Array | None = None
         if train.weight_decay:
-            flat = np.zeros_like(arena.params)
-            for view in views(architecture.specs(), flat).values():
-                view[...] = view.ndim > 1
-            self.is_matrix = flat[self.slice]
+            self.is_matrix = mark_matrices(architecture.specs(), np.empty_like(arena.params))[self.slice]
         self.phases = {GRADIENT: self.gradient, REDUCE: self.reduce, UPDATE: self.update, VALIDATE: self.validate}
 
     def gradient(self) -> float:

@@ -4,6 +4,8 @@ The same model on both sides: one-hot input, L x H, V = 65, Adam, clipping by gl
 PyTorch runs nn.LSTM/GRU/RNN with its default threads; charrnn its default workers. Each side is a process of its own
 that sleeps while the other runs; they take turns (A B A B ...), and the medians of the turns are shown.
 Memory is the proportional set size of a side's processes, all together, at the end of its training turns.
+
+With --device DEVICE a third side trains: charrnn's engine on PyTorch there; and PyTorch's own side goes there too.
 """
 
 import argparse
@@ -17,13 +19,14 @@ import time
 from pathlib import Path
 
 VOCABULARY = 65
-SHAPES = {"2x128": (128, 50, 50), "2x256": (256, 64, 64), "2x512": (512, 64, 128)}  # H, B, T
+SHAPES = {"2x128": (128, 50, 50), "2x256": (256, 64, 64), "2x512": (512, 64, 128)}  # layers x H: H, B, T
+ON_A_GPU = {"1x512": (512, 128, 128), "2x1024": (1024, 128, 128), "3x1024": (1024, 128, 128)}
 
 
 class CharRNN:
     """charrnn's side: its own training step, as the trainer takes it, and its own sampler."""
 
-    def __init__(self, cell, hidden, batch, length):
+    def __init__(self, cell, layers, hidden, batch, length, device="cpu"):
         import numpy as np
 
         from charrnn.config import TrainConfig
@@ -32,17 +35,18 @@ class CharRNN:
         from charrnn.nn.optim import clip_factor
         from charrnn.nn.params import initialise
         from charrnn.training.choices import default_workers
-        from charrnn.training.team import Team
+        from charrnn.training.engine import new_team
 
         self.clip_factor = clip_factor
-        shape = {"cell": cell, "hidden_size": hidden, "num_layers": 2}
+        shape = {"cell": cell, "hidden_size": hidden, "num_layers": layers}
         self.architecture = Architecture(**shape, input_size=VOCABULARY, output_size=VOCABULARY)
         workers = default_workers(batch)
-        train = TrainConfig(
-            batch_size=batch, seq_length=length, workers=workers, optimizer="adam", dropout=0.0, recurrent_dropout=0.0
-        )
-        self.team, self.steps = Team(self.architecture, train).__enter__(), 0
-        initialise(self.architecture.specs(), self.team.params, 1)
+        whole = {"optimizer": "adam", "dropout": 0.0, "recurrent_dropout": 0.0}
+        train = TrainConfig(batch_size=batch, seq_length=length, workers=workers, device=device, **whole)
+        self.team, self.steps = new_team(self.architecture, train).__enter__(), 0
+        flat = np.empty(self.architecture.parameters, np.float32)
+        initialise(self.architecture.specs(), flat, 1)
+        self.team.load(params=flat, average=flat)
         self.batch = Batch(*np.random.default_rng(1).integers(0, VOCABULARY, (2, length, batch)))
 
     def step(self):
@@ -50,6 +54,9 @@ class CharRNN:
         _, norm = self.team.gradient()
         self.team.update(1e-3, self.clip_factor(norm, 1.0))
         self.steps += 1
+
+    def wait(self):
+        pass
 
     def sample(self, count):
         from threadpoolctl import threadpool_limits
@@ -70,13 +77,16 @@ class CharRNN:
 class Torch:
     """PyTorch's side: the training step and the sampling loop that its users write."""
 
-    def __init__(self, cell, hidden, batch, length):
+    def __init__(self, cell, layers, hidden, batch, length, device="cpu"):
         import torch
         from torch import nn
 
         self.torch, self.is_lstm = torch, cell == "lstm"
         torch.manual_seed(1)
-        self.rnn = getattr(nn, cell.upper())(VOCABULARY, hidden, 2)
+        torch.set_default_device("cpu" if device == "torch" else device)
+        if device.startswith("cuda"):
+            torch.backends.fp32_precision = "ieee"  # as charrnn's --precision float32
+        self.rnn = getattr(nn, cell.upper())(VOCABULARY, hidden, layers)
         self.head = nn.Linear(hidden, VOCABULARY)
         self.parameters = [*self.rnn.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3)
@@ -95,6 +105,9 @@ class Torch:
         self.torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
 
+    def wait(self):
+        self.head.bias[0].item()
+
     def sample(self, count):
         torch = self.torch
         with torch.inference_mode():
@@ -106,9 +119,10 @@ class Torch:
                 ids.item()
 
 
-def serve(side, cell, hidden, batch, length):
+def serve(side, cell, device, layers, hidden, batch, length):
     """A side's process: reads `train SECONDS`, `sample SECONDS` or `memory`, answers with characters/s or megabytes."""
-    subject = {"charrnn": CharRNN, "torch": Torch}[side](cell, hidden, batch, length)
+    kind, device = (Torch, device) if side == "torch" else (CharRNN, "cpu" if side == "charrnn" else device)
+    subject = kind(cell, layers, hidden, batch, length, device)
     for line in sys.stdin:
         order, seconds = line.split()
         if order == "memory":
@@ -117,10 +131,11 @@ def serve(side, cell, hidden, batch, length):
             work, size = (subject.step, batch * length) if order == "train" else (lambda: subject.sample(1000), 1000)
             work()
             done, start = 0, time.perf_counter()
-            while (spent := time.perf_counter() - start) < float(seconds) or done < 2:
+            while time.perf_counter() - start < float(seconds) or done < 2:
                 work()
                 done += 1
-            answer = done * size / spent
+            subject.wait()
+            answer = done * size / (time.perf_counter() - start)
         print(answer, flush=True)
 
 
@@ -135,16 +150,18 @@ def proportional_set_size_mb():
     return total / 1024
 
 
-def compare(cell, shape, rounds, seconds):
-    hidden, batch, length = SHAPES[shape]
+def compare(cell, shape, rounds, seconds, device):
+    hidden, batch, length = (SHAPES | ON_A_GPU)[shape]
+    numbers = map(str, (shape.split("x")[0], hidden, batch, length))
+    words = [cell, device or "cpu", *numbers]
     sides = {
         side: subprocess.Popen(
-            [sys.executable, __file__, "--serve", side, cell, str(hidden), str(batch), str(length)],
+            [sys.executable, __file__, "--serve", side, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for side in ("charrnn", "torch")
+        for side in ("charrnn", "torch", *(("engine",) if device else ()))
     }
 
     def ask(side, order):
@@ -155,12 +172,16 @@ def compare(cell, shape, rounds, seconds):
 
     row = {"cell": cell, "shape": shape, "batch": batch, "seq_length": length}
     for order in ("train", "sample"):
-        for side in sides:
+        those = [side for side in sides if (side, order) != ("engine", "sample")]
+        for side in those:
             ask(side, order)  # warm-up
-        turns = [(ask("charrnn", order), ask("torch", order)) for _ in range(rounds)]
-        ours, theirs = (statistics.median(turn[n] for turn in turns) for n in (0, 1))
-        ratios = sorted(a / b for a, b in turns)
-        row[order] = {"charrnn": ours, "torch": theirs, "ratio": statistics.median(ratios), "ratios": ratios}
+        turns = [{side: ask(side, order) for side in those} for _ in range(rounds)]
+        ratios = sorted(turn["charrnn"] / turn["torch"] for turn in turns)
+        row[order] = {side: statistics.median(turn[side] for turn in turns) for side in those}
+        row[order] |= {"ratio": statistics.median(ratios), "ratios": ratios}
+        if "engine" in those:
+            of = {side: sorted(turn["engine"] / turn[side] for turn in turns) for side in ("charrnn", "torch")}
+            row[order]["engine_ratios"] = of
         if order == "train":
             row["memory_mb"] = {side: ask(side, "memory") for side in sides}
     for process in sides.values():
@@ -176,11 +197,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--serve", nargs=5, metavar=("SIDE", "CELL", "H", "B", "T"), help=argparse.SUPPRESS)
+    parser.add_argument("--device", help="torch, cuda ...: time charrnn's engine on PyTorch there too")
+    parser.add_argument("--serve", nargs=7, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        side, cell, *numbers = options.serve
-        serve(side, cell, *map(int, numbers))
+        side, cell, device, *numbers = options.serve
+        serve(side, cell, device, *map(int, numbers))
         return
     if importlib.util.find_spec("torch") is None:
         sys.exit("compare_torch.py needs PyTorch: pip install torch==2.13.0 (the CPU build)")
@@ -189,7 +211,7 @@ def main():
         print("median characters/s           charrnn      torch  ratio (min-max)       sampling: charrnn  torch  ratio")
     for cell in options.cells.split(","):
         for shape in options.shapes.split(","):
-            row = compare(cell, shape, options.rounds, options.seconds)
+            row = compare(cell, shape, options.rounds, options.seconds, options.device)
             rows.append(row)
             if not options.json:
                 train, sample, memory = row["train"], row["sample"], row["memory_mb"]
@@ -201,6 +223,12 @@ def main():
                     f"   memory {memory['charrnn']:.0f} / {memory['torch']:.0f} MB",
                     flush=True,
                 )
+                for side, ratios in train.get("engine_ratios", {}).items():
+                    low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
+                    print(
+                        f"     --device {options.device}: {middle:.2f} ({low:.2f}-{high:.2f}) of {side}'s speed",
+                        flush=True,
+                    )
     if options.json:
         print(json.dumps(rows))
 

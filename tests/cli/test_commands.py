@@ -41,7 +41,7 @@ TRAIN_OPTIONS = """--run --resume --init-from --bytes --encoding --lines --val-f
 --cell --hidden-size --num-layers --embedding-size --dropout --recurrent-dropout
 --batch-size --seq-length --optimizer --learning-rate --lr
 --schedule --warmup-steps --weight-decay --clip-norm --clip-value --max-epochs --max-steps --max-minutes --patience
---seed --workers --eval-every --save-every --sample-every --json --quiet --config"""
+--seed --workers --device --precision --eval-every --save-every --sample-every --json --quiet --config"""
 SAMPLE_OPTIONS = """--run --model --checkpoint --prime --prime-file --length -n --temperature --top-k --top-p --min-p
 --greedy --num-samples --seed --stop --hide-prime --copies --on-unknown --features --json"""
 

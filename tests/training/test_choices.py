@@ -16,7 +16,9 @@ def test_the_largest_size_whose_weights_see_enough_characters(cell, layers, monk
     monkeypatch.setattr(pace, "product_rate", lambda: 1e11)
     for seconds in (0.01, 10, 100, 1000, 1e6):
         shape = {"cell": cell, "num_layers": layers, "input_size": 65, "output_size": 65}
-        size = affordable_size(lambda size, shape=shape: Architecture(hidden_size=size, **shape), 2, seconds)
+        size = affordable_size(
+            lambda size, shape=shape: Architecture(hidden_size=size, **shape), TrainConfig(workers=2), seconds
+        )
 
         def chars_per_weight(size, flops=2e11 * seconds * EFFICIENCY):
             recurrent = (1 + 2 * (layers - 1)) * {"lstm": 4, "gru": 3, "rnn": 1}[cell] * size**2

@@ -1,0 +1,138 @@
+"""The second engine, on PyTorch: what team.py does with workers on NumPy, on one device, or under torchrun on several.
+
+Each process holds all parameters and takes its share of the batch's streams; one all-reduce sums the gradients, and the
+same update follows everywhere. The first process alone has a Trainer, and so decides, writes and prints; it tells the
+others what to do, as a Team tells its workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import signal
+import subprocess
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import distributed
+
+from charrnn.config import TrainConfig
+from charrnn.corpus.batch import Batch
+from charrnn.errors import OutOfMemoryError, WorkerError
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
+from charrnn.tasks.task import Pass
+from charrnn.training.process import of_torchrun
+from charrnn.training.torch_worker import Share, telling_of_death, telling_of_memory
+
+PATIENCE = datetime.timedelta(days=7)  # with a process that is busy; one that has died is noticed at once
+
+
+class TorchTeam:
+    """The engine as the trainer knows it (see Team): of the first process, where there are several."""
+
+    def __init__(self, architecture: Architecture, train: TrainConfig, dtype: str = "float32") -> None:
+        """The settings must all be chosen."""
+        self.architecture, self.train, self.dtype = architecture, train, dtype
+        self.whole = True
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.processes = of_torchrun("WORLD_SIZE", 1)
+
+    def __enter__(self) -> Self:
+        settings = self.architecture, self.train, self.dtype
+        if self.processes > 1:
+            join()
+            tell(settings)
+        with telling_of_memory(self.train.device):
+            self.share = Share(*settings, 0, self.processes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.processes > 1:
+            if self.whole:
+                with contextlib.suppress(WorkerError):
+                    tell(None)
+            distributed.destroy_process_group()
+
+    @property
+    def params(self) -> Array:
+        """As they are now, in the host's memory."""
+        return self.share.params.cpu().numpy()  # type: ignore[no-any-return]
+
+    @property
+    def average(self) -> Array:
+        return self.share.average.cpu().numpy()  # type: ignore[no-any-return]
+
+    def tensors(self) -> dict[str, Array]:
+        """What a checkpoint must hold besides the average."""
+        moments, state = self.share.moments.cpu().numpy(), self._all("whole_state").cpu().numpy()
+        return {"params": self.params, "moments": moments, "state": state}
+
+    def load(self, **arrays: Array) -> None:
+        """Writes over the average and any of `tensors()`."""
+        self._all("load", arrays)
+
+    def set_batch(self, step: int, batch: Batch) -> None:
+        """The batch of a step (from 0), on which the work begins."""
+        self._all("begin", step, batch)
+
+    def gradient(self) -> tuple[float, float]:
+        """The batch's loss, and the norm of its gradient."""
+        loss, square = self.share.numbers.tolist()
+        return loss, math.sqrt(square)
+
+    def update(self, learning_rate: float, factor: float) -> None:
+        """The optimizer's step with the gradient times `factor`; moves on to the next state."""
+        self._all("update", learning_rate, factor)
+
+    def validate(self, reading: Pass) -> Array:
+        """The mean loss of the averaged parameters over a pass, and behind it the means of the loss's tally."""
+        total = np.zeros(self.architecture.sums)
+        for step in range(reading.steps):
+            total += self._all("validate", step, reading.batch(step))
+        return total / reading.predictions
+
+    def _all(self, work: str, *arguments: Any) -> Any:
+        """Has every process do it; what it gave here. Raises WorkerError if one has died, OutOfMemoryError."""
+        try:
+            if self.processes > 1:
+                tell((work, arguments))
+            with telling_of_memory(self.train.device):
+                return getattr(self.share, work)(*arguments)
+        except (WorkerError, OutOfMemoryError):
+            self.whole = False  # the others' part of the state is gone: what was saved last stands
+            raise
+
+
+def follow() -> None:
+    """The life of a process of torchrun other than the first: does what that one tells it, until it ends."""
+    join()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the first one saves, and then says that it is over
+    architecture, train, dtype = heard()
+    with telling_of_memory(train.device):
+        share = Share(architecture, train, dtype, distributed.get_rank(), distributed.get_world_size())
+        while (order := heard()) is not None:
+            work, arguments = order
+            getattr(share, work)(*arguments)
+    distributed.destroy_process_group()
+
+
+def join() -> None:
+    """Meets the other processes of torchrun: orders go over gloo, the sums of GPUs over NCCL."""
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
+
+
+def tell(order: Any) -> None:
+    with telling_of_death():
+        distributed.broadcast_object_list([order], device=torch.device("cpu"))
+
+
+def heard() -> Any:
+    box = [None]
+    with telling_of_death():
+        distributed.broadcast_object_list(box, device=torch.device("cpu"))
+    return box[0]
