@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -12,7 +13,7 @@ import typer
 
 from charrnn import __version__
 from charrnn.cli.screen import mend_streams, say
-from charrnn.errors import CharRNNError, OutOfMemoryError
+from charrnn.errors import CharRNNError, OutOfMemoryError, UsageError
 
 # Name: the function, by its module, and what the list of commands says of it. Only the command that is asked for is
 # imported.
@@ -45,6 +46,8 @@ class Commands(typer.core.TyperGroup):
 
     def get_command(self, context: Any, name: str) -> Any:
         if name not in COMMANDS:
+            if close := difflib.get_close_matches(name, COMMANDS, 1, 0.7):
+                raise UsageError(f"no such command: {name}", f"did you mean {close[0]}?")
             return None
         module, function = COMMANDS[name][0].split(":")
         command = getattr(importlib.import_module(f"charrnn.cli.{module}"), function)

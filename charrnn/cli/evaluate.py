@@ -19,10 +19,13 @@ from charrnn.cli.options import (
     load_model,
     on_device,
     one_of,
+    refuse_run,
 )
 from charrnn.cli.screen import show_value
 from charrnn.config import refuse_exclusive
 from charrnn.errors import CorpusError, UsageError
+
+MOST_LABELS = 20  # whose confusion is shown
 
 File = Annotated[
     str, typer.Argument(help="Text or records as in training, .gz too; - is standard input.", show_default=False)
@@ -67,6 +70,7 @@ def evaluate(
     refuse_exclusive({"per_line": per_line, "per_char": per_char})
     if top is not None and not per_char:
         raise UsageError("--top goes with --per-char")
+    refuse_run(file)
     loaded, skip = on_device(load_model(run, model, checkpoint), device), on_unknown == "skip"
     if loaded.architecture.features:
         result = _captions(file, loaded, features, skip=skip)
@@ -116,6 +120,9 @@ def _shown(result: dict[str, Any]) -> Iterator[str]:
         elif name not in ("labels", "confusion"):
             yield f"{name.replace('_', ' ')}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}"
     if "confusion" in result:
+        if len(result["confusion"]) > MOST_LABELS:
+            yield f"confusion of {len(result['confusion'])} labels: see --json"
+            return
         labels, rows = [show_value(label) for label in result["labels"]], result["confusion"]
         width = max(9, *map(len, labels))
         yield "true label, then how often each was predicted:"

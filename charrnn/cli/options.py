@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import os
 import shlex
 import sys
 import tomllib
@@ -15,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from charrnn.config import ALIASES, ModelConfig, SampleConfig, TextConfig, TrainConfig, refuse_exclusive
+from charrnn.config import ALIASES, ModelConfig, RunConfig, SampleConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import RunError, UsageError
 from charrnn.settings import Settings, dashed
 
@@ -168,8 +169,10 @@ def on_device(model: Model, device: str) -> Model:
     return model
 
 
-def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> Model:
-    """The model that --run, --model and --checkpoint name."""
+def load_model(
+    run: Path | None, model: Path | None, checkpoint: str | None, fits: Callable[[RunConfig], bool] | None = None
+) -> Model:
+    """The model that --run, --model and --checkpoint name, or of the newest run that fits."""
     from charrnn import load
     from charrnn.storage.runs import find_run, newest_run
 
@@ -181,15 +184,23 @@ def load_model(run: Path | None, model: Path | None, checkpoint: str | None) -> 
             raise RunError(f"{model}: is a directory", "name a run with --run")
         return load(model)
     one_of("--checkpoint", checkpoint or "best", "best", "last")
-    path = newest_run().path if run is None else find_run(run)
+    path = newest_run(fits).path if run is None else find_run(run)
     if not path.is_dir():
-        raise RunError(f"{path}: no such run")
+        raise RunError(f"{path}: no such run", "charrnn runs lists them")
     return load(path, checkpoint=checkpoint or "best")
+
+
+def refuse_run(file: str) -> None:
+    """Raises UsageError where a run's name stands in the place of a file."""
+    from charrnn.storage.runs import find_run
+
+    if not os.path.exists(file) and find_run(Path(file)).is_dir():
+        raise UsageError(f"{file}: is a run, and a file is asked for here", f"--run {file}")
 
 
 def load_language_model(run: Path | None, model: Path | None, checkpoint: str | None) -> Any:
     """The same, for what only a language model can do: TextModel, or with features Captioner."""
-    loaded = load_model(run, model, checkpoint)
+    loaded = load_model(run, model, checkpoint, lambda config: config.text.task == "lm")
     if loaded.checkpoint.task["name"] != "lm":
         raise UsageError(
             f"{loaded.checkpoint.path}: a model of --task {loaded.checkpoint.task['name']}", "use charrnn predict"

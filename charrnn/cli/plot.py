@@ -17,7 +17,8 @@ FORMATS = (".png", ".svg")
 Runs = Annotated[list[Path] | None, typer.Argument(help="The runs to compare.", show_default=False)]
 X = Annotated[str, typer.Option("--x", help="What the losses are drawn against: chars, steps or seconds.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="File to write, .png or .svg.", show_default="plot.png")
+    Path | None,
+    typer.Option("--output", "-o", help="File to write, .png or .svg.", show_default="plot.png"),
 ]
 Terminal = Annotated[bool, typer.Option("--terminal", help="Draw in the terminal.")]
 SweepOption = Annotated[
@@ -140,7 +141,7 @@ def _gradients(runs: list[Path], steps: int, checkpoint: str, output: Path | Non
         with extra("plot", "matplotlib"):
             from charrnn.pictures.figures import draw_flows
 
-            _save(draw_flows(flows, title), output)
+            _save(draw_flows(flows, title), output or Path("gradients.png"))
 
 
 def _save(figure: Any, output: Path | None) -> None:

@@ -21,6 +21,7 @@ from charrnn.cli.options import (
     load_model,
     on_device,
     one_of,
+    refuse_run,
     with_settings,
 )
 from charrnn.config import SampleConfig, TextConfig, part
@@ -75,7 +76,8 @@ def predict(
 
     one_of("--on-unknown", on_unknown, "error", "skip")
     choice = given(settings)
-    loaded = on_device(load_model(run, model, checkpoint), device)
+    refuse_run(input)
+    loaded = on_device(load_model(run, model, checkpoint, lambda config: config.text.task != "lm"), device)
     if loaded.checkpoint.task["name"] == "series":
         if choice or top is not None or beam is not None:
             raise UsageError("--top, --beam and the choices of sample are not for a model of --task series")

@@ -104,9 +104,13 @@ class TrainingDisplay:
 
     def _ending(self, result: dict[str, Any]) -> str:
         best = result["best_val_loss"]
-        validated = f", best validation loss {best:.4f} at step {result['best_step']}" if best is not None else ""
+        validated = f", best validation loss {best:.4f} at step {result['best_step']:,}" if best is not None else ""
         tested = f", test loss {result['test_loss']:.4f}" if result["test_loss"] is not None else ""
         reason = "stopped early" if result["status"] == "early_stopped" else "done"
-        steps = f"{reason}: {result['steps']} steps in {clock(result['seconds'])}{validated}{tested}"
-        again = "sample: charrnn sample" if self.is_text else "use it: charrnn predict FILE"
-        return f"{steps}\n{again} --run {shlex.quote(result['run'])}"
+        steps = f"{reason}: {counted(result['steps'], 'step')} in {clock(result['seconds'])}{validated}{tested}"
+        run = shlex.quote(result["run"])
+        if not self.is_text:
+            return f"{steps}\nuse it: charrnn predict FILE --run {run}"
+        features = self.trainer.config.text.features
+        vectors = "" if features is None else f" --features {shlex.quote(features)}"
+        return f"{steps}\nsample: charrnn sample --run {run}{vectors}"

@@ -22,7 +22,7 @@ from charrnn.errors import RunError, UsageError
 ALWAYS = ("run", "best_val_loss")  # never cut, never left out
 MEASURES = ("status", "val_accuracy", "val_loss", "train_loss", "steps", "epochs", "seconds", "modified")
 SETTINGS = (
-    *("corpus", "task", "cell", "hidden_size", "num_layers", "embedding_size", "learning_rate", "batch_size"),
+    *("task", "corpus", "cell", "hidden_size", "num_layers", "embedding_size", "learning_rate", "batch_size"),
     *("seq_length", "dropout", "recurrent_dropout", "optimizer", "schedule", "weight_decay", "clip_norm", "seed"),
 )
 COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")  # of CSV, first

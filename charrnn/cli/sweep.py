@@ -190,7 +190,8 @@ def _print(result: dict[str, Any], plan: Plan) -> None:
     states = [row["state"] for row in result["trials"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     title = escape(show_value(f"study {result['study']}: {counts}"))
-    table = Table("trial", "val", *(name.replace("_", " ") for name in names), "run", title=title)
+    val = "val" if plan.repeats == 1 else f"val, median of {plan.repeats}"
+    table = Table("trial", val, *(name.replace("_", " ") for name in names), "run", title=title)
     for row in result["trials"][:SHOWN]:
         if row["state"] == "completed":
             values = [row["value"], *(row["params"][name] for name in names)]
@@ -224,6 +225,7 @@ class SweepDisplay:
     def __enter__(self) -> Self:
         plan = self.searcher.plan
         jobs = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
+        jobs += f", each with {plan.repeats} seeds" if plan.repeats > 1 else ""
         self.bar.words(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
         self.bar.open(total=plan.trials)
         self._advance()

@@ -20,7 +20,7 @@ FIELD_OF = {"chars": "chars", "steps": "step", "seconds": "seconds"}  # of a lin
 MINOR = ("dropout", "recurrent_dropout", "max_minutes", "max_steps", "max_epochs", "eval_every")
 SILENT = ("workers", "init_from", "save_every", "sample_every")
 BARE = ("cell", "optimizer", "schedule", "task")  # settings whose values say what they are
-SHORT = {"hidden_size": "", "num_layers": "layers", "learning_rate": "lr", "recurrent_dropout": "rec. dropout"}
+SHORT = {"num_layers": "layers", "learning_rate": "lr", "recurrent_dropout": "rec. dropout"}
 LOSSES = {"lm": "nats per character", "series": "loss: half the squared error, standardised"}
 EARLY = 2  # evaluations that do not set the height of a picture
 
@@ -104,6 +104,8 @@ def labels(runs: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
 
 def _setting(name: str, value: Any) -> str:
     shown = f"{value:.3g}" if isinstance(value, float) else printable(str(value))
+    if name == "hidden_size":
+        return f"{shown} units"
     return shown if name in BARE else f"{SHORT.get(name, name.replace('_', ' '))} {shown}".strip()
 
 

@@ -53,7 +53,7 @@ def draw_curves(picture: Picture) -> Figure:
             va="center",
             fontsize="small",
             color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.3, "linewidth": 0.8},
+            arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.3, "linewidth": 0.8, "linestyle": ":"},
         )
     left_out = f"; {NAMED} best of {len(curves)} named" if len(curves) > NAMED else ""
     dashed = ", dashed: training" if len(curves) <= NAMED and curves[0].validated else ""

@@ -12,7 +12,8 @@ from charrnn.errors import StorageError
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line for a disk that is full, failing or not writable."""
-    return StorageError(f"cannot write {path}: {error.strerror or error}", "what was saved before is intact")
+    hint = "" if isinstance(error, FileNotFoundError | NotADirectoryError) else "what was saved before is intact"
+    return StorageError(f"cannot write {path}: {error.strerror or error}", hint)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

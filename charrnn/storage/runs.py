@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,9 @@ class Run:
     def read_config(self) -> RunConfig:
         """Raises RunError if it is missing or damaged."""
         if not self.path.is_dir():
-            raise RunError(f"{self.path}: no such run")
+            raise RunError(f"{self.path}: no such run", "charrnn runs lists them")
+        if _is_study(self.path):
+            raise RunError(f"{self.path}: a sweep", f"its runs: charrnn runs {self.path}; see plot --sweep")
         return read_config(self.config)
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
@@ -145,10 +147,13 @@ def find_run(path: Path) -> Path:
         raise RunError(f"{path}: {error.strerror}") from None
 
 
-def newest_run() -> Run:
-    """The run that was started last under the root. Raises RunError if there is none."""
+def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
+    """The run that was started last under the root, of those that fit. Raises RunError if there is none."""
     root = runs_root()
     configs = [p for p in root.glob("*/config.json") if p.is_file()]
-    if not configs:
-        raise RunError(f"no runs under {root}", "train one first, or name one with --run or --model")
-    return Run(max(configs, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
+    for path in sorted(configs, key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True):
+        with contextlib.suppress(RunError):
+            if fits is None or fits(read_config(path)):
+                return Run(path.parent)
+    what = "no run of such a task" if configs else "no runs"
+    raise RunError(f"{what} under {root}", "train one first, or name one with --run or --model")

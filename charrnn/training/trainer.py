@@ -30,6 +30,7 @@ from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Stan
 EVALUATIONS = 20  # in a budget, if --eval-every does not say,
 EVALUATION_SHARE = 3  # but at least so many characters trained for one validated: about a tenth of the time
 MEMORY = 5  # purpose of random numbers: a generator is keyed by (seed, purpose)
+ABSURD = 10  # times the loss of one who guesses: the weights have run away, and learn nothing any more
 SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
 
 
@@ -61,6 +62,9 @@ class Trainer:
         self.budget = Budget.of(train, self.stream.epoch_steps)
         self.standing = Standing() if checkpoint is None else self._stood(checkpoint)
         self.signal: int | None = None
+        chooses = self.architecture.loss == "softmax"
+        self.absurd = ABSURD * (1 + math.log(self.architecture.output_size)) if chooses else math.inf  # of a loss
+        self.lost = False  # whether the weights are worth nothing any more, though finite
 
     def interrupt(self, signal: int) -> None:
         """Asks the run to save and stop after the current step. For signal handlers."""
@@ -86,7 +90,7 @@ class Trainer:
                     self._save()
                 raise
             except DivergedError:
-                if np.isfinite(team.params).all():
+                if np.isfinite(team.params).all() and not self.lost:
                     self._save()
                 else:  # a step of absurd size: back to what was saved before it
                     self._restore(load_checkpoint(self.run_directory.last))
@@ -153,7 +157,8 @@ class Trainer:
         self.team.set_batch(standing.step, self.batch)
         self.batch = self.stream.batch(standing.step + 1)  # while a GPU is at work
         loss, norm = self.team.gradient()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        self.lost = loss >= self.absurd
+        if self.lost or not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
         factor = schedules.factor(config.schedule, self._progress(), standing.step, config.warmup_steps)
         standing.learning_rate = self.learning_rate * factor

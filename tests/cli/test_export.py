@@ -41,13 +41,13 @@ def test_json_is_the_file_with_its_inputs_and_outputs(charrnn, trained):
     ("arguments", "code", "message"),
     [
         (("model.pt",), 2, "model.pt: must end in .onnx"),
-        (("--run", "nowhere", "model.onnx"), 4, "nowhere: no such run"),
+        (("--run", "nowhere", "model.onnx"), 4, "nowhere: no such run (charrnn runs lists them)"),
         (("--model", "no.safetensors", "model.onnx"), 4, "no.safetensors: no such checkpoint"),
         (("--run", "a", "--model", "b", "model.onnx"), 2, "--run and --model exclude each other"),
         (
             ("--run", "{trained}", "nowhere/model.onnx"),
             6,
-            "cannot write nowhere/model.onnx: No such file or directory (what was saved before is intact)",
+            "cannot write nowhere/model.onnx: No such file or directory",
         ),
     ],
 )

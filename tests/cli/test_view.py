@@ -256,7 +256,7 @@ def test_initial_weights_are_those_that_training_began_with(train, charrnn, corp
         (("--gradients", "run", "--steps", "135"), 2, "--steps 135: run has too short a validation part (at most 134)"),
         (("run", "--steps", "10"), 2, "--steps and --checkpoint go with --gradients"),
         (("--gradients", "--sweep", "s"), 2, "--gradients are those of runs, not of a sweep"),
-        (("--gradients", "nowhere"), 4, "nowhere: no such run"),
+        (("--gradients", "nowhere"), 4, "nowhere: no such run (charrnn runs lists them)"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(arguments, code, message, charrnn, trained, monkeypatch):
