@@ -27,6 +27,7 @@ from charrnn.training.process import of_torchrun
 from charrnn.training.torch_network import Placed, TorchNetwork
 from charrnn.training.worker import dropped, portion
 
+MALLOC_KEEPS = 31 << 20  # bytes: what glibc allows at most, less its own
 TIMED, WARMUP = 5, 2  # steps, to measure a device
 
 
@@ -154,6 +155,8 @@ def prepared_device(train: TrainConfig) -> torch.device:
     if train.device == "torch":
         if train.workers:
             torch.set_num_threads(max(1, train.workers // of_torchrun("LOCAL_WORLD_SIZE", 1)))
+        # Once so much was freed, glibc keeps what is freed; else each step asks the system for new pages.
+        torch.empty(MALLOC_KEEPS, dtype=torch.uint8)
         return torch.device("cpu")
     # The same bits every time, which a resume needs; where an operation has no such kernel PyTorch warns.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

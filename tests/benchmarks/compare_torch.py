@@ -5,7 +5,9 @@ PyTorch runs nn.LSTM/GRU/RNN with its default threads; charrnn its default worke
 that sleeps while the other runs; they take turns (A B A B ...), and the medians of the turns are shown.
 Memory is the proportional set size of a side's processes, all together, at the end of its training turns.
 
-With --device DEVICE a third side trains: charrnn's engine on PyTorch there; and PyTorch's own side goes there too.
+On one core (taskset -c 0 python tests/benchmarks/compare_torch.py) it is the processor's time that counts, not the
+clock's, so that the machine may be shared. With --device DEVICE a third side trains: charrnn's engine on PyTorch there;
+and PyTorch's own side goes there too. Nothing samples then.
 """
 
 import argparse
@@ -123,6 +125,7 @@ def serve(side, cell, device, layers, hidden, batch, length):
     """A side's process: reads `train SECONDS`, `sample SECONDS` or `memory`, answers with characters/s or megabytes."""
     kind, device = (Torch, device) if side == "torch" else (CharRNN, "cpu" if side == "charrnn" else device)
     subject = kind(cell, layers, hidden, batch, length, device)
+    now = time.process_time if len(os.sched_getaffinity(0)) == 1 else time.perf_counter
     for line in sys.stdin:
         order, seconds = line.split()
         if order == "memory":
@@ -130,12 +133,12 @@ def serve(side, cell, device, layers, hidden, batch, length):
         else:
             work, size = (subject.step, batch * length) if order == "train" else (lambda: subject.sample(1000), 1000)
             work()
-            done, start = 0, time.perf_counter()
-            while time.perf_counter() - start < float(seconds) or done < 2:
+            done, start = 0, now()
+            while now() - start < float(seconds) or done < 2:
                 work()
                 done += 1
             subject.wait()
-            answer = done * size / (time.perf_counter() - start)
+            answer = done * size / (now() - start)
         print(answer, flush=True)
 
 
@@ -171,15 +174,14 @@ def compare(cell, shape, rounds, seconds, device):
         return float(process.stdout.readline())
 
     row = {"cell": cell, "shape": shape, "batch": batch, "seq_length": length}
-    for order in ("train", "sample"):
-        those = [side for side in sides if (side, order) != ("engine", "sample")]
-        for side in those:
+    for order in ("train",) if device else ("train", "sample"):
+        for side in sides:
             ask(side, order)  # warm-up
-        turns = [{side: ask(side, order) for side in those} for _ in range(rounds)]
+        turns = [{side: ask(side, order) for side in sides} for _ in range(rounds)]
         ratios = sorted(turn["charrnn"] / turn["torch"] for turn in turns)
-        row[order] = {side: statistics.median(turn[side] for turn in turns) for side in those}
+        row[order] = {side: statistics.median(turn[side] for turn in turns) for side in sides}
         row[order] |= {"ratio": statistics.median(ratios), "ratios": ratios}
-        if "engine" in those:
+        if device:
             of = {side: sorted(turn["engine"] / turn[side] for turn in turns) for side in ("charrnn", "torch")}
             row[order]["engine_ratios"] = of
         if order == "train":
@@ -188,6 +190,22 @@ def compare(cell, shape, rounds, seconds, device):
         process.stdin.close()
         process.wait()
     return row
+
+
+def shown(row):
+    """A row as a line."""
+    train, memory = row["train"], row["memory_mb"]
+    low, high = train["ratios"][0], train["ratios"][-1]
+    line = f"{row['cell']:4} {row['shape']} B{row['batch']} T{row['seq_length']:<4}"
+    line += f"{train['charrnn']:16,.0f} {train['torch']:10,.0f}  {train['ratio']:.2f} ({low:.2f}-{high:.2f})"
+    if "sample" in row:
+        sample = row["sample"]
+        line += f"{sample['charrnn']:19,.0f} {sample['torch']:8,.0f}  {sample['ratio']:.1f}"
+    else:
+        line += f"  engine {train['engine']:10,.0f}"
+        for side, ratios in train["engine_ratios"].items():
+            line += f"  {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) of {side}"
+    return f"{line}   memory {' / '.join(f'{number:.0f}' for number in memory.values())} MB"
 
 
 def main():
@@ -208,27 +226,14 @@ def main():
         sys.exit("compare_torch.py needs PyTorch: pip install torch==2.13.0 (the CPU build)")
     rows = []
     if not options.json:
-        print("median characters/s           charrnn      torch  ratio (min-max)       sampling: charrnn  torch  ratio")
+        last = "charrnn's engine there" if options.device else "sampling: charrnn  torch  ratio"
+        print(f"median characters/s           charrnn      torch  ratio (min-max)       {last}")
     for cell in options.cells.split(","):
         for shape in options.shapes.split(","):
             row = compare(cell, shape, options.rounds, options.seconds, options.device)
             rows.append(row)
             if not options.json:
-                train, sample, memory = row["train"], row["sample"], row["memory_mb"]
-                low, high = train["ratios"][0], train["ratios"][-1]
-                print(
-                    f"{cell:4} {shape} B{row['batch']} T{row['seq_length']:<4}"
-                    f"{train['charrnn']:16,.0f} {train['torch']:10,.0f}  {train['ratio']:.2f} ({low:.2f}-{high:.2f})"
-                    f"{sample['charrnn']:19,.0f} {sample['torch']:8,.0f}  {sample['ratio']:.1f}"
-                    f"   memory {memory['charrnn']:.0f} / {memory['torch']:.0f} MB",
-                    flush=True,
-                )
-                for side, ratios in train.get("engine_ratios", {}).items():
-                    low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
-                    print(
-                        f"     --device {options.device}: {middle:.2f} ({low:.2f}-{high:.2f}) of {side}'s speed",
-                        flush=True,
-                    )
+                print(shown(row), flush=True)
     if options.json:
         print(json.dumps(rows))
 
