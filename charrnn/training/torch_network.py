@@ -20,6 +20,7 @@ from charrnn.models.network import Network, layer_weights
 from charrnn.nn.arrays import Array
 from charrnn.nn.params import views
 
+STEPS_A_PIECE = 8  # a batch is cut at its resets if its pieces are so long on average, else its sequences are packed
 RUN = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}  # what nn.LSTM, nn.GRU and nn.RNN call
 
 
@@ -28,6 +29,7 @@ class Packed:
     """The stretches of a batch's streams between two resets as sequences of their own, the longest first.
 
     PyTorch's loops know no reset, but sequences of many lengths side by side: no state crosses from one to another.
+    Where resets are few it is quicker to cut the batch there, which keeps the loops for sequences of one length.
     """
 
     rows: Tensor  # (N,) the row of the batch that stands at each place of the packed steps
@@ -45,8 +47,10 @@ class Placed:
     targets: Tensor  # of the rows that are scored
     scored: Tensor | None  # which of the N rows are; None: all
     weights: Tensor | None  # theirs
-    goes_on: Tensor | None  # (B, 1), or (K, 1) if packed: 0 where it begins with the zero state; None: nowhere
-    packed: Packed | None  # None: no state starts anew behind the first step
+    pieces: list[
+        tuple[slice, Tensor | None]
+    ]  # steps, and before them (B, 1), 0 where a state starts anew; None: nowhere
+    packed: Packed | None  # then there is one piece, of the packed steps, and (K, 1)
     features: Tensor | None  # (B, F)
 
     @classmethod
@@ -59,17 +63,21 @@ class Placed:
         if batch.weights is not None:
             chosen = np.flatnonzero(batch.weights)
             targets, scored, weights = targets[chosen], there(chosen), there(batch.weights.ravel()[chosen])
-        goes_on, packed = None, None
+        pieces: list[tuple[slice, Tensor | None]] = [(slice(None), None)]
+        packed = None
         if batch.keep is not None:
             keep = batch.keep[:, :, 0].astype(bool)
-            begins = keep[0]
-            if not keep[1:].all():
+            steps = len(keep)
+            cuts = [0, *(np.flatnonzero(~keep[1:].all(axis=1)) + 1).tolist()]
+            if len(cuts) <= max(2, steps // STEPS_A_PIECE):
+                ends = [*cuts[1:], steps]
+                pieces = [(slice(t, end), there(keep[t, :, None])) for t, end in zip(cuts, ends, strict=True)]
+            else:
                 start, stream, rows, places, sizes, last = pack_sequences(keep)
                 packed = Packed(there(rows), there(places), torch.tensor(sizes), there(stream), there(last))
-                begins = keep[0, stream] & (start == 0)
-            goes_on = there(begins[:, None])
+                pieces = [(slice(None), there((keep[0, stream] & (start == 0))[:, None]))]
         features = None if batch.features is None else there(batch.features)
-        return cls(there(batch.x), there(targets), scored, weights, goes_on, packed, features)
+        return cls(there(batch.x), there(targets), scored, weights, pieces, packed, features)
 
 
 def pack_sequences(keep: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
@@ -144,20 +152,22 @@ class TorchNetwork:
         if packed is not None:
             of_row = packed.rows % y.shape[1]
             y, state = y.flatten(0, 1).index_select(0, packed.rows), state.index_select(2, packed.streams)
-        if batch.goes_on is not None:
-            state = state * batch.goes_on
         final = []
         # Without masks between the layers all of them are one call, which may overlap their steps.
         for size, n in [(len(weights), 0)] if masks is None else [(1, n) for n in range(len(weights))]:
-            parts = [part.contiguous() for part in state[n : n + size].unbind(1)]
             named = [array for layer in weights[n : n + size] for array in layer]
-            start = parts if len(parts) > 1 else parts[0]
             settings = True, size, 0.0, torch.is_grad_enabled(), False  # biases; layers; no dropout; one direction
-            if packed is None:
-                y, *ends = RUN[self.architecture.cell](y, start, named, *settings, False)
-            else:
-                y, *ends = RUN[self.architecture.cell](y, packed.sizes, start, named, *settings)
-            final.append(torch.stack(ends, dim=1))
+            now, outputs = list(state[n : n + size].unbind(1)), []
+            for part, goes_on in batch.pieces:
+                now = [(each if goes_on is None else each * goes_on).contiguous() for each in now]
+                start = now if len(now) > 1 else now[0]
+                if packed is None:
+                    output, *now = RUN[self.architecture.cell](y[part], start, named, *settings, False)
+                else:
+                    output, *now = RUN[self.architecture.cell](y, packed.sizes, start, named, *settings)
+                outputs.append(output)
+            y = torch.cat(outputs) if len(outputs) > 1 else output
+            final.append(torch.stack(now, dim=1))
             if masks is not None:
                 y = y * (masks[n] if packed is None else masks[n].index_select(0, of_row))
         state = torch.cat(final).detach()

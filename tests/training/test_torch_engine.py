@@ -126,6 +126,7 @@ class Batches:
         rng = np.random.default_rng((9, step))
         x, targets = rng.integers(0, 7, (2, 6, 4))
         keep = rng.random((6, 4, 1)) < (0.0, 0.3, 0.8, 1.0)[step % 4]
+        keep[3, 1] &= step % 4 != 3  # at a single place: the batch is cut there
         weights = (rng.random((6, 4)) < 0.6).astype(float) if step % 3 else None
         return Batch(x, targets, weights, None if step % 5 == 0 else keep)
 
@@ -136,7 +137,7 @@ class Batches:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dropped", [{}, DROPPED], ids=["whole", "dropped"])
 def test_states_start_anew_anywhere(cell, layers, dropped):
-    """The packed sequences are the loop over time that resets a state where it is told to."""
+    """Batches that are cut, and packed sequences, are the loop over time that resets a state where it is told to."""
     shape = {"cell": cell, "hidden_size": 5, "num_layers": layers, "input_size": 7, "output_size": 7}
     rest = {"dropout": 0.0, "recurrent_dropout": 0.0} | dropped
     train = TrainConfig(batch_size=4, seq_length=6, workers=1, learning_rate=0.01, **rest)
