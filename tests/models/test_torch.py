@@ -117,7 +117,7 @@ def test_the_weights_of_best_safetensors_load_strictly_and_give_the_same_text_lo
     model = charrnn.load(tmp_path / "run")
     module = CharRNN(cell, 6, 2, embedding_size, len(model.vocabulary))
     module.load_state_dict(load_file(tmp_path / "run" / "best.safetensors"), strict=True)
-    ids = torch.from_numpy(model.vocabulary.encode("The dog jumps.").astype(np.int64))
+    ids = torch.from_numpy(model.started(model.vocabulary.encode("The dog jumps.")).astype(np.int64))
     logits, _ = module(ids[:-1, None], None)
     expected = torch.nn.functional.cross_entropy(logits[:, 0], ids[1:]).item()
     assert model.score("The dog jumps.") == pytest.approx(expected, abs=1e-5)

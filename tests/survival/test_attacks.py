@@ -303,7 +303,13 @@ def test_a_working_directory_that_is_gone(tmp_path):
     assert (ended.returncode, ended.stderr.count("\n")) == (6, 1), ended.stderr
 
 
-@pytest.mark.parametrize("value", ["complete_bash", "complete_fish", "complete_zsh", "source_bash", "nonsense", ""])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "complete_bash",
+        *(pytest.param(v, marks=pytest.mark.slow) for v in ("complete_fish", "complete_zsh", "source_bash", "x", "")),
+    ],
+)
 def test_a_shell_s_completion_without_its_companions(tmp_path, value):
     for more in ("", "COMP_WORDS=charrnn", "COMP_WORDS='charrnn tr' COMP_CWORD=x", "_TYPER_COMPLETE_ARGS="):
         ended = in_shell(f"_CHARRNN_COMPLETE={value} {more} {Path(sys.executable).with_name('charrnn')}", tmp_path)

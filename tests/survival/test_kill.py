@@ -29,7 +29,10 @@ def survive(run, corpus, cell, workers, kills, rng):
     return hits
 
 
-@pytest.mark.parametrize(("cell", "workers"), CASES)
+@pytest.mark.parametrize(
+    ("cell", "workers"),
+    [pytest.param(*case, marks=[] if case in (("lstm", 2), ("gru", 1)) else pytest.mark.slow) for case in CASES],
+)
 def test_a_killed_run_resumes_to_the_same_bytes(cell, workers, corpus, finished, tmp_path):
     hits = survive(tmp_path / "run", corpus, cell, workers, 3, random.Random(f"{cell}{workers}"))
     assert hits >= 1
@@ -40,13 +43,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(cell, workers, corpus, finished,
 @pytest.mark.parametrize(
     "words",
     [
-        ["kinds.tsv", "--task", "classify"],
-        ["syllables.tsv", "--task", "tag"],
-        ["dates.tsv", "--task", "translate"],
-        ["season.csv", "--task", "series"],
-        ["shapes.txt", "--features", str(DATA / "shapes.csv")],
+        pytest.param(["kinds.tsv", "--task", "classify"], id="classify", marks=pytest.mark.slow),
+        pytest.param(["syllables.tsv", "--task", "tag"], id="tag", marks=pytest.mark.slow),
+        pytest.param(["dates.tsv", "--task", "translate"], id="translate"),
+        pytest.param(["season.csv", "--task", "series"], id="series", marks=pytest.mark.slow),
+        pytest.param(["shapes.txt", "--features", str(DATA / "shapes.csv")], id="captions"),
     ],
-    ids=lambda words: words[-1],
 )
 def test_a_killed_run_of_any_task_resumes_to_the_same_bytes(words, tmp_path):
     options = ["--max-steps", "150", "--workers", "2", *SMALL, *OFTEN]
@@ -100,7 +102,9 @@ def kill_at_operation(number, command):
     return subprocess.run(script, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("number", [2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 16])
+@pytest.mark.parametrize(
+    "number", [*(3, 5, 10, 13, 16), *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 9, 11, 12, 14, 15))]
+)
 def test_killed_between_any_two_operations_of_a_save(number, corpus, finished, tmp_path):
     """open, fsync, rename, fsync of the directory: of config.json, then last, then metrics, best and last ..."""
     run = tmp_path / "run"
