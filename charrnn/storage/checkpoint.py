@@ -131,7 +131,8 @@ def _load(path: Path) -> Checkpoint:
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} holds values that are not finite")
     extra = {name.removeprefix(TRAINING): tensor for name, tensor in tensors.items() if name.startswith(TRAINING)}
-    if not isinstance(today["task"], dict) or not isinstance(today["training"], dict):
+    task = today["task"]
+    if not (isinstance(task, dict) and isinstance(task.get("name"), str) and isinstance(today["training"], dict)):
         raise ValueError("its metadata is incomplete")
     return Checkpoint(architecture, today["task"], weights, extra, today["training"], path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -56,7 +57,10 @@ def checksum(path: Path) -> str:
 def append_line(path: Path, line: str) -> int:
     """Appends a whole line, durably; returns the file's size. Raises StorageError."""
     try:
-        with open(path, "ab") as file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # no pipe is waited for
+        with open(os.open(path, flags, 0o666), "ab") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
