@@ -89,7 +89,7 @@ class CaptionTask(WindowTask):
 
     unit = "lines"
 
-    habits = Habits(weights_per_symbol=3, remembers=True)
+    habits = Habits(weight_decay=0.5, rate=0.5, weights_per_symbol=3, remembers=True)
 
     def __init__(
         self, coding: CaptionCoding, parts: dict[str, list[Caption]], vectors: Array, notices: list[str]
