@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import itertools
 import json
 import os
@@ -359,3 +360,30 @@ def test_toml_says_the_same_as_the_configuration(seed, learning_rate, name, line
     options = tomllib.loads(to_toml(config))
     assert options == {"corpus": ["/a"], **config.to_options()}
     assert RunConfig.from_options(("/a",), options).train == train
+
+
+def test_a_run_knows_the_checkpoint_that_it_began_with(train, charrnn, corpus):
+    train(corpus, "--run", "first", "--max-steps", "4")
+    words = (
+        "--init-from",
+        "first",
+        "--max-steps",
+        "4",
+        "--batch-size",
+        "8",
+        "--seq-length",
+        "16",
+        "--workers",
+        "1",
+        "-q",
+    )
+    assert charrnn("train", corpus, *words, "--run", "second").code == 0
+    file = Path("first/best.safetensors").resolve()
+    origin = {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert json.loads(Path("second/config.json").read_text())["init_from"] == origin
+    assert origin["sha256"][:12] in charrnn("info", "second").out
+    Path("again.toml").write_text(charrnn("info", "second", "--toml").out)
+    assert (
+        charrnn("train", "--config", "again.toml", "--run", "third", "-q").code == 0
+    )  # corpus and start are in the file
+    assert weights("third") == weights("second")
