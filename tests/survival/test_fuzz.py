@@ -60,7 +60,7 @@ def train_sample_eval(folder, data, options, prime):
     code, out, _ = run("sample", "--run", "r", "-n", "20", "--seed", "1", "--prime", prime, "--hide-prime")
     assert code in (0, 3)
     if code == 0 and "--bytes" not in options:
-        assert len(out) == 21
+        assert len(out) == 21 or ("--lines" in options and len(out) < 21)  # a line ends where it ends
     run("sample", "--run", "r", "-n", "20", "--prime", prime, "--on-unknown", "skip", "--json")
     assert run("eval", "corpus", "--run", "r", "--json")[0] == 0
     assert run("info", "r", "--json")[0] == 0
