@@ -81,15 +81,7 @@ def refusing(path: Path) -> Iterator[None]:
         raise
     except CharRNNError as error:
         raise RunError(f"{path}: damaged checkpoint: {error.message}") from None
-    except (
-        SafetensorError,
-        RecursionError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        OverflowError,
-    ) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a charrnn checkpoint, or damaged: {reason}") from None
     except OSError as error:
