@@ -167,7 +167,7 @@ class TrainConfig(Settings):
         "Steps between evaluations.",
         low=1,
         high=MOST,
-        shown="20 in the budget, fewer where they took over a tenth of it",
+        shown="20 in the budget, fewer where they took over 4 % of it",
     )
     save_every: int | None = setting(None, "Steps between saves.", low=1, high=MOST, shown="every 30 s and evaluation")
     sample_every: int | None = setting(

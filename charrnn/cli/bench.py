@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.errors import UsageError
 from charrnn.settings import dashed
 
+if TYPE_CHECKING:
+    from charrnn.tasks.task import Task
+
 UNUSED = (  # settings of a training that is never ended, validated or saved
     *("learning_rate", "schedule", "warmup_steps", "max_epochs", "max_steps", "max_minutes", "patience"),
     *("eval_every", "save_every", "sample_every", "val_fraction", "test_fraction", "val_file"),
@@ -19,11 +22,14 @@ UNUSED = (  # settings of a training that is never ended, validated or saved
 TEXT = frozenset(TextConfig.__dataclass_fields__)
 
 Corpus = Annotated[list[str] | None, typer.Argument(help="Files as for train.", show_default="a random text")]
+Phases = Annotated[bool, typer.Option("--phases", help="Show where the time of a run goes.")]
 Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")]
 
 
 @with_settings(ModelConfig, TextConfig, TrainConfig, without=UNUSED)
-def bench(corpus: Corpus = None, seconds: Seconds = 6.0, json_output: Json = False, **settings: Any) -> None:
+def bench(
+    corpus: Corpus = None, seconds: Seconds = 6.0, phases: Phases = False, json_output: Json = False, **settings: Any
+) -> None:
     """Time training and sampling of a configuration on this machine.
 
     [bold]Examples[/bold]
@@ -31,10 +37,11 @@ def bench(corpus: Corpus = None, seconds: Seconds = 6.0, json_output: Json = Fal
       charrnn bench
       charrnn bench --cell gru --hidden-size 512 --num-layers 2 --batch-size 64 --seq-length 128 --json
       charrnn bench words.tsv --task translate
+      charrnn bench --phases --dropout 0.1
 
     The random text is of 65 symbols. gflops counts 6 operations for each parameter in a product and character;
     sgemm_gflops is a large float32 product on as many cores, measured in turn with the training; fraction_of_peak is
-    their ratio. Dropout is off if not given.
+    their ratio. Dropout is off if not given. --phases: what each phase of a run of 5 minutes takes, and its share.
     """
     from charrnn.tasks.registry import read_task
     from charrnn.training.bench import measure, random_text
@@ -45,6 +52,11 @@ def bench(corpus: Corpus = None, seconds: Seconds = 6.0, json_output: Json = Fal
     options = {"dropout": 0.0, "recurrent_dropout": 0.0} | given(settings)
     config = RunConfig.from_options(corpus or [], options)
     task = read_task(config) if corpus else random_text(config.train.seed)
+    if phases:
+        if config.train.device != "cpu":
+            raise UsageError("--phases goes with the NumPy engine, not with --device")
+        _show_phases(task, config, seconds, json_output=json_output)
+        return
     with extra("torch", "torch"):
         result, settled = measure(task, config.model, config.train, seconds)
     if json_output:
@@ -58,4 +70,23 @@ def bench(corpus: Corpus = None, seconds: Seconds = 6.0, json_output: Json = Fal
     for name, value in result.items():
         if value is not None:
             table.add_row(name, f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.3g}")
+    Console(highlight=False).print(table)
+
+
+def _show_phases(task: Task, config: RunConfig, seconds: float, *, json_output: bool) -> None:
+    """A line for each phase."""
+    from charrnn.training.phases import measured_phases
+
+    found = measured_phases(task, config.model, config.train, seconds)
+    if json_output:
+        typer.echo(json.dumps([phase._asdict() for phase in found]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("phase", "ms each", "times", "share")
+    whole = sum(phase.seconds * phase.times for phase in found)
+    for phase in found:
+        share = phase.seconds * phase.times / whole
+        table.add_row(phase.name, f"{phase.seconds * 1000:,.2f}", f"{phase.times:,.0f}", f"{share:.1%}")
     Console(highlight=False).print(table)

@@ -26,7 +26,7 @@ class LSTM(RecurrentLayer):
     gates = 4
     num_states = 2
     num_saved = 1
-    num_scratch = 4
+    num_scratch = 2
     quantity_names = ("tanh(c)", "h", "c", "i", "f", "g", "o")
 
     @staticmethod
@@ -49,23 +49,23 @@ class LSTM(RecurrentLayer):
 
     def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
         (o, i, f, g), c_prev, tanh_c = self.a[:, part], self.states_in[1, part], self.saved[0, part]
-        *inverse, forget = self.scratch[:, : len(f)]
-        # In the place of each gate the factor of its gradient that does not depend on dh and dc, before the loop.
+        h = self.states[0, part.start + 1 : part.stop + 1]
+        written, forget = self.scratch[:, : len(f)]
+        # In the place of each gate the factor of its gradient that does not depend on dh and dc, before the loop;
+        # sigma' = s (1 - s), tanh' = 1 - t^2.
         forget[...] = f
-        for s, one_minus in zip((o, i, f), inverse, strict=True):
-            np.subtract(1, s, out=one_minus)
-            one_minus *= s  # sigma' = s (1 - s)
-        inverse[0] *= tanh_c  # (3), (1)
-        inverse[1] *= g  # (2), (1)
-        np.multiply(inverse[2], c_prev, out=f)  # (2), (1)
-        np.multiply(tanh_c, tanh_c, out=tanh_c)
-        np.subtract(1, tanh_c, out=tanh_c)
-        tanh_c *= o  # (3): dc / dh = o (1 - tanh^2 c)
-        o[...] = inverse[0]
-        np.multiply(g, g, out=g)
-        np.subtract(1, g, out=g)
-        g *= i  # (2), (1)
-        i[...] = inverse[1]
+        np.subtract(1, f, out=f)
+        f *= forget
+        f *= c_prev  # (2), (1)
+        np.multiply(h, tanh_c, out=tanh_c)
+        np.subtract(o, tanh_c, out=tanh_c)  # (3): dc / dh = o (1 - tanh^2 c), where o tanh c = h
+        np.subtract(1, o, out=o)
+        o *= h  # (3), (1): tanh c o (1 - o)
+        np.multiply(i, g, out=written)
+        g *= written
+        np.subtract(i, g, out=g)  # (2), (1): i (1 - g^2)
+        np.subtract(1, i, out=i)
+        i *= written  # (2), (1): g i (1 - i)
         dh, dc = dstate
         keeps = itertools.repeat(None) if keep is None else keep[part][::-1]
         scratch = self.scratch[0, 0]

@@ -12,27 +12,36 @@ import numpy as np
 
 from charrnn.nn.arrays import Array
 
+BLOCK_ROWS = 64  # that OneHot multiplies at once
+
 
 class OneHot:
     """The one-hot matrix (N, V) of ids (N,), as far as it is needed: its product with the gradient of what it chose.
 
-    A product with a small matrix (distinct ids, N) for few distinct ids, sums over sorted segments for many.
+    Sorted by id, the rows of one id stand together: the matrix is block-diagonal, and each block of rows is multiplied
+    with the few ids that it holds.
     """
 
     def __init__(self, ids: Array, dtype: Any) -> None:
         self.order = np.argsort(ids, kind="stable")
         ordered = ids[self.order]
-        self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        self.ids = ordered[self.starts]
-        self.matrix: Array | None = None
-        if len(self.ids) <= 256:
-            self.matrix = np.zeros((len(self.ids), len(ids)), dtype)
-            self.matrix[np.searchsorted(self.ids, ids), np.arange(len(ids))] = 1
+        starts = np.r_[True, ordered[1:] != ordered[:-1]]
+        self.ids = ordered[starts]
+        place = np.cumsum(starts) - 1  # of each row's id in self.ids
+        self.blocks = []  # which of self.ids, which rows, and which row is of which id
+        for start in range(0, len(ids), BLOCK_ROWS):
+            part = place[start : start + BLOCK_ROWS]
+            its_ids = slice(part[0], part[-1] + 1)
+            matrix = np.zeros((its_ids.stop - its_ids.start, len(part)), dtype)
+            matrix[part - its_ids.start, np.arange(len(part))] = 1
+            self.blocks.append((its_ids, slice(start, start + len(part)), matrix))
 
     def sum_rows(self, rows: Array, out: Array) -> None:
         """out[id] = sum of the rows (N, D) at which that id stood; out (V, D), zero for absent ids."""
+        ordered, sums = rows[self.order], np.zeros((len(self.ids), rows.shape[1]), rows.dtype)
+        for ids, part, matrix in self.blocks:
+            sums[ids] += matrix @ ordered[part]
         out[...] = 0
-        sums = np.add.reduceat(rows[self.order], self.starts, axis=0) if self.matrix is None else self.matrix @ rows
         out[self.ids] = sums
 
 
@@ -63,8 +72,9 @@ def linear_backward(dy: Array, x: Array, weight: Array, dweight: Array, dbias: A
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
     """Inverted dropout: each element is 0 with probability `rate`, else 1 / (1 - rate) (Srivastava et al. 2014).
 
-    The probability is a multiple of 2^-16: two random bytes an element are drawn four times as fast as a number.
+    The probability is a multiple of 2^-16: four elements share a random number of 64 bits.
     """
-    random = np.frombuffer(rng.bytes(2 * math.prod(shape)), np.uint16).reshape(shape)
+    size = math.prod(shape)
+    random = rng.integers(2**64, size=-(-size // 4), dtype=np.uint64).view(np.uint16)[:size].reshape(shape)
     mask: Array = np.multiply(random >= round(rate * 2**16), 1 / (1 - rate), dtype=dtype)
     return mask

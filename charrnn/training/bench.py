@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -19,6 +19,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.inference.textmodel import TextModel
+from charrnn.nn.arrays import Array
 from charrnn.nn.optim import clip_factor
 from charrnn.nn.params import count, initialise, views
 from charrnn.storage.checkpoint import Checkpoint
@@ -27,19 +28,24 @@ from charrnn.tasks.registry import model_of
 from charrnn.tasks.task import Task
 from charrnn.training.choices import settled
 from charrnn.training.engine import new_team
+from charrnn.training.team import Team
+
+if TYPE_CHECKING:
+    from charrnn.training.torch_team import TorchTeam
 
 SYMBOLS = 65  # Tiny Shakespeare's
-CHARACTERS = 1 << 22
+CHARACTERS = 1_000_000
 ROUNDS = 3
 SGEMM_SIZE = 2048
 SAMPLED = 200  # characters a call
 
 
 def random_text(seed: int) -> LanguageTask:
-    """A text to train on, without a meaning."""
+    """A text to train on, without a meaning; a tenth of it to validate."""
     ids = np.random.default_rng(seed).integers(0, SYMBOLS, CHARACTERS, np.uint8)
     vocabulary = Vocabulary(np.arange(32, 32 + SYMBOLS, dtype=np.uint32))
-    return LanguageTask(Corpus(vocabulary, False, ids, ids[:0], ids[:0], "", ()))
+    val = CHARACTERS // 10
+    return LanguageTask(Corpus(vocabulary, False, ids[:-val], ids[-val:], ids[:0], "", ()))
 
 
 def measure(
@@ -53,26 +59,14 @@ def measure(
     highest resident set, summed (what they share is counted in each); workers.
     """
     model, train, _ = settled(model, train, task)
-    assert train.batch_size and train.seq_length and train.learning_rate is not None
-    rate, turn, architecture = train.learning_rate, seconds / ROUNDS / 3, task.architecture(model)
-    stream, step_size = (
-        task.training(train.batch_size, train.seq_length, train.seed),
-        train.batch_size * train.seq_length,
-    )
+    assert train.batch_size and train.seq_length
+    turn, architecture, step_size = seconds / ROUNDS / 3, task.architecture(model), train.batch_size * train.seq_length
     product = large_product(train)
     measured: dict[str, list[float]] = {"train": [], "sgemm": [], "sample": []}
     flat = np.empty(count(architecture.specs()), np.float32)
     initialise(architecture.specs(), flat, train.seed)
     with new_team(architecture, train) as team:
-        team.load(params=flat, average=flat)
-        steps = itertools.count()
-
-        def step() -> None:
-            number = next(steps)
-            team.set_batch(number, stream.batch(number))
-            _, norm = team.gradient()
-            team.update(rate, clip_factor(norm, train.clip_norm))
-
+        step = training_step(team, flat, task)
         trained = model_of(Checkpoint(architecture, task.words(), views(architecture.specs(), flat)))
 
         def sample(model: TextModel) -> None:
@@ -98,6 +92,22 @@ def measure(
         "workers": train.workers,
     }
     return result, model.to_dict() | train.to_dict()
+
+
+def training_step(team: Team | TorchTeam, flat: Array, task: Task) -> Callable[[], None]:
+    """Trains the next step each time, as the trainer does, from the weights `flat`."""
+    train, steps = team.train, itertools.count()
+    assert train.batch_size and train.seq_length and train.learning_rate is not None
+    stream, rate = task.training(train.batch_size, train.seq_length, train.seed), train.learning_rate
+    team.load(params=flat, average=flat)
+
+    def step() -> None:
+        number = next(steps)
+        team.set_batch(number, stream.batch(number))
+        _, norm = team.gradient()
+        team.update(rate, clip_factor(norm, train.clip_norm))
+
+    return step
 
 
 def large_product(train: TrainConfig) -> Callable[[], object]:

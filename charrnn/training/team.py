@@ -120,9 +120,13 @@ class Team:
         for child in self.children:
             self._talk(child, phase)
         self.worker.run(phase)
+        self.wait()
+        return np.array([math.fsum(numbers) for numbers in self.arena.results.T.tolist()])
+
+    def wait(self) -> None:
+        """For the other workers, until all have answered."""
         for child in self.children:
             self._talk(child, None)
-        return np.array([math.fsum(numbers) for numbers in self.arena.results.T.tolist()])
 
     def _talk(self, child: subprocess.Popen[bytes], phase: bytes | None) -> None:
         """Sends a phase, or with None waits for the answer."""

@@ -1,9 +1,13 @@
 """Training and sampling speed beside PyTorch: python tests/benchmarks/compare_torch.py [--json] [--cells lstm,gru] ...
 
-The same model on both sides: one-hot input, L x H, V = 65, Adam, clipping by global norm, state carried, float32.
-PyTorch runs nn.LSTM/GRU/RNN with its default threads; charrnn its default workers. Each side is a process of its own
-that sleeps while the other runs; they take turns (A B A B ...), and the medians of the turns are shown.
+The same model on both sides: one-hot input, L x H, V = 65, Adam, clipping by global norm, state carried, float32; the
+shape 1x256 is charrnn's default, with dropout of the outputs and of W_hh. PyTorch runs nn.LSTM/GRU/RNN with as many
+threads as are fastest, of 1 and all cores; charrnn its default workers. Each side is a process of its own that sleeps
+while the other runs; they take turns (A B A B ...), and the medians of the turns are shown.
 Memory is the proportional set size of a side's processes, all together, at the end of its training turns.
+
+--whole TEXT compares whole runs of --minutes with start, evaluations and saves: the command `charrnn train` beside
+torch_side.py, characters trained per second of the clock from the command's start to its end.
 
 On one core (taskset -c 0 python tests/benchmarks/compare_torch.py) it is the processor's time that counts, not the
 clock's, so that the machine may be shared. With --device DEVICE a third side trains: charrnn's engine on PyTorch there;
@@ -11,17 +15,26 @@ and PyTorch's own side goes there too. Nothing samples then.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 VOCABULARY = 65
-SHAPES = {"2x128": (128, 50, 50), "2x256": (256, 64, 64), "2x512": (512, 64, 128)}  # layers x H: H, B, T
+SHAPES = {  # layers x H: H, B, T
+    "2x128": (128, 50, 50),
+    "2x256": (256, 64, 64),
+    "2x512": (512, 64, 128),
+    "1x256": (256, 32, 64),
+}
+SAME = ("batch_size", "seq_length", "dropout", "learning_rate")  # of charrnn's default run, for PyTorch's
+DROPOUT = 0.12  # of the default shape
 ON_A_GPU = {"1x512": (512, 128, 128), "2x1024": (1024, 128, 128), "3x1024": (1024, 128, 128)}
 
 
@@ -43,7 +56,8 @@ class CharRNN:
         shape = {"cell": cell, "hidden_size": hidden, "num_layers": layers}
         self.architecture = Architecture(**shape, input_size=VOCABULARY, output_size=VOCABULARY)
         workers = default_workers(batch)
-        whole = {"optimizer": "adam", "dropout": 0.0, "recurrent_dropout": 0.0}
+        dropout = DROPOUT if layers == 1 else 0.0
+        whole = {"optimizer": "adam", "dropout": dropout, "recurrent_dropout": dropout}
         train = TrainConfig(batch_size=batch, seq_length=length, workers=workers, device=device, **whole)
         self.team, self.steps = new_team(self.architecture, train).__enter__(), 0
         flat = np.empty(self.architecture.parameters, np.float32)
@@ -76,54 +90,31 @@ class CharRNN:
                 pass
 
 
-class Torch:
-    """PyTorch's side: the training step and the sampling loop that its users write."""
+def torch_subject(cell, layers, hidden, batch, length, device="cpu"):
+    """PyTorch's side on a random batch, with its best number of threads."""
+    import torch
+    from torch_side import Torch
 
-    def __init__(self, cell, layers, hidden, batch, length, device="cpu"):
-        import torch
-        from torch import nn
+    subject = Torch(cell, layers, hidden, VOCABULARY, DROPOUT if layers == 1 else 0.0, device)
+    x, targets = torch.randint(0, VOCABULARY, (2, length, batch))
+    step = functools.partial(subject.step, x, targets)
 
-        self.torch, self.is_lstm = torch, cell == "lstm"
-        torch.manual_seed(1)
-        torch.set_default_device("cpu" if device == "torch" else device)
-        if device.startswith("cuda"):
-            torch.backends.fp32_precision = "ieee"  # as charrnn's --precision float32
-        self.rnn = getattr(nn, cell.upper())(VOCABULARY, hidden, layers)
-        self.head = nn.Linear(hidden, VOCABULARY)
-        self.parameters = [*self.rnn.parameters(), *self.head.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3)
-        self.x = torch.randint(0, VOCABULARY, (length, batch))
-        self.targets = torch.randint(0, VOCABULARY, (length, batch))
-        self.state = None
+    def seconds(threads):
+        torch.set_num_threads(threads)
+        step()
+        start = time.perf_counter()
+        for _ in range(5):
+            step()
+        return time.perf_counter() - start
 
-    def step(self):
-        functional = self.torch.nn.functional
-        if self.state is not None:
-            self.state = tuple(s.detach() for s in self.state) if self.is_lstm else self.state.detach()
-        y, self.state = self.rnn(functional.one_hot(self.x, VOCABULARY).float(), self.state)
-        loss = functional.cross_entropy(self.head(y).reshape(-1, VOCABULARY), self.targets.reshape(-1))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-
-    def wait(self):
-        self.head.bias[0].item()
-
-    def sample(self, count):
-        torch = self.torch
-        with torch.inference_mode():
-            ids, state = torch.zeros(1, 1, dtype=torch.long), None
-            for _ in range(count):
-                y, state = self.rnn(torch.nn.functional.one_hot(ids, VOCABULARY).float(), state)
-                probabilities = torch.softmax(self.head(y[-1]), dim=-1)
-                ids = torch.multinomial(probabilities, 1)
-                ids.item()
+    torch.set_num_threads(min((1, len(os.sched_getaffinity(0))), key=seconds))
+    subject.step = step
+    return subject
 
 
 def serve(side, cell, device, layers, hidden, batch, length):
     """A side's process: reads `train SECONDS`, `sample SECONDS` or `memory`, answers with characters/s or megabytes."""
-    kind, device = (Torch, device) if side == "torch" else (CharRNN, "cpu" if side == "charrnn" else device)
+    kind, device = (torch_subject, device) if side == "torch" else (CharRNN, "cpu" if side == "charrnn" else device)
     subject = kind(cell, layers, hidden, batch, length, device)
     now = time.process_time if len(os.sched_getaffinity(0)) == 1 else time.perf_counter
     for line in sys.stdin:
@@ -192,6 +183,30 @@ def compare(cell, shape, rounds, seconds, device):
     return row
 
 
+def compare_whole(text, rounds, minutes):
+    """Whole runs of both, in turn; a line each, and the median of their ratios."""
+    charrnn = ["-c", "from charrnn.__main__ import main; main()", "train", text, "--json", "--quiet"]
+    script, ratios = str(Path(__file__).with_name("torch_side.py")), []
+    for _ in range(rounds):
+        mine, config = whole("charrnn", [*charrnn, "--max-minutes", str(minutes)])
+        same = [str(value) for value in (config["model"]["hidden_size"], *map(config["train"].get, SAME))]
+        torch = [whole(f"torch, {n} threads", [script, text, str(minutes), str(n), *same])[0] for n in (1, 2)]
+        ratios.append(mine / max(torch))
+    ratios.sort()
+    print(f"charrnn / the better of torch: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+
+
+def whole(side, arguments):
+    """Runs a program, says how it went: characters a second of the clock, and its configuration."""
+    with tempfile.TemporaryDirectory() as directory:
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, *arguments], cwd=directory, capture_output=True, text=True, check=True)
+        seconds, result = time.perf_counter() - began, json.loads(done.stdout)
+    rate = result["chars"] / seconds
+    print(f"{side:16} {rate:8,.0f} characters/s in {seconds:.1f} s, loss {result['best_val_loss']:.4f}", flush=True)
+    return rate, result.get("config")
+
+
 def shown(row):
     """A row as a line."""
     train, memory = row["train"], row["memory_mb"]
@@ -214,6 +229,8 @@ def main():
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
+    parser.add_argument("--whole", metavar="TEXT", help="compare whole runs on this text")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of a whole run")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--device", help="torch, cuda ...: time charrnn's engine on PyTorch there too")
     parser.add_argument("--serve", nargs=7, help=argparse.SUPPRESS)
@@ -224,6 +241,9 @@ def main():
         return
     if importlib.util.find_spec("torch") is None:
         sys.exit("compare_torch.py needs PyTorch: pip install torch==2.13.0 (the CPU build)")
+    if options.whole:
+        compare_whole(str(Path(options.whole).resolve()), options.rounds, options.minutes)
+        return
     rows = []
     if not options.json:
         last = "charrnn's engine there" if options.device else "sampling: charrnn  torch  ratio"

@@ -24,7 +24,7 @@ def test_a_budget_of_minutes_alone_chooses_the_size_and_a_resume_keeps_it(charrn
     assert config_of(tmp_path)["model"]["hidden_size"] == 384
     assert config_of(tmp_path)["train"]["learning_rate"] == pytest.approx(8e-3 * 256 / 384, abs=1e-6)
     monkeypatch.setattr(pace, "product_rate", lambda: 1e20)
-    assert charrnn("train", "--resume", "r", "--max-steps", "3").code == 0
+    assert charrnn("train", "--resume", "r", "--max-steps", "100").code == 0
     assert config_of(tmp_path)["model"]["hidden_size"] == 384
 
 
@@ -37,7 +37,7 @@ def test_a_given_size_and_other_budgets_leave_it_alone(charrnn, corpus, tmp_path
 
 def test_dropout_follows_the_budget_that_ends_first(charrnn, corpus, tmp_path):
     rates = []
-    for budget in (("--max-epochs", "1"), ("--max-epochs", "1", "--max-steps", "3"), ("--max-epochs", "8")):
+    for budget in (("--max-epochs", "1"), ("--max-epochs", "1", "--max-steps", "100"), ("--max-epochs", "8")):
         folder = f"r{len(rates)}"
         charrnn(
             "train", corpus, "--run", folder, *budget, "--hidden-size", "8", "--batch-size", "4", "--seq-length", "8"

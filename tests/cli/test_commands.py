@@ -805,3 +805,26 @@ def test_a_run_with_an_extended_vocabulary_resumes(train, charrnn, trained):
     resumed = charrnn("train", "--resume", "a", "--max-steps", "4", "--json", "--quiet")
     assert (resumed.code, resumed.json["steps"]) == (0, 4)
     assert resumed.json["vocabulary_size"] == started["vocabulary_size"]
+
+
+def test_bench_shows_where_the_time_of_a_run_goes(charrnn):
+    words = [
+        "bench",
+        "--hidden-size",
+        "8",
+        "--batch-size",
+        "2",
+        "--seq-length",
+        "8",
+        "--workers",
+        "2",
+        "--seconds",
+        "0.1",
+    ]
+    phases = {each["name"]: each for each in charrnn(*words, "--phases", "--json", "--dropout", "0.5").json}
+    whole = sum(each["seconds"] * each["times"] for each in phases.values())
+    assert whole == pytest.approx(300, rel=0.01)  # the default minutes, and nothing left out
+    assert phases["start"]["times"] == 1 and phases["evaluation"]["times"] <= 20 < phases["gradient"]["times"]
+    assert all(phases[name]["seconds"] > 0 for name in ("gradient", "update", "masks", "evaluation", "save"))
+    assert "evaluation" in charrnn(*words, "--phases").out
+    charrnn(*words, "--phases", "--device", "torch").fails(2, "--phases goes with the NumPy engine, not with --device")
