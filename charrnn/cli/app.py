@@ -77,6 +77,8 @@ def _explained(command: Any) -> Any:
             parameter.metavar = ""
         elif getattr(parameter, "multiple", False):
             parameter.metavar = "<str>"
+        elif (kind := parameter.type.name).endswith(" range"):
+            parameter.metavar = f"<{kind.removesuffix(' range')}>"
     return command
 
 
@@ -119,7 +121,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except CharRNNError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        _fail(error.format_message() + _input(error), 2)
+        _fail(error.format_message(), 2)
     except (BrokenPipeError, SystemExit):
         code = 0  # `charrnn sample | head`: the reader has seen enough, which Typer turns into an exit of its own
     except (KeyboardInterrupt, typer.Abort):
@@ -145,14 +147,6 @@ def _refusal(error: OSError) -> str:
     if error.filename is None and error.errno == 2:
         return "the working directory is not there any more"
     return f"{error.filename or 'the system'}: {error.strerror or error}"
-
-
-def _input(error: typer.TyperException) -> str:
-    """The value that could not be parsed, where Typer knows it."""
-    cause: Any = error.__cause__
-    if not hasattr(cause, "errors"):
-        return ""
-    return f", not {cause.errors()[0]['input']!r}"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -34,7 +34,12 @@ DEFAULT_LENGTH = 500
 
 Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]
 PrimeFile = Annotated[str | None, typer.Option(help="File that holds the text to go on from; - is standard input.")]
-Length = Annotated[int, typer.Option("--length", "-n", min=0, help="Characters to write; 0 = until interrupted.")]
+Length = Annotated[
+    int | None,
+    typer.Option(
+        "--length", "-n", min=0, help="Characters to write; 0 = until interrupted.", show_default=str(DEFAULT_LENGTH)
+    ),
+]
 NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="How many samples, drawn side by side.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Seed; sample k of several has seed + k.", show_default="a new one")
@@ -61,7 +66,7 @@ def sample(
     checkpoint: CheckpointOption = None,
     prime: Prime = None,
     prime_file: PrimeFile = None,
-    length: Length = DEFAULT_LENGTH,
+    length: Length = None,
     num_samples: NumSamples = 1,
     seed: Seed = None,
     stop: Stop = None,
@@ -93,10 +98,9 @@ def sample(
         raise UsageError("--length 0 goes with one sample, as text, without --copies")
     if stop and "" in stop:
         raise UsageError("--stop: an empty text would end every sample at once")
-    config: SampleConfig = part(SampleConfig, given(settings))
-    stops = [text.replace("\\n", "\n") for text in stop or []]
     if named is not None and run is not None:
         raise UsageError(f"{named} and --run {run}: one run, please")
+    config: SampleConfig = part(SampleConfig, given(settings))
     loaded = load_language_model(named or run, model, checkpoint)
     if sys.stderr.isatty():
         say(f"{loaded.checkpoint.path} writes:")
@@ -105,50 +109,45 @@ def sample(
 
         prime = read_text(prime_file)
     prime = prime or ""
+    first_seed = secrets.randbits(32) if seed is None else seed
     if loaded.architecture.features:
         if features is None:
             raise UsageError("this model writes from vectors", "give them with --features")
         if copies:
             raise UsageError("--copies goes with a model of a text, not with --features")
-        if stops or num_samples > 1 or length == 0:
+        if stop or num_samples > 1 or length == 0:
             raise UsageError("--features: a text for each row, which ends where it ends")
-        most = None if length == DEFAULT_LENGTH else length
-        _captions(loaded, features, prime, config, seed, most, hide_prime=hide_prime, json_output=json_output)
+        _captions(loaded, features, prime, config, first_seed, length, hide_prime=hide_prime, json_output=json_output)
         return
     if features is not None:
         raise UsageError("--features: this model was trained without")
-    trained, found = None, list["Copies"]()
+    shown, trained, found = "" if hide_prime else prime, None, list["Copies"]()
     if copies:
         from charrnn.inference.copies import find_copies, together
         from charrnn.tasks.registry import corpus_of
 
         trained = corpus_of(loaded)
     ids = loaded.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
-    first_seed = secrets.randbits(32) if seed is None else seed
-    seeds: list[int | None] = [first_seed + k for k in range(num_samples)]
+    stops = [*(text.replace("\\n", "\n") for text in stop or []), *loaded.stops]
     streams = num_samples == 1 and not json_output
-    samples = [_Sample([*stops, *loaded.stops], kept=copies or not streams) for _ in seeds]
-    shown = "" if hide_prime else prime
-    if streams:
-        _echo(shown)
-    for step in loaded.sample_many(ids, length, seeds, config):
-        pieces = [one.add(text, nats) for one, (text, nats) in zip(samples, step, strict=True)]
-        if streams:
-            _echo(pieces[0])
+    samples = [_Sample(first_seed + k, stops, shown if streams else None, kept=copies) for k in range(num_samples)]
+    for step in loaded.sample_many(
+        ids, DEFAULT_LENGTH if length is None else length, [one.seed for one in samples], config
+    ):
+        for one, (text, nats) in zip(samples, step, strict=True):
+            one.add(text, nats)
         if all(one.writing.done for one in samples):
             break
     for number, one in enumerate(samples):
-        rest = one.writing.finish()
-        if streams:
-            _echo(rest + "\n")
+        one.finish()
         if trained is not None:
-            found.append(find_copies(one.text + rest, trained))
+            found.append(find_copies(one.text, trained))
         if json_output:
-            row = {"prime": prime, "text": one.text + rest, "seed": first_seed + number, "nats": one.mean_nats}
+            row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
             print(json.dumps(row | ({"copies": found[-1].to_dict()} if found else {})))
         elif not streams:
             ruler = "-" * 40 + "\n" if number and not loaded.lines else ""
-            _echo(ruler + shown + one.text + rest + "\n")
+            _echo(ruler + shown + one.text + "\n")
     if trained is not None and not json_output:
         say(_told(together(found), "bytes" if trained.vocabulary.is_bytes else "characters"))
 
@@ -158,7 +157,7 @@ def _captions(
     path: str,
     prime: str,
     config: SampleConfig,
-    seed: int | None,
+    first_seed: int,
     length: int | None,
     *,
     hide_prime: bool,
@@ -168,7 +167,6 @@ def _captions(
     from charrnn.corpus.numbers import read_vectors
 
     vectors = read_vectors(path)
-    first_seed = secrets.randbits(32) if seed is None else seed
     seeds = [first_seed + k for k in range(len(vectors))]
     for k, (text, nats) in enumerate(model.write(vectors, config, seeds, prime=prime, length=length)):
         if json_output:
@@ -196,21 +194,34 @@ def _echo(text: str) -> None:
 
 
 class _Sample:
-    """One of the samples: what of it is certain, if that is to be kept, and what its characters cost."""
+    """One of the samples: its text as far as it is certain, and what its characters cost. One that streams is written
+    at once, behind what is `shown` before it, and kept only where it must be."""
 
-    def __init__(self, stops: list[str], *, kept: bool) -> None:
-        self.writing, self.kept = Writing(stops), kept
+    def __init__(self, seed: int, stops: list[str], shown: str | None, *, kept: bool) -> None:
+        self.seed, self.writing, self.streams = seed, Writing(stops), shown is not None
+        self.kept = kept or not self.streams
         self.text, self.nats, self.chars = "", 0.0, 0
+        if shown is not None:
+            _echo(shown)
 
-    def add(self, text: str, nats: float) -> str:
-        """The next character -> what is certain."""
+    def add(self, text: str, nats: float) -> None:
+        """The next character."""
         if self.writing.done:
-            return ""
+            return
         self.nats, self.chars = self.nats + nats, self.chars + 1
-        certain = self.writing.add(text)
+        self._take(self.writing.add(text))
+
+    def finish(self) -> None:
+        """No more will come."""
+        self._take(self.writing.finish())
+        if self.streams:
+            _echo("\n")
+
+    def _take(self, certain: str) -> None:
+        if self.streams:
+            _echo(certain)
         if self.kept:
             self.text += certain
-        return certain
 
     @property
     def mean_nats(self) -> float | None:

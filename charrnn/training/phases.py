@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.nn.params import initialise, views
 from charrnn.storage.checkpoint import Checkpoint, save_checkpoint
@@ -37,7 +38,9 @@ class Phase(NamedTuple):
 class TimedTeam(Team):
     """A team that notes how long its first process works in each phase, and how long it waits for the others."""
 
-    spent: defaultdict[str, float]
+    def __init__(self, architecture: Architecture, train: TrainConfig) -> None:
+        super().__init__(architecture, train)
+        self.spent: defaultdict[str, float] = defaultdict(float)  # seconds
 
     def run(self, phase: bytes) -> Array:
         start, waited = time.perf_counter(), self.spent["waiting"]
@@ -65,9 +68,11 @@ def measured_phases(task: Task, model: ModelConfig, train: TrainConfig, seconds:
     validation = task.validation(train.batch_size, train.seq_length)
     flat = np.empty(architecture.parameters, np.float32)
     initialise(architecture.specs(), flat, train.seed)
+    began = time.perf_counter()
     with TimedTeam(architecture, train) as team:
-        team.spent, step = defaultdict(float), training_step(team, flat, task)
-        first, second = _mean(step, 1), _mean(step, 1)
+        step = training_step(team, flat, task)
+        step()
+        first, second = time.perf_counter() - began, _mean(step, 1)
         team.spent.clear()
         steps = max(1, round(seconds / second))
         whole = _mean(step, steps)

@@ -37,7 +37,7 @@ def test_a_given_size_and_other_budgets_leave_it_alone(charrnn, corpus, tmp_path
 
 def test_dropout_follows_the_budget_that_ends_first(charrnn, corpus, tmp_path):
     rates = []
-    for budget in (("--max-epochs", "1"), ("--max-epochs", "1", "--max-steps", "100"), ("--max-epochs", "8")):
+    for budget in (("--max-epochs", "1"), ("--max-epochs", "1", "--max-steps", "3"), ("--max-epochs", "8")):
         folder = f"r{len(rates)}"
         charrnn(
             "train", corpus, "--run", folder, *budget, "--hidden-size", "8", "--batch-size", "4", "--seq-length", "8"

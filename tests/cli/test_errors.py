@@ -523,8 +523,8 @@ def test_sampling_option_out_of_range(charrnn, trained, option, value, message):
         (["sample", "--length", "-7"], "--length", "-7", "0"),
         (["sample", "--num-samples", "-7"], "--num-samples", "-7", "1"),
         (["sample", "--seed", "-7"], "--seed", "-7", "0"),
-        (["train", "c.txt", "--hidden-size", "big"], "--hidden-size", "big", "integer"),
-        (["train", "c.txt", "--dropout", "half"], "--dropout", "half", "number"),
+        (["train", "c.txt", "--hidden-size", "big"], "--hidden-size", "big", "int"),
+        (["train", "c.txt", "--dropout", "half"], "--dropout", "half", "float"),
     ],
 )
 def test_errors_of_the_parser_name_option_value_and_limit(charrnn, arguments, option, value, limit):
@@ -558,7 +558,7 @@ def test_no_command_shows_the_help_and_no_empty_error(charrnn):
     assert "charrnn: error:" not in outcome.err
 
 
-BIG = "Invalid value for '--hidden-size': Input should be a valid integer, unable to parse string as an integer"
+BIG = "Invalid value for '--hidden-size': 'big' is not a valid int."
 
 
 @pytest.mark.parametrize(
@@ -567,7 +567,7 @@ BIG = "Invalid value for '--hidden-size': Input should be a valid integer, unabl
         ("colour = 1", "--config sweep.toml: unknown setting 'colour'"),
         ("hidden-size = 8", "--config sweep.toml: unknown setting 'hidden-size'"),
         ("[model]\nhidden_size = 8", "--config sweep.toml: unknown setting 'model'"),
-        ("hidden_size = 'big'", f"{BIG}, not 'big'"),
+        ("hidden_size = 'big'", BIG),
         ("hidden_size = true", "--config sweep.toml: hidden_size = True: takes a value, not true or false"),
         ("bytes = 1", "--config sweep.toml: bytes = 1: must be true or false"),
         ("hidden_size = 0", "--hidden-size 0: must be at least 1"),
