@@ -807,7 +807,7 @@ def test_a_run_with_an_extended_vocabulary_resumes(train, charrnn, trained):
     assert resumed.json["vocabulary_size"] == started["vocabulary_size"]
 
 
-def test_bench_shows_where_the_time_of_a_run_goes(charrnn):
+def test_bench_shows_where_the_time_of_a_run_goes(charrnn, corpus):
     words = [
         "bench",
         "--hidden-size",
