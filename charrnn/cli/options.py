@@ -53,7 +53,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
             raise UsageError(f"--config {path}: {key} = {value!r}: must be true or false")
     if isinstance(values.get("corpus"), str):
         values["corpus"] = [values["corpus"]]
-    context.default_map = {options[key].name: value for key, value in values.items()}
+    context.default_map = {str(options[key].name): value for key, value in values.items()}
     return path
 
 

@@ -94,20 +94,18 @@ class Decoder:
     ) -> list[Found]:
         stepper, logits = self._stepper(self._read(sources))
         targets: list[list[int]] = [[] for _ in sources]
-        nats, live = [0.0] * len(sources), set(range(len(sources)))
+        nats, live = np.zeros(len(sources)), list(range(len(sources)))
         for _ in range(limit):
-            chosen = [self.end] * len(sources)
-            for n in sorted(live):
-                chosen[n], cost = choose(logits[n], config, uniforms[n]())
-                nats[n] -= cost
-                if chosen[n] == self.end:
-                    live.remove(n)
-                else:
-                    targets[n].append(chosen[n])
+            chosen = np.full(len(sources), self.end)
+            chosen[live], costs = choose(logits[live], config, np.array([uniforms[n]() for n in live]))
+            nats[live] -= costs
+            live = [n for n in live if chosen[n] != self.end]
+            for n in live:
+                targets[n].append(int(chosen[n]))
             if not live:
                 break
             logits = stepper.step(chosen)
-        return [(np.array(target, np.uint32), value) for target, value in zip(targets, nats, strict=True)]
+        return [(np.array(target, np.uint32), value) for target, value in zip(targets, nats.tolist(), strict=True)]
 
     def _read(self, sources: list[Array]) -> Array:
         """The states (L, num_states, N, H) at the ends of the sources, which all end at the same step."""

@@ -1,47 +1,44 @@
-"""Choosing the next character. Pure functions: the randomness is handed in."""
+"""Choosing the next character of each of B streams. Pure functions: the randomness is handed in. V symbols."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from charrnn.config import SampleConfig
 from charrnn.nn.arrays import Array
 
-PLAIN = SampleConfig(temperature=1.0)  # the model's own distribution
-
 
 def weights(logits: Array, config: SampleConfig) -> Array:
-    """Logits (V,), the largest of them 0 -> unnormalised probabilities (V,), 0 for what may not be chosen.
+    """Logits (B, V), the largest of each row 0 -> unnormalised probabilities (B, V), 0 for what may not be chosen.
 
     In this order: temperature, top-k, top-p (Holtzman et al. 2020), min-p. The most likely symbol always stays.
     """
     w: Array = np.exp(logits if config.temperature == 1 else logits / max(config.temperature, 1e-6))
     if config.top_k or config.top_p < 1:
-        order = np.argsort(-w, kind="stable")
+        order = np.argsort(-w, axis=1, kind="stable")
+        ordered = np.take_along_axis(w, order, axis=1)
         if config.top_k:
-            w[order[config.top_k :]] = 0
+            ordered[:, config.top_k :] = 0
         if config.top_p < 1:
-            ordered = w[order]
-            before = np.cumsum(ordered) - ordered
-            w[order[before >= max(config.top_p, 1e-9) * ordered.sum()]] = 0
-            w[order[0]] = ordered[0]
+            before = np.cumsum(ordered, axis=1) - ordered
+            ordered[:, 1:][before[:, 1:] >= max(config.top_p, 1e-9) * ordered.sum(axis=1, keepdims=True)] = 0
+        np.put_along_axis(w, order, ordered, axis=1)
     if config.min_p:
-        w[w < config.min_p * w.max()] = 0
+        w[w < config.min_p * w.max(axis=1, keepdims=True)] = 0
     return w
 
 
-def choose(logits: Array, config: SampleConfig, u: float) -> tuple[int, float]:
-    """Logits (V,) and a uniform number u in [0, 1) -> the next id, and its nats under the model (before any filter)."""
-    shifted = logits - np.maximum.reduce(logits)
+def choose(logits: Array, config: SampleConfig, u: Array) -> tuple[Array, Array]:
+    """Logits (B, V) and uniform numbers u (B,) in [0, 1) -> the next ids (B,), and their nats (B,) under the model
+    (before any filter)."""
+    shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
     if config.greedy or config.temperature == 0:
-        return int(shifted.argmax()), math.log(np.exp(shifted).sum())
-    w = weights(shifted, config)
-    cumulative = np.add.accumulate(w)
-    # Inverts the cumulative distribution; side="right" never takes a symbol of weight zero.
-    i = int(cumulative.searchsorted(cumulative.dtype.type(u) * cumulative[-1], side="right"))
-    if i >= len(w):  # u x total rounded up to the total
-        i = int(np.flatnonzero(w)[-1])
-    total = float(cumulative[-1]) if config == PLAIN else float(np.exp(shifted).sum())
-    return i, math.log(total) - float(shifted[i])
+        ids = shifted.argmax(axis=1)
+    else:
+        w = weights(shifted, config)
+        cumulative = np.add.accumulate(w, axis=1)
+        # Inverts the cumulative distribution; <= never takes a symbol of weight zero, nor does a u that rounds up to 1.
+        total = cumulative[:, -1]
+        below = np.minimum(u.astype(w.dtype) * total, np.nextafter(total, 0))
+        ids = np.add.reduce(cumulative <= below[:, None], axis=1)
+    return ids, np.log(np.add.reduce(np.exp(shifted), axis=1)) - shifted[np.arange(len(ids)), ids]

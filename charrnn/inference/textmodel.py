@@ -102,19 +102,19 @@ class TextModel:
         logits = self._read(stepper, self.started(prime), len(seeds))
         written = 0
         while True:
-            chosen = [choose(row, config, uniform()) for row, uniform in zip(logits, uniforms, strict=True)]
+            ids, nats = choose(logits, config, np.array([uniform() for uniform in uniforms]))
             written += 1
-            pieces = [(symbols[i], nats) for i, nats in chosen]
+            pieces = [(symbols[i], cost) for i, cost in zip(ids.tolist(), nats.tolist(), strict=True)]
             if self.vocabulary.is_bytes:
                 last = written == length
                 decoded = (
                     d.decode(text.encode("latin-1"), last) for d, (text, _) in zip(decoders, pieces, strict=True)
                 )
-                pieces = [(text, nats) for text, (_, nats) in zip(decoded, pieces, strict=True)]
+                pieces = [(text, cost) for text, (_, cost) in zip(decoded, pieces, strict=True)]
             yield pieces
             if written == length:
                 return
-            logits = self._step(stepper, [i for i, _ in chosen])
+            logits = self._step(stepper, ids)
 
     def score(self, text: str) -> float:
         """Mean nats per character of `text`, each given all before it, the first the start symbol.
@@ -183,11 +183,11 @@ class TextModel:
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
         """The logits (B, V) once all streams have read `ids`."""
         for i in ids.tolist():
-            logits = self._step(stepper, [i] * streams)
+            logits = self._step(stepper, np.full(streams, i))
         return logits
 
-    def _step(self, stepper: Stepper, ids: list[int]) -> Array:
+    def _step(self, stepper: Stepper, ids: Array) -> Array:
         """One character for each stream -> the next logits (B, V), valid until the next call."""
         if self.lines:
-            stepper.reset([n for n, i in enumerate(ids) if i == self.vocabulary.newline])
+            stepper.reset(np.flatnonzero(ids == self.vocabulary.newline).tolist())
         return stepper.step(ids)

@@ -211,12 +211,12 @@ class Captioner:
         nats: list[list[float]] = [[] for _ in rows]
         live = list(range(len(rows)))
         for _ in range(length):
-            chosen = [end] * len(rows)
-            for n in live:
-                chosen[n], cost = choose(logits[n], config, uniforms[n]())
+            chosen = np.full(len(rows), end)
+            chosen[live], costs = choose(logits[live], config, np.array([uniforms[n]() for n in live]))
+            for n, i, cost in zip(live, chosen[live].tolist(), costs.tolist(), strict=True):
                 nats[n].append(cost)
-                if chosen[n] != end:
-                    ids[n].append(chosen[n])
+                if i != end:
+                    ids[n].append(i)
             live = [n for n in live if chosen[n] != end]
             if not live:
                 break

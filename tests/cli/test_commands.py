@@ -808,7 +808,7 @@ def test_a_run_with_an_extended_vocabulary_resumes(train, charrnn, trained):
 
 
 def test_bench_shows_where_the_time_of_a_run_goes(charrnn, corpus):
-    words = ["bench", corpus, *"--hidden-size 8 --batch-size 2 --workers 2 --seconds 0.1".split()]
+    words = ["bench", corpus, *["--hidden-size", "8", "--batch-size", "2", "--workers", "2", "--seconds", "0.1"]]
     phases = {each["name"]: each for each in charrnn(*words, "--phases", "--json", "--dropout", "0.5").json}
     whole = sum(each["seconds"] * each["times"] for each in phases.values())
     assert whole == pytest.approx(300, rel=0.01)  # the default minutes, and nothing left out

@@ -27,7 +27,7 @@ JUST_BELOW_1 = math.nextafter(1, 0)
 
 def distribution(logits, **choice):
     shifted = logits - logits.max()
-    w = weights(shifted.copy(), SampleConfig(**{"temperature": 1.0, **choice}))
+    (w,) = weights(shifted[None], SampleConfig(**{"temperature": 1.0, **choice}))
     return w / w.sum()
 
 
@@ -71,12 +71,17 @@ def test_distributions_by_hand(choice, expected):
 @pytest.mark.parametrize("choice", [{"greedy": True}, {"temperature": 0.0}, {"greedy": True, "temperature": 2.0}])
 @pytest.mark.parametrize("u", [0.0, 0.5, JUST_BELOW_1])
 def test_greedy_takes_the_most_likely_and_reports_its_nats(choice, u):
-    i, nats = choose(np.log(P) + 3, SampleConfig(**choice), u)
+    i, nats = choose_one(np.log(P) + 3, SampleConfig(**choice), u)
     assert i == 1 and nats == pytest.approx(-math.log(0.5))
 
 
 def test_of_equals_top_k_keeps_exactly_k():
     assert np.count_nonzero(distribution(np.zeros(5), top_k=2)) == 2
+
+
+def choose_one(logits, config, u):
+    (i,), (nats,) = choose(logits[None], config, np.array([u]))
+    return i, nats
 
 
 # Eighths: distinct logits have distinct probabilities, whatever is added to them.
@@ -117,10 +122,19 @@ def test_what_is_kept_is_the_most_likely_in_the_right_proportions(logits, choice
 @given(logit_vectors, choices, st.floats(0, JUST_BELOW_1) | st.just(JUST_BELOW_1), st.sampled_from(["f4", "f8"]))
 def test_a_dropped_symbol_is_never_chosen_and_nats_are_the_model_s_own(logits, choice, u, dtype):
     logits = np.array(logits, dtype)
-    i, nats = choose(logits.copy(), SampleConfig(**{"temperature": 1.0, **choice}), u)
+    i, nats = choose_one(logits, SampleConfig(**{"temperature": 1.0, **choice}), u)
     assert distribution(logits, **choice)[i] > 0
     exact = logits.astype(np.float64)
     assert nats == pytest.approx(np.logaddexp.reduce(exact) - exact[i], rel=1e-5, abs=1e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(choices, st.integers(1, 8), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_each_stream_chooses_as_if_it_were_alone(choice, streams, symbols, seed):
+    rng, config = np.random.default_rng(seed), SampleConfig(**choice)
+    logits, u = 3 * rng.standard_normal((streams, symbols)), rng.random(streams)
+    together = zip(*choose(logits, config, u), strict=True)
+    assert list(together) == [choose_one(row, config, each) for row, each in zip(logits, u, strict=True)]
 
 
 @pytest.mark.parametrize("choice", [{}, {"top_k": 3}, {"temperature": 0.7, "top_p": 0.9}, {"min_p": 0.25}])
@@ -129,14 +143,14 @@ def test_choices_come_as_often_as_they_are_likely(choice, dtype):
     """Over an even grid of u, a symbol's share of the choices is its probability to within the grid."""
     logits, n = np.log(P).astype(dtype), 2000
     config = SampleConfig(**{"temperature": 1.0, **choice})
-    chosen = [choose(logits.copy(), config, (k + 0.5) / n)[0] for k in range(n)]
+    chosen, _ = choose(np.tile(logits, (n, 1)), config, (np.arange(n) + 0.5) / n)
     np.testing.assert_allclose(np.bincount(chosen, minlength=4) / n, distribution(logits, **choice), atol=1.5 / n)
 
 
 @pytest.mark.parametrize("u", [0.0, 0.25, 0.5, 0.75, JUST_BELOW_1])
 def test_symbols_of_probability_zero_are_never_chosen_not_even_at_the_edges(u):
     logits = np.array([-np.inf, 0.0, -np.inf, -np.inf, 0.0, -np.inf])
-    assert choose(logits, SampleConfig(), u)[0] == (1 if u < 0.5 else 4)
+    assert choose_one(logits, SampleConfig(), u)[0] == (1 if u < 0.5 else 4)
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 1.5}, {"top_k": -1}, {"min_p": 2.0}, {"top": 1}])

@@ -64,7 +64,7 @@ def write(model, ids, uniforms, temperature=1.0, top_p=1.0):
     stepper, logits = read(model, ids)
     drawn, outputs, choice = [], logits[-1], SampleConfig(temperature=temperature, top_p=top_p)
     for u in uniforms:
-        drawn.append(choose(outputs, choice, u)[0])
+        drawn += choose(outputs[None], choice, np.array([u]))[0].tolist()
         if drawn[-1] == model.record_end():
             stepper.reset([0])
         outputs = stepper.step(drawn[-1:])[0]
