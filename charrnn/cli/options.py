@@ -174,7 +174,7 @@ def load_model(
 ) -> Model:
     """The model that --run, --model and --checkpoint name, or of the newest run that fits."""
     from charrnn import load
-    from charrnn.storage.runs import find_run, newest_run
+    from charrnn.storage.runs import Run, find_run, newest_run
 
     refuse_exclusive({"run": run, "model": model})
     if model is not None:
@@ -185,8 +185,7 @@ def load_model(
         return load(model)
     one_of("--checkpoint", checkpoint or "best", "best", "last")
     path = newest_run(fits).path if run is None else find_run(run)
-    if not path.is_dir():
-        raise RunError(f"{path}: no such run", "charrnn runs lists them")
+    Run(path).check_there()
     return load(path, checkpoint=checkpoint or "best")
 
 

@@ -8,6 +8,7 @@ result.json       how it ended
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import json
 import os
@@ -70,10 +71,19 @@ class Run:
         except RunError:
             return True
 
+    def check_there(self) -> None:
+        """Raises RunError if there is no such directory; names the run beside it that may be meant."""
+        if not self.path.is_dir():
+            names = [
+                path.name for folder in (self.path.parent, runs_root()) if folder.is_dir() for path in folder.iterdir()
+            ]
+            close = difflib.get_close_matches(self.path.name, names, 1, 0.7)
+            hint = f"did you mean {close[0]}?" if close else "charrnn runs lists them"
+            raise RunError(f"{self.path}: no such run", hint)
+
     def read_config(self) -> RunConfig:
         """Raises RunError if it is missing or damaged."""
-        if not self.path.is_dir():
-            raise RunError(f"{self.path}: no such run", "charrnn runs lists them")
+        self.check_there()
         if _is_study(self.path):
             raise RunError(f"{self.path}: a sweep", f"its runs: charrnn runs {self.path}; see plot --sweep")
         return read_config(self.config)

@@ -198,6 +198,13 @@ def test_missing_run(charrnn, corpus, command):
     charrnn(*command).fails(4, "no runs under runs (train one first, or name one with --run or --model)")
 
 
+def test_a_run_s_name_mistyped(charrnn, corpus):
+    charrnn("train", corpus, "--max-steps", "1", "--hidden-size", "4", "--workers", "1", "--quiet")
+    charrnn("sample", "corpus-01").fails(4, "corpus-01: no such run (did you mean corpus-001?)")
+    charrnn("train", "--resume", "runs/corpsu-001").fails(4, "runs/corpsu-001: no such run (did you mean corpus-001?)")
+    charrnn("sample", "other").fails(4, "other: no such run (charrnn runs lists them)")
+
+
 def test_missing_run_for_train_info_and_runs(charrnn, corpus):
     charrnn("train", "--resume", "none").fails(4, "none: no such run (charrnn runs lists them)")
     charrnn("train", corpus, "--init-from", "none").fails(4, "none: no such checkpoint")
