@@ -74,9 +74,10 @@ class Run:
     def check_there(self) -> None:
         """Raises RunError if there is no such directory; names the run beside it that may be meant."""
         if not self.path.is_dir():
-            names = [
-                path.name for folder in (self.path.parent, runs_root()) if folder.is_dir() for path in folder.iterdir()
-            ]
+            names: list[str] = []
+            for folder in (self.path.parent, runs_root()):
+                with contextlib.suppress(OSError):
+                    names += os.listdir(folder)
             close = difflib.get_close_matches(self.path.name, names, 1, 0.7)
             hint = f"did you mean {close[0]}?" if close else "charrnn runs lists them"
             raise RunError(f"{self.path}: no such run", hint)
