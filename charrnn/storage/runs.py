@@ -74,10 +74,8 @@ class Run:
     def check_there(self) -> None:
         """Raises RunError if there is no such directory; names the run beside it that may be meant."""
         if not self.path.is_dir():
-            names: list[str] = []
-            for folder in (self.path.parent, runs_root()):
-                with contextlib.suppress(OSError):
-                    names += os.listdir(folder)
+            there = {self.path.parent, runs_root()}
+            names = [config.parent.name for folder in there for config in folder.glob("*/config.json")]
             close = difflib.get_close_matches(self.path.name, names, 1, 0.7)
             hint = f"did you mean {close[0]}?" if close else "charrnn runs lists them"
             raise RunError(f"{self.path}: no such run", hint)

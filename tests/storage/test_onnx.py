@@ -80,7 +80,7 @@ class Exported:
         rng, written, state = np.random.default_rng(seed), [], None
         for _ in range(length):
             logits, state = self(ids, state, **others)
-            written.append(choose(logits[-1, 0], LIVELY, rng.random())[0])
+            written += choose(logits[-1], LIVELY, rng.random(1))[0].tolist()
             ids = np.array([written[-1:]])
         return "".join(chr(self.about["task"]["vocabulary"][i]) for i in written)
 
