@@ -19,7 +19,6 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.inference.textmodel import TextModel
-from charrnn.nn.arrays import Array
 from charrnn.nn.optim import clip_factor
 from charrnn.nn.params import count, initialise, views
 from charrnn.storage.checkpoint import Checkpoint
@@ -63,11 +62,10 @@ def measure(
     turn, architecture, step_size = seconds / ROUNDS / 3, task.architecture(model), train.batch_size * train.seq_length
     product = large_product(train)
     measured: dict[str, list[float]] = {"train": [], "sgemm": [], "sample": []}
-    flat = np.empty(count(architecture.specs()), np.float32)
-    initialise(architecture.specs(), flat, train.seed)
     with new_team(architecture, train) as team:
-        step = training_step(team, flat, task)
-        trained = model_of(Checkpoint(architecture, task.words(), views(architecture.specs(), flat)))
+        step = training_step(team, task)
+        weights = views(architecture.specs(), team.params.copy())
+        trained = model_of(Checkpoint(architecture, task.words(), weights))
 
         def sample(model: TextModel) -> None:
             for _ in model.sample(length=SAMPLED, seed=train.seed):
@@ -94,11 +92,13 @@ def measure(
     return result, model.to_dict() | train.to_dict()
 
 
-def training_step(team: Team | TorchTeam, flat: Array, task: Task) -> Callable[[], None]:
-    """Trains the next step each time, as the trainer does, from the weights `flat`."""
-    train, steps = team.train, itertools.count()
+def training_step(team: Team | TorchTeam, task: Task) -> Callable[[], None]:
+    """Trains the next step each time, as the trainer does, from the usual weights."""
+    train, specs, steps = team.train, team.architecture.specs(), itertools.count()
     assert train.batch_size and train.seq_length and train.learning_rate is not None
     stream, rate = task.training(train.batch_size, train.seq_length, train.seed), train.learning_rate
+    flat = np.empty(count(specs), np.float32)
+    initialise(specs, flat, train.seed)
     team.load(params=flat, average=flat)
 
     def step() -> None:

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.nn.params import initialise, views
+from charrnn.nn.params import views
 from charrnn.storage.checkpoint import Checkpoint, save_checkpoint
 from charrnn.tasks.task import Task
 from charrnn.training.bench import training_step
@@ -66,11 +64,9 @@ def measured_phases(task: Task, model: ModelConfig, train: TrainConfig, seconds:
     architecture, chars = task.architecture(model), train.batch_size * train.seq_length
     stream = task.training(train.batch_size, train.seq_length, train.seed)
     validation = task.validation(train.batch_size, train.seq_length)
-    flat = np.empty(architecture.parameters, np.float32)
-    initialise(architecture.specs(), flat, train.seed)
     began = time.perf_counter()
     with TimedTeam(architecture, train) as team:
-        step = training_step(team, flat, task)
+        step = training_step(team, task)
         step()
         first, second = time.perf_counter() - began, _mean(step, 1)
         team.spent.clear()
@@ -78,7 +74,7 @@ def measured_phases(task: Task, model: ModelConfig, train: TrainConfig, seconds:
         whole = _mean(step, steps)
         parts = {name: team.spent[name] / steps for name in ("gradient", "waiting", "reduce", "update")}
         parts["batch"] = _mean(lambda: team.set_batch(0, stream.batch(0)), steps)
-        parts["masks"] = _mean(lambda: dropped(architecture, train, 0, flat.dtype), steps)
+        parts["masks"] = _mean(lambda: dropped(architecture, train, 0, team.dtype), steps)
         parts["gradient"] -= parts["masks"]
         parts["other"] = whole - sum(parts.values())
         evaluation, evaluations = 0.0, 0.0

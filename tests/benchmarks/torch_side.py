@@ -101,15 +101,16 @@ def whole_run(path, minutes, hidden, batch, length, dropout, learning_rate):
         os.rename(f"{name}.part", name)
 
     def evaluate():
-        kept, model.state, total = model.state, None, 0.0
+        kept, model.state, total, count = model.state, None, 0.0, 0
         swap()
         with torch.no_grad():
             for x, targets in held_back:
                 total += model.loss(x, targets).item() * x.numel()
+                count += x.numel()
         swap()
         model.state = kept
         save("best.pt", average)
-        return total / (len(val) - 1)
+        return total / count
 
     training, held_back, steps, evaluated, milestone = windows(train), windows(val), 0, 0, 0
     while (progress := (time.monotonic() - began) / 60 / minutes) < 1:
