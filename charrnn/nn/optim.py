@@ -1,13 +1,12 @@
 """Optimizers: in place on flat vectors, so that a slice of the parameters is stepped exactly like the whole.
 
-They use operators alone, so that PyTorch's tensors are stepped by the same rules.
+They use operators alone, so that PyTorch's tensors are stepped by the same rules; lr and t may be tensors too.
 
 g is the gradient, p the parameters, m and v the moments, t the number of this step (from 1), lr the learning rate.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
     m += (1 - BETA1) * (g - m)
     v += (1 - BETA2) * (g * g - v)
     denominator = v**0.5
-    denominator /= math.sqrt(1 - BETA2**t)
+    denominator /= (1 - BETA2**t) ** 0.5
     denominator += EPSILON
     step = m / denominator
     step *= lr / (1 - BETA1**t)

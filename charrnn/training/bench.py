@@ -96,15 +96,13 @@ def training_step(team: Team | TorchTeam, task: Task) -> Callable[[], None]:
     """Trains the next step each time, as the trainer does, from the usual weights."""
     train, specs, steps = team.train, team.architecture.specs(), itertools.count()
     assert train.batch_size and train.seq_length and train.learning_rate is not None
-    stream, rate = task.training(train.batch_size, train.seq_length, train.seed), train.learning_rate
+    team.stream, rate = task.training(train.batch_size, train.seq_length, train.seed), train.learning_rate
     flat = np.empty(count(specs), np.float32)
     initialise(specs, flat, train.seed)
     team.load(params=flat, average=flat)
 
     def step() -> None:
-        number = next(steps)
-        team.set_batch(number, stream.batch(number))
-        _, norm = team.gradient()
+        _, norm = team.gradient(next(steps))
         team.update(rate, clip_factor(norm, train.clip_norm))
 
     return step
@@ -113,9 +111,12 @@ def training_step(team: Team | TorchTeam, task: Task) -> Callable[[], None]:
 def large_product(train: TrainConfig) -> Callable[[], object]:
     """Multiplies two large matrices on the device, and waits for it."""
     if train.device != "cpu":
-        from charrnn.training.torch_worker import large_product
+        import torch
 
-        return large_product(train, SGEMM_SIZE)
+        from charrnn.training.torch_worker import prepared_device
+
+        there = torch.ones(SGEMM_SIZE, SGEMM_SIZE, device=prepared_device(train))
+        return lambda: (there @ there)[0, 0].item()
     a = np.random.default_rng(train.seed).standard_normal((SGEMM_SIZE, SGEMM_SIZE)).astype(np.float32)
     return partial(np.matmul, a, a, out=np.empty_like(a))
 

@@ -73,7 +73,7 @@ def measured_phases(task: Task, model: ModelConfig, train: TrainConfig, seconds:
         steps = max(1, round(seconds / second))
         whole = _mean(step, steps)
         parts = {name: team.spent[name] / steps for name in ("gradient", "waiting", "reduce", "update")}
-        parts["batch"] = _mean(lambda: team.set_batch(0, stream.batch(0)), steps)
+        parts["batch"] = _mean(lambda: team.arena.put(0, stream.batch(0)), steps)
         parts["masks"] = _mean(lambda: dropped(architecture, train, 0, team.dtype), steps)
         parts["gradient"] -= parts["masks"]
         parts["other"] = whole - sum(parts.values())

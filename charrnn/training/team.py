@@ -26,11 +26,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charrnn.config import TrainConfig
-from charrnn.corpus.batch import Batch
 from charrnn.errors import OutOfMemoryError, WorkerError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.tasks.task import Pass
+from charrnn.tasks.task import Pass, Stream
 from charrnn.training.arena import Arena
 from charrnn.training.process import start_child
 from charrnn.training.worker import GRADIENT, REDUCE, UPDATE, VALIDATE, Worker
@@ -56,6 +55,7 @@ class Team:
         except OSError as error:
             os.close(self.fd)
             raise OutOfMemoryError(f"{size:,} bytes for the workers to share: {error.strerror}") from None
+        self.stream: Stream  # of the batches to train on: set it before the first step
         self.params, self.average = self.arena.params, self.arena.average
         self.whole = True  # whether parameters and state belong to one step: not in the middle of an update
         self.limits = threadpool_limits(1)
@@ -90,12 +90,9 @@ class Team:
             if name in arrays:
                 target[...] = arrays[name]
 
-    def set_batch(self, step: int, batch: Batch) -> None:
-        """The batch of a step (from 0)."""
-        self.arena.put(step, batch)
-
-    def gradient(self) -> tuple[float, float]:
-        """The batch's loss, and the norm of its gradient."""
+    def gradient(self, step: int) -> tuple[float, float]:
+        """The loss of a step's batch (from 0), and the norm of its gradient."""
+        self.arena.put(step, self.stream.batch(step))
         return float(self.run(GRADIENT)[0]), math.sqrt(self.run(REDUCE)[0])
 
     def update(self, learning_rate: float, factor: float) -> None:

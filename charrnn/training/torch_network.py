@@ -20,16 +20,14 @@ from charrnn.models.network import Network, layer_weights
 from charrnn.nn.arrays import Array
 from charrnn.nn.params import views
 
-STEPS_A_PIECE = 8  # a batch is cut at its resets if its pieces are so long on average, else its sequences are packed
 RUN = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}  # what nn.LSTM, nn.GRU and nn.RNN call
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """The stretches of a batch's streams between two resets as sequences of their own, the longest first.
+    """The stretches of a batch's streams between two resets as K sequences of their own, the longest first.
 
     PyTorch's loops know no reset, but sequences of many lengths side by side: no state crosses from one to another.
-    Where resets are few it is quicker to cut the batch there, which keeps the loops for sequences of one length.
     """
 
     rows: Tensor  # (N,) the row of the batch that stands at each place of the packed steps
@@ -45,58 +43,57 @@ class Placed:
 
     x: Tensor  # (T, B) ids, or (T, B, D) numbers
     targets: Tensor  # of the rows that are scored
-    scored: Tensor | None  # which of the N rows are; None: all
-    weights: Tensor | None  # theirs
-    pieces: list[
-        tuple[slice, Tensor | None]
-    ]  # steps, and before them (B, 1), 0 where a state starts anew; None: nowhere
-    packed: Packed | None  # then there is one piece, of the packed steps, and (K, 1)
-    features: Tensor | None  # (B, F)
+    scored: Tensor | None = None  # which of the N rows are; None: all
+    weights: Tensor | None = None  # theirs
+    goes_on: Tensor | None = None  # (B, 1), or (K, 1) where packed: 0 where the first step starts anew; None: nowhere
+    packed: Packed | None = None  # None: no state starts anew after the first step
+    features: Tensor | None = None  # (B, F)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is nothing but inputs and targets of the same shapes every time."""
+        return self.weights is None and self.goes_on is None and self.features is None
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device, dtype: torch.dtype) -> Placed:
-        def there(array: Array) -> Tensor:
-            kind = dtype if array.dtype.kind == "f" else torch.int64
-            return torch.tensor(array, dtype=kind, device=device)
+        """Copies what it needs; a GPU need not have come to it when this returns."""
 
-        targets, scored, weights = batch.targets.reshape(-1, *batch.targets.shape[2:]), None, None
+        def there(array: Array) -> Tensor:
+            tensor = torch.tensor(array, dtype=dtype if array.dtype.kind == "f" else torch.int64)
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        targets, rest = batch.targets.reshape(-1, *batch.targets.shape[2:]), dict[str, Any]()
         if batch.weights is not None:
-            chosen = np.flatnonzero(batch.weights)
-            targets, scored, weights = targets[chosen], there(chosen), there(batch.weights.ravel()[chosen])
-        pieces: list[tuple[slice, Tensor | None]] = [(slice(None), None)]
-        packed = None
+            scored = np.flatnonzero(batch.weights)
+            targets, rest["scored"], rest["weights"] = targets[scored], there(scored), there(batch.weights.flat[scored])
         if batch.keep is not None:
             keep = batch.keep[:, :, 0].astype(bool)
-            steps = len(keep)
-            cuts = [0, *(np.flatnonzero(~keep[1:].all(axis=1)) + 1).tolist()]
-            if len(cuts) <= max(2, steps // STEPS_A_PIECE):
-                ends = [*cuts[1:], steps]
-                pieces = [(slice(t, end), there(keep[t, :, None])) for t, end in zip(cuts, ends, strict=True)]
-            else:
-                start, stream, rows, places, sizes, last = pack_sequences(keep)
-                packed = Packed(there(rows), there(places), torch.tensor(sizes), there(stream), there(last))
-                pieces = [(slice(None), there((keep[0, stream] & (start == 0))[:, None]))]
-        features = None if batch.features is None else there(batch.features)
-        return cls(there(batch.x), there(targets), scored, weights, pieces, packed, features)
+            goes_on = keep[0]
+            if not keep[1:].all():
+                sizes, rows, places, streams, last, starts = pack_sequences(keep)
+                rest["packed"] = Packed(there(rows), there(places), torch.tensor(sizes), there(streams), there(last))
+                goes_on = goes_on[streams] & (starts == 0)
+            rest["goes_on"] = there(goes_on[:, None])
+        if batch.features is not None:
+            rest["features"] = there(batch.features)
+        return cls(there(batch.x), there(targets), **rest)
 
 
 def pack_sequences(keep: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """keep (T, B), false where a state starts anew -> of each sequence its first step and its stream; and rows, places,
-    sizes and last of Packed."""
+    """keep (T, B), false where a state starts anew -> of Packed sizes, rows, places, streams and last; and each
+    sequence's first step."""
+    steps, number = keep.shape
     begins = ~keep
     begins[0] = True
-    stream, start = np.nonzero(begins.T)  # the sequences of one stream after those of the one before
-    ends = np.append(start[1:], 0)
-    lengths = np.where(ends == 0, len(keep), ends) - start
+    streams, starts = np.nonzero(begins.T)  # the sequences of one stream after those of the one before
+    lengths = np.diff(streams * steps + starts, append=number * steps)
     order = np.argsort(-lengths, kind="stable")
-    stream, start, lengths = stream[order], start[order], lengths[order]
-    there = np.arange(lengths[0])[:, None] < lengths  # (steps of the longest, K)
-    time, sequence = np.nonzero(there)
-    rows = (start[sequence] + time) * keep.shape[1] + stream[sequence]
-    ending = np.flatnonzero(start + lengths == len(keep))
-    last = np.empty(keep.shape[1], np.int64)
-    last[stream[ending]] = ending
-    return start, stream, rows, np.argsort(rows), there.sum(axis=1), last
+    last = np.argsort(order)[np.cumsum(begins.sum(axis=0)) - 1]
+    streams, starts, lengths = streams[order], starts[order], lengths[order]
+    goes_so_far = np.arange(lengths[0])[:, None] < lengths  # (steps of the longest, K)
+    time, sequence = np.nonzero(goes_so_far)
+    rows = (starts[sequence] + time) * number + streams[sequence]
+    return goes_so_far.sum(axis=1), rows, np.argsort(rows), streams, last, starts
 
 
 class TorchNetwork:
@@ -150,26 +147,21 @@ class TorchNetwork:
         if w_masks:
             weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]
         if packed is not None:
-            of_row = packed.rows % y.shape[1]
+            streams = packed.rows % y.shape[1]
             y, state = y.flatten(0, 1).index_select(0, packed.rows), state.index_select(2, packed.streams)
-        final = []
+        if batch.goes_on is not None:
+            state = state * batch.goes_on
+        run, final, steps = RUN[self.architecture.cell], [], () if packed is None else (packed.sizes,)
         # Without masks between the layers all of them are one call, which may overlap their steps.
         for size, n in [(len(weights), 0)] if masks is None else [(1, n) for n in range(len(weights))]:
+            start = [part.contiguous() for part in state[n : n + size].unbind(1)]
             named = [array for layer in weights[n : n + size] for array in layer]
             settings = True, size, 0.0, torch.is_grad_enabled(), False  # biases; layers; no dropout; one direction
-            now, outputs = list(state[n : n + size].unbind(1)), []
-            for part, goes_on in batch.pieces:
-                now = [(each if goes_on is None else each * goes_on).contiguous() for each in now]
-                start = now if len(now) > 1 else now[0]
-                if packed is None:
-                    output, *now = RUN[self.architecture.cell](y[part], start, named, *settings, False)
-                else:
-                    output, *now = RUN[self.architecture.cell](y, packed.sizes, start, named, *settings)
-                outputs.append(output)
-            y = torch.cat(outputs) if len(outputs) > 1 else output
-            final.append(torch.stack(now, dim=1))
+            first = start if len(start) > 1 else start[0]
+            y, *end = run(y, *steps, first, named, *settings, *(() if steps else (False,)))  # not batch first
+            final.append(torch.stack(end, dim=1))
             if masks is not None:
-                y = y * (masks[n] if packed is None else masks[n].index_select(0, of_row))
+                y = y * (masks[n] if packed is None else masks[n].index_select(0, streams))
         state = torch.cat(final).detach()
         if packed is not None:
             y, state = y.index_select(0, packed.places), state.index_select(2, packed.last)

@@ -19,11 +19,10 @@ import torch
 from torch import distributed
 
 from charrnn.config import TrainConfig
-from charrnn.corpus.batch import Batch
 from charrnn.errors import OutOfMemoryError, WorkerError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.tasks.task import Pass
+from charrnn.tasks.task import Pass, Stream
 from charrnn.training.process import of_torchrun
 from charrnn.training.torch_worker import Share, telling_of_death, telling_of_memory
 
@@ -33,12 +32,16 @@ PATIENCE = datetime.timedelta(days=7)  # with a process that is busy; one that h
 class TorchTeam:
     """The engine as the trainer knows it (see Team): of the first process, where there are several."""
 
-    def __init__(self, architecture: Architecture, train: TrainConfig, dtype: str = "float32") -> None:
-        """The settings must all be chosen."""
+    def __init__(
+        self, architecture: Architecture, train: TrainConfig, dtype: str = "float32", processes: int | None = None
+    ) -> None:
+        """The settings must all be chosen. processes: all of torchrun's, if not said."""
         self.architecture, self.train, self.dtype = architecture, train, dtype
+        self.stream: Stream  # of the batches to train on: set it before the first step
+        self.placed: int | None = None  # the step whose batch is on the device
         self.whole = True
         self.children: list[subprocess.Popen[bytes]] = []
-        self.processes = of_torchrun("WORLD_SIZE", 1)
+        self.processes = of_torchrun("WORLD_SIZE", 1) if processes is None else processes
 
     def __enter__(self) -> Self:
         settings = self.architecture, self.train, self.dtype
@@ -74,12 +77,13 @@ class TorchTeam:
         """Writes over the average and any of `tensors()`."""
         self._all("load", arrays)
 
-    def set_batch(self, step: int, batch: Batch) -> None:
-        """The batch of a step (from 0), on which the work begins."""
-        self._all("begin", step, batch)
-
-    def gradient(self) -> tuple[float, float]:
-        """The batch's loss, and the norm of its gradient."""
+    def gradient(self, step: int) -> tuple[float, float]:
+        """The loss of a step's batch (from 0), and the norm of its gradient. Meanwhile the next one is put in place."""
+        if step != self.placed:
+            self._all("place", step, self.stream.batch(step))
+        self._all("begin")
+        self.placed = step + 1
+        self._all("place", self.placed, self.stream.batch(self.placed))
         loss, square = self.share.numbers.tolist()
         return loss, math.sqrt(square)
 

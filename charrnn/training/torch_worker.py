@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +25,6 @@ from charrnn.training.torch_network import Placed, TorchNetwork
 from charrnn.training.worker import dropped, portion
 
 MALLOC_KEEPS = 31 << 20  # bytes: what glibc allows at most, less its own
-TIMED, WARMUP = 5, 2  # steps, to measure a device
 
 
 class Share:
@@ -40,15 +36,19 @@ class Share:
         self.processes, self.rows = processes, portion(train.batch_size, rank, processes)
         self.device = prepared_device(train)
         self.empty = torch.zeros(0, dtype=getattr(torch, dtype), device=self.device)  # what others are made like
-        total, rule = architecture.parameters, OPTIMIZERS[train.optimizer]
+        total = architecture.parameters
         self.params, self.average = self.empty.new_zeros(total), self.empty.new_zeros(total)
-        self.moments = self.empty.new_zeros(rule.moments, total)
+        self.moments = self.empty.new_zeros(OPTIMIZERS[train.optimizer].moments, total)
         self.gradient_and_loss = self.empty.new_zeros(total + 1)  # in one vector, for one all-reduce
         self.grads = self.gradient_and_loss[:-1]
         self.state = self.zero_state()
         self.network = TorchNetwork(architecture, self.params, self.grads)
         self.averaged = TorchNetwork(architecture, self.average)
         self.is_matrix = mark_matrices(architecture.specs(), torch.empty_like(self.params))
+        on_gpu = self.device.type == "cuda"
+        self.learn_whole, self.optimize = (
+            Graph(each) if on_gpu else each for each in (self._learn_whole, self._optimize)
+        )
         self.drawing: tuple[Any, ...] = (dtype,)  # of masks: on the CPU NumPy's
         if self.device.type != "cpu":
             self.drawing = self.empty.dtype, partial(draw_on_device, device=self.device)
@@ -68,30 +68,52 @@ class Share:
         whole[:, :, self.rows] = self.state
         return self._summed(whole)
 
-    def begin(self, step: int, batch: Batch) -> None:
+    def place(self, step: int, batch: Batch) -> None:
+        """Puts what the next step needs on the device, which may still be at the step before."""
+        masks, w_masks = dropped(self.architecture, self.train, step, *self.drawing)
+        self.masks = [] if masks is None else [torch.as_tensor(masks[:, self.rows])]
+        self.masks += map(torch.as_tensor, w_masks)
+        self.next, self.batch, self.scored = step, self._placed(batch), batch.scored
+
+    def begin(self) -> None:
         """Forward and backward; the loss of the whole batch and the square of its gradient's norm come to `numbers`. A
         GPU may still be at it when this returns."""
-        self.step = step
-        self.gradient_and_loss.zero_()
-        loss, self.next_state = self.network.loss(self._placed(batch), self.state, *self._dropped(step))
-        loss = loss / batch.scored
-        loss.backward()
-        self.gradient_and_loss[-1] = loss.detach()
+        self.step, batch = self.next, self.batch
+        if batch.is_whole:
+            self.next_state = self.learn_whole(batch.x, batch.targets, self.state, *self.masks)
+        else:
+            self.next_state = self._learn(batch, self.state, self.masks)
         self._summed(self.gradient_and_loss)
         if self.train.clip_value:
             self.grads.clamp_(-self.train.clip_value, self.train.clip_value)
         self.numbers = torch.stack([self.gradient_and_loss[-1], self.grads @ self.grads])
 
+    def _learn_whole(self, x: Tensor, targets: Tensor, state: Tensor, *masks: Tensor) -> Tensor:
+        return self._learn(Placed(x, targets), state, masks)
+
+    def _learn(self, batch: Placed, state: Tensor, masks: Sequence[Tensor]) -> Tensor:
+        """This process's part of loss and gradient; the state after it. masks: of the outputs, if they have any, and of
+        each layer's W_hh."""
+        of_outputs, of_weights = (masks[0], masks[1:]) if self.train.dropout else (None, masks)
+        self.gradient_and_loss.zero_()
+        loss, state = self.network.loss(batch, state, of_outputs, of_weights)
+        loss = loss / self.scored
+        loss.backward()
+        self.gradient_and_loss[-1] = loss.detach()
+        return state
+
     def update(self, learning_rate: float, factor: float) -> None:
         """The optimizer's step, the average after it, and the next state."""
-        if factor != 1:
-            self.grads.mul_(factor)
+        self.optimize(learning_rate, factor, self.step + 1)
+        self.state = self.next_state
+
+    def _optimize(self, learning_rate: float, factor: float, number: int) -> None:
+        self.grads.mul_(factor)
         if self.train.weight_decay:
             decay(self.params, learning_rate * self.train.weight_decay, self.is_matrix)
-        rule, number = OPTIMIZERS[self.train.optimizer], self.step + 1
+        rule = OPTIMIZERS[self.train.optimizer]
         rule.update(self.params, self.grads, self.moments, number, learning_rate)
         average(self.average, self.params, number)
-        self.state = self.next_state
 
     def validate(self, step: int, batch: Batch) -> Array:
         """The sums of the averaged parameters over all streams. Step 0 begins a pass."""
@@ -105,18 +127,35 @@ class Share:
         """This process's streams of it, on its device."""
         return Placed.of(batch.streams(self.rows), self.device, self.empty.dtype)
 
-    def _dropped(self, step: int) -> tuple[Tensor | None, list[Tensor]]:
-        """What a step leaves out of this process's streams, and of each layer's W_hh."""
-        masks, w_masks = dropped(self.architecture, self.train, step, *self.drawing)
-        its_masks = None if masks is None else torch.as_tensor(masks[:, self.rows])
-        return its_masks, [torch.as_tensor(mask) for mask in w_masks]
-
     def _summed(self, tensor: Tensor) -> Tensor:
         """Added up over the processes, in its place."""
         if self.processes > 1:
             with telling_of_death():
                 distributed.all_reduce(tensor)
         return tensor
+
+
+class Graph:
+    """Work on a GPU that is done once, recorded the next time, and played from then on: its many small kernels start as
+    one. It must be the same work each time, on tensors of the same shapes and on numbers that only tensors meet.
+    """
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self.work, self.is_warm, self.graph = work, False, torch.cuda.CUDAGraph()
+        self.arguments: list[Tensor] = []  # where the recorded work reads them
+
+    def __call__(self, *arguments: Tensor | float) -> Any:
+        if not self.is_warm:  # libraries set themselves up, and must not be recorded at it
+            self.is_warm = True
+            return self.work(*arguments)
+        if not self.arguments:
+            self.arguments = [torch.as_tensor(argument, device="cuda").clone() for argument in arguments]
+            with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
+                self.result = self.work(*self.arguments)
+        for mine, new in zip(self.arguments, arguments, strict=True):
+            mine.copy_(new) if isinstance(new, Tensor) else mine.fill_(new)
+        self.graph.replay()
+        return self.result
 
 
 def draw_on_device(
@@ -161,39 +200,12 @@ def prepared_device(train: TrainConfig) -> torch.device:
     # The same bits every time, which a resume needs; where an operation has no such kernel PyTorch warns.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any
     warnings.filterwarnings("ignore", "RNN module weights are not part")  # cuDNN wants them in an order of its own
     torch.backends.fp32_precision = "tf32" if train.precision == "tf32" else "ieee"
     name = f"cuda:{of_torchrun('LOCAL_RANK', 0)}" if train.device == "cuda" else train.device
     device = torch.device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be recorded
     return device
-
-
-@cache
-def measured_rate(architecture: Architecture, train: TrainConfig) -> float:
-    """Characters a second in a few steps of training on the device, of whatever. Raises OutOfMemoryError."""
-    assert train.batch_size and train.seq_length
-    times = train.seq_length, train.batch_size
-
-    def some(is_ids: bool, size: int) -> Array:
-        return np.zeros(times, np.uint32) if is_ids else np.zeros((*times, size))
-
-    x = some(architecture.input == "ids", architecture.input_size)
-    targets = some(architecture.loss == "softmax", architecture.output_size)
-    vectors = np.zeros((train.batch_size, architecture.features)) if architecture.features else None
-    with telling_of_memory(train.device):
-        share = Share(architecture, replace(train, dropout=0.0, recurrent_dropout=0.0), "float32", 0, 1)
-        for step in range(WARMUP + TIMED):
-            if step == WARMUP:
-                began = time.perf_counter()
-            share.begin(step, Batch(x, targets, features=vectors))
-            share.update(0.0, 1.0)
-            share.numbers.tolist()  # waits
-    return TIMED * math.prod(times) / (time.perf_counter() - began)
-
-
-def large_product(train: TrainConfig, size: int) -> Callable[[], object]:
-    """Multiplies two matrices (size, size) on the device, and waits for it."""
-    a = torch.ones(size, size, device=prepared_device(train))
-    return lambda: (a @ a)[0, 0].item()

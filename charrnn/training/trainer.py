@@ -75,6 +75,7 @@ class Trainer:
         DivergedError after the result has been told."""
         with self.run_directory.lock(), new_team(self.architecture, self.config.train) as team:
             self.team = team
+            team.stream = self.stream
             if self.checkpoint is None:
                 self._initialise()
             else:
@@ -101,7 +102,6 @@ class Trainer:
         config, standing = self.config.train, self.standing
         self._tick()
         standing.milestone = min(standing.milestone, int(EVALUATIONS * self._progress()))
-        self.batch = self.stream.batch(standing.step)
         first_step, first_second = standing.step, time.monotonic()
         while not (status := self._status()):
             loss = self._step()
@@ -154,9 +154,7 @@ class Trainer:
     def _step(self) -> float:
         """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
         config, standing = self.config.train, self.standing
-        self.team.set_batch(standing.step, self.batch)
-        self.batch = self.stream.batch(standing.step + 1)  # while a GPU is at work
-        loss, norm = self.team.gradient()
+        loss, norm = self.team.gradient(standing.step)
         self.lost = loss >= self.absurd
         if self.lost or not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")

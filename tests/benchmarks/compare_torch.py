@@ -11,12 +11,13 @@ torch_side.py, characters trained per second of the clock from the command's sta
 
 On one core (taskset -c 0 python tests/benchmarks/compare_torch.py) it is the processor's time that counts, not the
 clock's, so that the machine may be shared. With --device DEVICE a third side trains: charrnn's engine on PyTorch there;
-and PyTorch's own side goes there too. Nothing samples then.
+and PyTorch's own side goes there too. Nothing samples then; the NumPy engine stays at home where DEVICE is a GPU.
 """
 
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -51,6 +52,7 @@ class CharRNN:
         from charrnn.nn.params import initialise
         from charrnn.training.choices import default_workers
         from charrnn.training.engine import new_team
+        from charrnn.training.pace import Same
 
         self.clip_factor = clip_factor
         shape = {"cell": cell, "hidden_size": hidden, "num_layers": layers}
@@ -63,11 +65,10 @@ class CharRNN:
         flat = np.empty(self.architecture.parameters, np.float32)
         initialise(self.architecture.specs(), flat, 1)
         self.team.load(params=flat, average=flat)
-        self.batch = Batch(*np.random.default_rng(1).integers(0, VOCABULARY, (2, length, batch)))
+        self.team.stream = Same(Batch(*np.random.default_rng(1).integers(0, VOCABULARY, (2, length, batch))))
 
     def step(self):
-        self.team.set_batch(self.steps, self.batch)
-        _, norm = self.team.gradient()
+        _, norm = self.team.gradient(self.steps)
         self.team.update(1e-3, self.clip_factor(norm, 1.0))
         self.steps += 1
 
@@ -147,7 +148,7 @@ def proportional_set_size_mb():
 def compare(cell, shape, rounds, seconds, device):
     hidden, batch, length = (SHAPES | ON_A_GPU)[shape]
     numbers = map(str, (shape.split("x")[0], hidden, batch, length))
-    words = [cell, device or "cpu", *numbers]
+    words, on_gpu = [cell, device or "cpu", *numbers], device not in (None, "torch")
     sides = {
         side: subprocess.Popen(
             [sys.executable, __file__, "--serve", side, *words],
@@ -155,7 +156,8 @@ def compare(cell, shape, rounds, seconds, device):
             stdout=subprocess.PIPE,
             text=True,
         )
-        for side in ("charrnn", "torch", *(("engine",) if device else ()))
+        for side in ("charrnn", "torch", "engine")
+        if (device or side != "engine") and not (on_gpu and side == "charrnn")
     }
 
     def ask(side, order):
@@ -169,12 +171,11 @@ def compare(cell, shape, rounds, seconds, device):
         for side in sides:
             ask(side, order)  # warm-up
         turns = [{side: ask(side, order) for side in sides} for _ in range(rounds)]
-        ratios = sorted(turn["charrnn"] / turn["torch"] for turn in turns)
         row[order] = {side: statistics.median(turn[side] for turn in turns) for side in sides}
-        row[order] |= {"ratio": statistics.median(ratios), "ratios": ratios}
-        if device:
-            of = {side: sorted(turn["engine"] / turn[side] for turn in turns) for side in ("charrnn", "torch")}
-            row[order]["engine_ratios"] = of
+        row[order]["ratios"] = {
+            f"{one} / {other}": sorted(turn[one] / turn[other] for turn in turns)
+            for one, other in itertools.combinations(sides, 2)
+        }
         if order == "train":
             row["memory_mb"] = {side: ask(side, "memory") for side in sides}
     for process in sides.values():
@@ -208,19 +209,14 @@ def whole(side, arguments):
 
 
 def shown(row):
-    """A row as a line."""
-    train, memory = row["train"], row["memory_mb"]
-    low, high = train["ratios"][0], train["ratios"][-1]
-    line = f"{row['cell']:4} {row['shape']} B{row['batch']} T{row['seq_length']:<4}"
-    line += f"{train['charrnn']:16,.0f} {train['torch']:10,.0f}  {train['ratio']:.2f} ({low:.2f}-{high:.2f})"
-    if "sample" in row:
-        sample = row["sample"]
-        line += f"{sample['charrnn']:19,.0f} {sample['torch']:8,.0f}  {sample['ratio']:.1f}"
-    else:
-        line += f"  engine {train['engine']:10,.0f}"
-        for side, ratios in train["engine_ratios"].items():
-            line += f"  {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) of {side}"
-    return f"{line}   memory {' / '.join(f'{number:.0f}' for number in memory.values())} MB"
+    """A row as a line: medians, and the medians and ranges of the ratios."""
+    line = f"{row['cell']:4} {row['shape']} B{row['batch']} T{row['seq_length']}"
+    for order in ("train", "sample") if "sample" in row else ("train",):
+        medians = {side: number for side, number in row[order].items() if side != "ratios"}
+        line += f"   {order}: " + "  ".join(f"{side} {number:,.0f}" for side, number in medians.items())
+        for pair, ratios in row[order]["ratios"].items():
+            line += f"  {pair} {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+    return f"{line}   memory {' / '.join(f'{number:.0f}' for number in row['memory_mb'].values())} MB"
 
 
 def main():
@@ -246,8 +242,7 @@ def main():
         return
     rows = []
     if not options.json:
-        last = "charrnn's engine there" if options.device else "sampling: charrnn  torch  ratio"
-        print(f"median characters/s           charrnn      torch  ratio (min-max)       {last}")
+        print("characters/s: medians; ratios: medians and ranges")
     for cell in options.cells.split(","):
         for shape in options.shapes.split(","):
             row = compare(cell, shape, options.rounds, options.seconds, options.device)

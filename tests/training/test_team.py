@@ -78,14 +78,18 @@ def batches(extras):
         yield Batch(x, targets, weights, keep) if extras and step % 2 else Batch(x, targets)
 
 
+class Reading(list):
+    batch = list.__getitem__
+
+
 def train(team):
     """Five steps, as the trainer takes them; parameters, their average, states, and the losses with the norms."""
     numbers = []
     initialise(team.architecture.specs(), team.params, 3)
     team.average[:] = team.params
-    for step, batch in enumerate(batches(team.train.dropout > 0)):
-        team.set_batch(step, batch)
-        loss, norm = team.gradient()
+    team.stream = Reading(list(batches(team.train.dropout > 0)))
+    for step in range(STEPS):
+        loss, norm = team.gradient(step)
         team.update(RATE, clip_factor(norm, CLIP))
         numbers += [loss, norm]
     numbers.append(team.validate(TextPass(VAL, B, T))[0])

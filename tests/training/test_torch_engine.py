@@ -1,7 +1,7 @@
 """The engine on PyTorch: the numbers of the engine on NumPy, for every cell and task, and runs that go from one to the
 other.
 
-Skipped where PyTorch is not installed.
+Skipped where PyTorch is not installed; on a GPU too where there is one.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from charrnn.training.choices import settled
 from charrnn.training.engine import check_engine, devices_of_jobs, new_team, scoring_network
 from charrnn.training.events import Step
 from charrnn.training.start import new_run, resumed_run
+from charrnn.training.worker import draw_masks
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
 
@@ -53,6 +54,17 @@ SMALL = {
     "learning_rate": 0.01,
 }
 DROPPED = {"dropout": 0.2, "recurrent_dropout": 0.3}
+DEVICES = ["torch", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture
+def same_masks(monkeypatch):
+    """Masks from NumPy on every device: a GPU's own are other bits of the same law."""
+
+    def draw(key, shapes, rate, dtype, device):
+        return [torch.tensor(mask, dtype=dtype, device=device) for mask in draw_masks(key, shapes, rate, "float64")]
+
+    monkeypatch.setattr("charrnn.training.torch_worker.draw_on_device", draw)
 
 
 @pytest.fixture
@@ -76,9 +88,9 @@ def trained(architecture, train, stream, validation, steps):
     initialise(architecture.specs(), flat, 3)
     with new_team(architecture, train, "float64") as team:
         team.load(params=flat, average=flat)
+        team.stream = stream
         for step in range(steps):
-            team.set_batch(step, stream.batch(step))
-            loss, norm = team.gradient()
+            loss, norm = team.gradient(step)
             team.update(train.learning_rate, clip_factor(norm, 0.5))
             numbers += [loss, norm]
         sums = team.validate(validation)
@@ -91,19 +103,20 @@ def trained(architecture, train, stream, validation, steps):
 def assert_engines_agree(model, train, task, steps=200):
     assert train.batch_size and train.seq_length
     left = {}
-    for device in ("cpu", "torch"):
+    for device in ("cpu", *DEVICES):
         stream = task.training(train.batch_size, train.seq_length, 1)
         validation = task.validation(train.batch_size, train.seq_length)
         of_device = dataclasses.replace(train, device=device)
         left[device] = trained(task.architecture(model), of_device, stream, validation, steps)
     assert np.abs(np.diff(left["cpu"]["losses and norms"])).max() > 0.01  # it moves
-    for name, array in left["cpu"].items():
-        np.testing.assert_allclose(left["torch"][name], array, rtol=0, atol=1e-8, err_msg=name)
+    for device in DEVICES:
+        for name, array in left["cpu"].items():
+            np.testing.assert_allclose(left[device][name], array, rtol=0, atol=1e-8, err_msg=f"{device}: {name}")
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", TASKS)
-def test_200_steps_of_every_task_leave_what_they_leave_on_numpy(name, cell, run_config):
+def test_200_steps_of_every_task_leave_what_they_leave_on_numpy(name, cell, run_config, same_masks):
     config = run_config(name, cell=cell)
     task = read_task(config)
     model, train, _ = settled(config.model, config.train, task)
@@ -126,7 +139,8 @@ class Batches:
         rng = np.random.default_rng((9, step))
         x, targets = rng.integers(0, 7, (2, 6, 4))
         keep = rng.random((6, 4, 1)) < (0.0, 0.3, 0.8, 1.0)[step % 4]
-        keep[3, 1] &= step % 4 != 3  # at a single place: the batch is cut there
+        keep[3, 1] &= step % 4 != 3  # at a single place
+        keep[1:] |= step % 7 == 0  # at the first step alone
         weights = (rng.random((6, 4)) < 0.6).astype(float) if step % 3 else None
         return Batch(x, targets, weights, None if step % 5 == 0 else keep)
 
@@ -136,17 +150,18 @@ class Batches:
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dropped", [{}, DROPPED], ids=["whole", "dropped"])
-def test_states_start_anew_anywhere(cell, layers, dropped):
-    """Batches that are cut, and packed sequences, are the loop over time that resets a state where it is told to."""
+def test_states_start_anew_anywhere(cell, layers, dropped, same_masks):
+    """Packed sequences are the loop over time that resets a state where it is told to."""
     shape = {"cell": cell, "hidden_size": 5, "num_layers": layers, "input_size": 7, "output_size": 7}
     rest = {"dropout": 0.0, "recurrent_dropout": 0.0} | dropped
     train = TrainConfig(batch_size=4, seq_length=6, workers=1, learning_rate=0.01, **rest)
     left = [
         trained(Architecture(**shape), dataclasses.replace(train, device=device), Batches(), Batches(), 20)
-        for device in ("cpu", "torch")
+        for device in ("cpu", *DEVICES)
     ]
-    for name, array in left[0].items():
-        np.testing.assert_allclose(left[1][name], array, rtol=0, atol=1e-10, err_msg=name)
+    for device, its in zip(DEVICES, left[1:], strict=True):
+        for name, array in left[0].items():
+            np.testing.assert_allclose(its[name], array, rtol=0, atol=1e-10, err_msg=f"{device}: {name}")
 
 
 def train(path, config=None, *, device=None, stop_after=None):
@@ -173,9 +188,10 @@ def arrays(path):
     return named, timeless
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["text", "classify", "features"])
-def test_stopped_and_resumed_is_the_same_bytes_as_at_once(name, run_config, tmp_path):
-    config = run_config(name, device="torch", max_steps=30, eval_every=7)
+def test_stopped_and_resumed_is_the_same_bytes_as_at_once(name, device, run_config, tmp_path):
+    config = run_config(name, device=device, max_steps=30, eval_every=7)
     train(tmp_path / "whole", config)
     assert train(tmp_path / "stopped", config, stop_after=11)["status"] == "interrupted"
     assert train(tmp_path / "stopped")["status"] == "completed"
@@ -184,8 +200,8 @@ def test_stopped_and_resumed_is_the_same_bytes_as_at_once(name, run_config, tmp_
     assert {n: a.tobytes() for n, a in stopped[0].items()} == {n: a.tobytes() for n, a in whole[0].items()}
 
 
-@pytest.mark.parametrize("devices", list(pairwise(("cpu", "torch", "cpu"))), ids=" then ".join)
-def test_a_run_goes_on_with_the_other_engine(devices, run_config, tmp_path):
+@pytest.mark.parametrize("devices", [pair for d in DEVICES for pair in pairwise(("cpu", d, "cpu"))], ids=" then ".join)
+def test_a_run_goes_on_with_the_other_engine(devices, run_config, tmp_path, same_masks):
     first, second = devices
     config = run_config("lines", device=first, max_steps=40, eval_every=10)
     train(tmp_path / "whole", config)
@@ -199,11 +215,12 @@ def test_a_run_goes_on_with_the_other_engine(devices, run_config, tmp_path):
     np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["text", "features", "classify", "tag", "translate"])
-def test_a_trained_model_says_the_same_on_either(name, run_config, tmp_path):
+def test_a_trained_model_says_the_same_on_either(name, device, run_config, tmp_path):
     train(tmp_path / "run", run_config(name, max_steps=5))
     here, there = load(tmp_path / "run"), load(tmp_path / "run")
-    there.new_network = scoring_network("torch")
+    there.new_network = scoring_network(device)
     if name == "text":
         said = [model.score("The Fox said.") for model in (here, there)]
     elif name == "features":
@@ -215,8 +232,9 @@ def test_a_trained_model_says_the_same_on_either(name, run_config, tmp_path):
     assert said[1] == pytest.approx(said[0], abs=1e-5)
 
 
-def test_the_same_seed_gives_the_same_bits_twice(run_config, tmp_path):
-    config = run_config("tag", device="torch", max_steps=20)
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_same_seed_gives_the_same_bits_twice(device, run_config, tmp_path):
+    config = run_config("tag", device=device, max_steps=20)
     for path in ("one", "two"):
         train(tmp_path / path, config)
     one, two = (arrays(tmp_path / path)[0] for path in ("one", "two"))
@@ -288,13 +306,12 @@ def test_masks_drawn_on_a_device_are_of_the_law_of_numpy_s():
 def test_a_device_is_measured_where_the_minutes_choose_the_size(run_config, monkeypatch):
     """As for a GPU, whose speed no product of matrices foretells."""
     from charrnn.training import pace
-    from charrnn.training.torch_worker import measured_rate
 
     for name in ("text", "series", "features"):
         config = run_config(name, device="torch")
         task = read_task(config)
         model, settings, _ = settled(config.model, config.train, task)
-        assert 100 < measured_rate(task.architecture(model), settings) < 1e9
+        assert 100 < pace.tried_rate(task.architecture(model), settings) < 1e9
     monkeypatch.setattr(engine, "devices", lambda: ["cuda"])
-    monkeypatch.setattr("charrnn.training.torch_worker.measured_rate", lambda architecture, train: 1234.0)
+    monkeypatch.setattr(pace, "tried_rate", lambda architecture, train: 1234.0)
     assert pace.chars_per_second(task.architecture(model), TrainConfig(device="cuda")) == 1234.0

@@ -58,9 +58,9 @@ STEPS = """
     initialise(architecture.specs(), flat, 3)
     with new_team(architecture, train, "float64") as team:
         team.load(params=flat, average=flat, state=np.random.default_rng(1).random(architecture.state_shape(5)))
+        team.stream = Reading()
         for step in range(50):
-            team.set_batch(step, Reading().batch(step))
-            loss, norm = team.gradient()
+            loss, norm = team.gradient(step)
             team.update(0.01, clip_factor(norm, 0.3))
             numbers += [loss, norm]
         numbers = np.array(numbers)
