@@ -149,13 +149,19 @@ class Graph:
             self.is_warm = True
             return self.work(*arguments)
         if not self.arguments:
-            self.arguments = [torch.as_tensor(argument, device="cuda").clone() for argument in arguments]
+            self.arguments = [self._copied(argument) for argument in arguments]
             with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
                 self.result = self.work(*self.arguments)
         for mine, new in zip(self.arguments, arguments, strict=True):
             mine.copy_(new) if isinstance(new, Tensor) else mine.fill_(new)
         self.graph.replay()
         return self.result
+
+    @staticmethod
+    def _copied(argument: Tensor | float) -> Tensor:
+        if isinstance(argument, Tensor):
+            return argument.clone()
+        return torch.tensor(argument, dtype=torch.float64, device="cuda")  # as exact as the number
 
 
 def draw_on_device(
@@ -202,7 +208,8 @@ def prepared_device(train: TrainConfig) -> torch.device:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any
     warnings.filterwarnings("ignore", "RNN module weights are not part")  # cuDNN wants them in an order of its own
-    torch.backends.fp32_precision = "tf32" if train.precision == "tf32" else "ieee"
+    precision = "tf32" if train.precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = precision
     name = f"cuda:{of_torchrun('LOCAL_RANK', 0)}" if train.device == "cuda" else train.device
     device = torch.device(name)
     if device.type == "cuda":

@@ -25,7 +25,8 @@ class Torch:
         torch.manual_seed(1)
         torch.set_default_device("cpu" if device == "torch" else device)
         if device.startswith("cuda"):
-            torch.backends.fp32_precision = "ieee"  # as charrnn's --precision float32
+            # As charrnn's --precision float32.
+            torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "ieee"
         self.is_lstm, self.vocabulary, self.dropout = cell == "lstm", vocabulary, dropout
         assert not dropout or layers == 1
         self.rnn = getattr(nn, cell.upper())(vocabulary, hidden, layers)
