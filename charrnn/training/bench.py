@@ -113,7 +113,7 @@ def large_product(train: TrainConfig) -> Callable[[], object]:
     if train.device != "cpu":
         import torch
 
-        from charrnn.training.torch_worker import prepared_device
+        from charrnn.training.torch_device import prepared_device
 
         there = torch.ones(SGEMM_SIZE, SGEMM_SIZE, device=prepared_device(train))
         return lambda: (there @ there)[0, 0].item()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Collection
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import UsageError
+from charrnn.inference.threads import processors
 from charrnn.models.architecture import Architecture
 from charrnn.nn.optim import OPTIMIZERS
 from charrnn.tasks.task import Task
@@ -114,5 +114,4 @@ def default_dropout(weights: int, characters: int, epochs: float) -> float:
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
     """The share of a job in the processors that this process may use, as far as the batch keeps them busy."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // jobs, batch_size // STREAMS_PER_WORKER))
+    return max(1, min(processors() // jobs, batch_size // STREAMS_PER_WORKER))

@@ -54,8 +54,8 @@ def scoring_network(device: str) -> NewNetwork:
     """What reads texts and records with a trained model on a device of PyTorch's. Raises as check_engine does."""
     train = TrainConfig(device=device)
     check_engine(train)
+    from charrnn.training.torch_device import prepared_device
     from charrnn.training.torch_network import TorchScorer
-    from charrnn.training.torch_worker import prepared_device
 
     return partial(TorchScorer, prepared_device(train))
 

@@ -107,42 +107,28 @@ class TorchNetwork:
             for name, its_grads in views(specs, grads).items():
                 self.named[name].requires_grad_().grad = its_grads
 
-    def loss(
+    def sums(
         self, batch: Placed, state: Tensor, masks: Tensor | None = None, w_masks: Sequence[Tensor] = ()
     ) -> tuple[Tensor, Tensor]:
-        """The sum of the weighted losses, and the final state. masks (L, B, H) and w_masks as for RecurrentStack."""
-        outputs, state = self.outputs(batch, state, masks, w_masks)
-        losses = self._losses(outputs, batch.targets)
-        return (losses if batch.weights is None else losses * batch.weights).sum(), state
-
-    def sums(self, batch: Placed, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted loss and tallies, summed (see Network.sums), and the final state."""
-        outputs, state = self.outputs(batch, state)
-        if self.architecture.loss == "softmax":
-            tally = (outputs.argmax(dim=1) == batch.targets)[:, None].to(outputs.dtype)
-        else:
-            tally = (outputs - batch.targets).square()
-        counted = torch.cat([self._losses(outputs, batch.targets)[:, None], tally], dim=1)
-        return (counted if batch.weights is None else counted * batch.weights[:, None]).sum(dim=0), state
-
-    def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.architecture.loss == "softmax":
-            return F.cross_entropy(outputs, targets, reduction="none")
-        return 0.5 * (outputs - targets).square().mean(dim=1)
-
-    def outputs(
-        self, batch: Placed, state: Tensor, masks: Tensor | None = None, w_masks: Sequence[Tensor] = ()
-    ) -> tuple[Tensor, Tensor]:
-        """The outputs of the rows that are scored, and the final state."""
+        """The weighted loss and tallies, summed (see Network.sums), and the final state. Masks as for `hidden`."""
         hidden, state = self.hidden(batch, state, masks, w_masks)
         if batch.scored is not None:
             hidden = hidden.index_select(0, batch.scored)
-        return F.linear(hidden, self.named["head.weight"], self.named["head.bias"]), state
+        outputs = F.linear(hidden, self.named["head.weight"], self.named["head.bias"])
+        if self.architecture.loss == "softmax":
+            losses = F.cross_entropy(outputs, batch.targets, reduction="none")
+            tally = (outputs.argmax(dim=1) == batch.targets)[:, None].to(outputs.dtype)
+        else:
+            tally = (outputs - batch.targets).square()
+            losses = 0.5 * tally.mean(dim=1)
+        counted = torch.cat([losses[:, None], tally.detach()], dim=1)
+        return (counted if batch.weights is None else counted * batch.weights[:, None]).sum(dim=0), state
 
     def hidden(
         self, batch: Placed, state: Tensor, masks: Tensor | None = None, w_masks: Sequence[Tensor] = ()
     ) -> tuple[Tensor, Tensor]:
-        """The top layer's outputs as rows (N, H), and the final state; state (L, S, B, H)."""
+        """The top layer's outputs as rows (N, H), and the final state. state (L, S, B, H); masks (L, B, H) multiply the
+        layers' outputs, w_masks, a (G, H) for each layer, W_hh."""
         weights, packed, y = layer_weights(self.named, self.architecture.num_layers), batch.packed, self._inputs(batch)
         if w_masks:
             weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]

@@ -8,14 +8,12 @@ others what to do, as a Team tells its workers.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
 import signal
 import subprocess
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import distributed
 
 from charrnn.config import TrainConfig
@@ -24,9 +22,9 @@ from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.tasks.task import Pass, Stream
 from charrnn.training.process import of_torchrun
-from charrnn.training.torch_worker import Share, telling_of_death, telling_of_memory
-
-PATIENCE = datetime.timedelta(days=7)  # with a process that is busy; one that has died is noticed at once
+from charrnn.training.torch_device import telling_of_memory
+from charrnn.training.torch_processes import heard, join, tell
+from charrnn.training.torch_worker import Share
 
 
 class TorchTeam:
@@ -122,21 +120,3 @@ def follow() -> None:
             work, arguments = order
             getattr(share, work)(*arguments)
     distributed.destroy_process_group()
-
-
-def join() -> None:
-    """Meets the other processes of torchrun: orders go over gloo, the sums of GPUs over NCCL."""
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
-
-
-def tell(order: Any) -> None:
-    with telling_of_death():
-        distributed.broadcast_object_list([order], device=torch.device("cpu"))
-
-
-def heard() -> Any:
-    box = [None]
-    with telling_of_death():
-        distributed.broadcast_object_list(box, device=torch.device("cpu"))
-    return box[0]

@@ -291,7 +291,7 @@ def test_more_than_the_memory_is_said_in_a_line():
 
 
 def test_masks_drawn_on_a_device_are_of_the_law_of_numpy_s():
-    from charrnn.training.torch_worker import draw_on_device
+    from charrnn.training.torch_device import draw_on_device
 
     one, again, other = (
         draw_on_device((1, 2, step), [(200, 300)] * 2, 0.3, torch.float64, torch.device("cpu")) for step in (5, 5, 6)
