@@ -8,7 +8,7 @@ from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
 
 WARMUP = 256  # characters that a reader in the middle of a text reads before its own part, unscored
-FRESH = 1024  # characters on average between two fresh starts of a reader
+FRESH = 1024  # characters on average between two fresh starts of a reader, if so many batches begin at a start symbol
 SELDOM = 0.1  # at most this share of the start symbols is one
 STARTS = 6  # purpose of random numbers: a generator is keyed by (seed, purpose, step)
 
@@ -17,7 +17,8 @@ class TextStream:
     """B readers of one text, evenly spaced, T characters a step, round and round: for training.
 
     Each reader goes on where it was, so a state carried from step to step is that of the text before, except where the
-    text begins anew; and now and then it reads a start symbol from the zero state, as a text that somebody begins.
+    text begins anew; and now and then it reads a start symbol from the zero state, as a text that somebody begins. That
+    comes at the beginning of a batch alone, where it costs nothing.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class TextStream:
         self.pairs = len(ids) - 1  # of a character and the next
         self.starts = np.arange(batch_size) * self.pairs // batch_size
         if start is not None:
-            self.chance = min(SELDOM, len(ids) / (FRESH * max(1, int((ids == start).sum()))))
+            of_all = min(SELDOM, len(ids) / (FRESH * max(1, int((ids == start).sum()))))
+            self.chance = min(1.0, of_all * seq_length)  # of those at the beginning of a batch
 
     @property
     def epoch_steps(self) -> float:
@@ -48,8 +50,8 @@ class TextStream:
         x = self.ids[places]
         keep = _goes_on(x, places, self.record_end)
         if self.start is not None:
-            drawn = np.random.default_rng((self.seed, STARTS, step)).random(x.shape)
-            keep &= (x != self.start) | (drawn >= self.chance)
+            drawn = np.random.default_rng((self.seed, STARTS, step)).random(len(self.starts))
+            keep[0] &= (x[0] != self.start) | (drawn >= self.chance)
         keep |= times == 0  # every state is zero as it is
         return Batch(x, self.ids[places + 1], keep=None if keep.all() else keep[:, :, None])
 

@@ -28,6 +28,7 @@ class RecurrentStack:
     ) -> None:
         self.layers = [CELLS[cell](w, batch_size, seq_length) for w in weights]
         self.keep: Array | None = None
+        self.goes_on: Array | None = None  # (B, 1), where only the first step may start anew
         self.masks: Array | None = None
         self.w_masks: Sequence[Array | None] = ()
         if training:
@@ -51,6 +52,10 @@ class RecurrentStack:
         masks (L, B, H) multiply each layer's outputs at every step (variational dropout, Gal & Ghahramani 2016);
         keep (T, B, 1) is 0 where a step starts from the zero state; w_masks, a (G, H) for each layer, multiply W_hh.
         Returns y (T, B, H), valid until the next call."""
+        self.goes_on = None
+        if keep is not None and keep[1:].all():  # then there is nothing to ask at the other steps
+            state *= keep[0]
+            self.goes_on, keep = keep[0], None
         self.masks, self.keep, self.inputs = masks, keep, [x]
         self.w_masks = w_masks or [None] * len(self.layers)
         for n, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
@@ -69,3 +74,5 @@ class RecurrentStack:
                 dy *= self.masks[n]
             below = dx if n == 0 else dy
             self.layers[n].backward(self.inputs[n], dy, dstate[n], grads[n], self.keep, below, self.w_masks[n])
+        if self.goes_on is not None:
+            dstate *= self.goes_on

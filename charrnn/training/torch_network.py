@@ -43,16 +43,16 @@ class Placed:
 
     x: Tensor  # (T, B) ids, or (T, B, D) numbers
     targets: Tensor  # of the rows that are scored
+    goes_on: Tensor  # (B, 1), or (K, 1) where packed: 0 where the first step starts anew, else 1
     scored: Tensor | None = None  # which of the N rows are; None: all
     weights: Tensor | None = None  # theirs
-    goes_on: Tensor | None = None  # (B, 1), or (K, 1) where packed: 0 where the first step starts anew; None: nowhere
     packed: Packed | None = None  # None: no state starts anew after the first step
     features: Tensor | None = None  # (B, F)
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is nothing but inputs and targets of the same shapes every time."""
-        return self.weights is None and self.goes_on is None and self.features is None
+        """Whether it is nothing but the first three, of the same shapes every time."""
+        return self.weights is None and self.packed is None and self.features is None
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device, dtype: torch.dtype) -> Placed:
@@ -66,17 +66,15 @@ class Placed:
         if batch.weights is not None:
             scored = np.flatnonzero(batch.weights)
             targets, rest["scored"], rest["weights"] = targets[scored], there(scored), there(batch.weights.flat[scored])
-        if batch.keep is not None:
-            keep = batch.keep[:, :, 0].astype(bool)
-            goes_on = keep[0]
-            if not keep[1:].all():
-                sizes, rows, places, streams, last, starts = pack_sequences(keep)
-                rest["packed"] = Packed(there(rows), there(places), torch.tensor(sizes), there(streams), there(last))
-                goes_on = goes_on[streams] & (starts == 0)
-            rest["goes_on"] = there(goes_on[:, None])
+        keep = np.ones(batch.x.shape[:2], bool) if batch.keep is None else batch.keep[:, :, 0].astype(bool)
+        goes_on = keep[0]
+        if not keep[1:].all():
+            sizes, rows, places, streams, last, starts = pack_sequences(keep)
+            rest["packed"] = Packed(there(rows), there(places), torch.tensor(sizes), there(streams), there(last))
+            goes_on = goes_on[streams] & (starts == 0)
         if batch.features is not None:
             rest["features"] = there(batch.features)
-        return cls(there(batch.x), there(targets), **rest)
+        return cls(there(batch.x), there(targets), there(goes_on[:, None]), **rest)
 
 
 def pack_sequences(keep: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
@@ -135,8 +133,7 @@ class TorchNetwork:
         if packed is not None:
             streams = packed.rows % y.shape[1]
             y, state = y.flatten(0, 1).index_select(0, packed.rows), state.index_select(2, packed.streams)
-        if batch.goes_on is not None:
-            state = state * batch.goes_on
+        state = state * batch.goes_on
         run, final, steps = RUN[self.architecture.cell], [], () if packed is None else (packed.sizes,)
         # Without masks between the layers all of them are one call, which may overlap their steps.
         for size, n in [(len(weights), 0)] if masks is None else [(1, n) for n in range(len(weights))]:

@@ -75,7 +75,7 @@ class Share:
         GPU may still be at it when this returns."""
         self.step, batch = self.next, self.batch
         if batch.is_whole:
-            self.next_state = self.learn_whole(batch.x, batch.targets, self.state, *self.masks)
+            self.next_state = self.learn_whole(batch.x, batch.targets, batch.goes_on, self.state, *self.masks)
         else:
             self.next_state = self._learn(batch, self.state, self.masks)
         self._summed(self.gradient_and_loss)
@@ -83,8 +83,8 @@ class Share:
             self.grads.clamp_(-self.train.clip_value, self.train.clip_value)
         self.numbers = torch.stack([self.gradient_and_loss[-1], self.grads @ self.grads])
 
-    def _learn_whole(self, x: Tensor, targets: Tensor, state: Tensor, *masks: Tensor) -> Tensor:
-        return self._learn(Placed(x, targets), state, masks)
+    def _learn_whole(self, x: Tensor, targets: Tensor, goes_on: Tensor, state: Tensor, *masks: Tensor) -> Tensor:
+        return self._learn(Placed(x, targets, goes_on), state, masks)
 
     def _learn(self, batch: Placed, state: Tensor, masks: Sequence[Tensor]) -> Tensor:
         """This process's part of loss and gradient; the state after it. masks: of the outputs, if they have any, and of

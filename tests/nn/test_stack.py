@@ -31,13 +31,20 @@ def inputs(rng, one_hot):
     return rng.integers(0, V, (T, B)) if one_hot else rng.standard_normal((T, B, D))
 
 
+def resets():
+    """Two `keep`: states that start anew anywhere, and at the first step alone."""
+    anywhere, first = np.ones((2, T, B, 1), bool)
+    anywhere[0, 1] = anywhere[2, 0] = anywhere[3] = first[0, 1] = False
+    return anywhere, first
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("one_hot", [True, False])
 def test_forward_equals_the_plain_loop(cell, layers, one_hot):
     weights, state, rng = make(cell, layers, V if one_hot else D)
-    x, masks, keep = inputs(rng, one_hot), rng.random((layers, B, H)), rng.random((T, B, 1)) < 0.7
-    for given in ({}, {"masks": masks}, {"keep": keep}, {"masks": masks, "keep": keep}):
+    x, masks, (keep, first) = inputs(rng, one_hot), rng.random((layers, B, H)), resets()
+    for given in ({}, {"masks": masks}, {"keep": keep}, {"masks": masks, "keep": keep}, {"keep": first}):
         expected, expected_state = reference_stack(cell, weights, x, state, **given)
         actual_state = state.copy()
         actual = RecurrentStack(cell, weights, B, T, training=True).forward(x, actual_state, **given)
@@ -62,12 +69,17 @@ def test_blocks_divide_the_hidden_size_and_fit_the_fast_kernels():
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("one_hot", [True, False])
-@pytest.mark.parametrize("extras", [False, True], ids=["plain", "masks and resets"])
+@pytest.mark.parametrize("extras", ["none", "masks and resets", "resets at first"])
 def test_gradients_equal_central_differences(cell, layers, one_hot, extras):
     """Every parameter, the inputs and the initial state; random gradients from above for outputs and final state."""
     weights, state, rng = make(cell, layers, V if one_hot else D, seed=layers)
     x = inputs(rng, one_hot)
-    given = {"masks": rng.random((layers, B, H)) * 2, "keep": rng.random((T, B, 1)) < 0.7} if extras else {}
+    anywhere, first = resets()
+    given = {
+        "none": {},
+        "masks and resets": {"masks": rng.random((layers, B, H)) * 2, "keep": anywhere},
+        "resets at first": {"keep": first},
+    }[extras]
     dy, dstate = rng.standard_normal((T, B, H)), rng.standard_normal(state.shape)
     stack = RecurrentStack(cell, weights, B, T, training=True)
 
