@@ -10,7 +10,8 @@ import numpy as np
 from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
 
-ORDER = 3  # purpose of random numbers: a generator is keyed by (seed, purpose, epoch)
+ORDER, DETAIL = 3, 7  # purposes of random numbers: a generator is keyed by (seed, purpose, epoch or step)
+SIMPLER = 0.5  # of the steps in training are read in less detail, where there are levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,7 @@ class Records:
     weights: Array  # (N,) bool: whether the step is scored
     starts: Array  # (R + 1,): where each begins, and where the last ends
     features: Array | None = None  # (R, F): each record begins with such a vector, and has a window of its own
+    levels: Array | None = None  # (K, N): x in ever more detail, the last x itself; training reads less at some steps
 
     @property
     def lengths(self) -> Array:
@@ -55,14 +57,15 @@ class Windows:
         size = max(1, self.places.size)
         return self.scored / size, float((self.places < 0).sum()) / size
 
-    def batch(self, chosen: Array) -> Batch:
-        """These windows side by side; -1 is an empty one."""
+    def batch(self, chosen: Array, level: Array | None = None) -> Batch:
+        """These windows side by side; -1 is an empty one. level (T, B): in which detail each step is read."""
         places = np.where(chosen >= 0, self.places[chosen].T, -1)
         there, records = places >= 0, self.records
         keep = ~(self.begins[chosen].T & there)
         features = None if records.features is None else records.features[chosen]
         weights = (records.weights[places] & there).astype(np.float32)
-        return Batch(records.x[places], records.targets[places], weights, keep[:, :, None], features)
+        x = records.x[places] if level is None or records.levels is None else records.levels[level, places]
+        return Batch(x, records.targets[places], weights, keep[:, :, None], features)
 
 
 class WindowStream:
@@ -82,7 +85,15 @@ class WindowStream:
         chosen = np.empty_like(places)
         for epoch in np.unique(epochs).tolist():
             chosen[epochs == epoch] = self._order(epoch)[inside[epochs == epoch]]
-        return self.windows.batch(chosen)
+        return self.windows.batch(chosen, self._detail(step))
+
+    def _detail(self, step: int) -> Array | None:
+        """In which detail each step is read (T, B)."""
+        levels = self.windows.records.levels
+        if levels is None:
+            return None
+        rng, shape = np.random.default_rng((self.seed, DETAIL, step)), (self.windows.seq_length, self.batch_size)
+        return np.where(rng.random(shape) < SIMPLER, rng.integers(0, len(levels) - 1, shape), len(levels) - 1)
 
     def _order(self, epoch: int) -> Array:
         if self.order is None or self.order[0] != epoch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import CorpusError, RunError, UsageError
 from charrnn.inference.sampling import choose
 from charrnn.inference.scoring import text_nats
-from charrnn.inference.threads import processors, side_by_side
 from charrnn.inference.writing import Writing
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network, NewNetwork, new_stepper
@@ -26,7 +25,6 @@ from charrnn.nn.stepper import Stepper
 from charrnn.storage.checkpoint import Checkpoint
 
 RECORD_END = "\n"
-STREAMS_PER_THREAD = 16  # fewer samples than two such shares are drawn in one
 
 
 class TextModel:
@@ -93,18 +91,8 @@ class TextModel:
         """Samples side by side: yields for each character a (text, nats) of each stream. `prime` is ids.
 
         Each stream has a generator of its own, so a sample does not depend on which others are drawn beside it. The
-        text of a byte model is empty until its bytes make a whole character. Many are shared out among the cores.
+        text of a byte model is empty until its bytes make a whole character.
         """
-        groups = max(1, min(processors(), len(seeds) // STREAMS_PER_THREAD))
-        shares = [
-            self._sample_share(prime, length, seeds[len(seeds) * k // groups : len(seeds) * (k + 1) // groups], config)
-            for k in range(groups)
-        ]
-        return shares[0] if groups == 1 else map(list, map(chain.from_iterable, side_by_side(shares)))
-
-    def _sample_share(
-        self, prime: Array, length: int, seeds: list[int | None], config: SampleConfig
-    ) -> Iterator[list[tuple[str, float]]]:
         stepper = new_stepper(self.architecture, self.checkpoint.weights, len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
         symbols = [chr(code) for code in self.vocabulary.codes.tolist()]

@@ -14,8 +14,8 @@ def transfer(
 ) -> dict[str, Array]:
     """The parameters of `architecture`, of the same cells and layers as those of `start`.
 
-    inputs, outputs: the places in it of the symbols that `start` reads and chooses from; without outputs the head is
-    new.
+    inputs, outputs: the places in it of the (first) symbols that `start` reads, and of those that it chooses from;
+    without outputs the head is new.
     """
     specs = architecture.specs()
     flat = np.empty(count(specs), np.float32)
@@ -26,9 +26,9 @@ def transfer(
             if outputs is not None:
                 view[outputs] = start[name]
         elif name == "embedding.weight":
-            view[inputs] = start[name]
+            view[inputs] = start[name][: len(inputs)]
         elif name == "rnn.weight_ih_l0" and not architecture.embedding_size and architecture.input == "ids":
-            view[:, inputs] = start[name]
+            view[:, inputs] = start[name][:, : len(inputs)]
         elif name in start and start[name].shape == view.shape:
             view[...] = start[name]
     return named

@@ -91,7 +91,7 @@ class _Layer:
     ) -> None:
         hidden, width, above, dtype = len(w_h), len(kind.slots) * len(w_h), w_above.shape[1], w_h.dtype
         self.advance = kind.step
-        self.weight = arrays.empty((w_h.shape[1] + above, hidden), dtype).T
+        self.weight = arrays.empty((hidden, w_h.shape[1] + above), dtype)
         np.concatenate([w_h, w_above], axis=1, out=self.weight)
         # Slots that take nothing from h_prev stand first: they read zeros, which no product overwrites. Those that take
         # no x stand last and read their bias.

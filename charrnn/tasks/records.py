@@ -57,6 +57,10 @@ class Coding(ABC):
     def to_dict(self) -> dict[str, Any]: ...
 
     @property
+    def input_size(self) -> int:
+        return len(self.vocabulary)
+
+    @property
     @abstractmethod
     def output_size(self) -> int: ...
 
@@ -68,6 +72,10 @@ class Coding(ABC):
     @abstractmethod
     def model(checkpoint: Checkpoint) -> RecordModel:
         """The trained model of such records."""
+
+    def inputs_in(self, other: Any) -> Array:
+        """The places of this coding's inputs among those of another one that holds them all."""
+        return np.searchsorted(other.vocabulary.codes, self.vocabulary.codes)
 
     def outputs_in(self, other: Any) -> Array | None:
         """The places of this coding's outputs among those of another one that holds them all."""
@@ -131,13 +139,14 @@ class RecordTask(WindowTask):
         return {"name": self.coding.name, **self.coding.to_dict()}
 
     def architecture(self, model: ModelConfig) -> Architecture:
-        return Architecture.of(model, input_size=self.vocabulary_size, output_size=self.coding.output_size)
+        return Architecture.of(model, input_size=self.coding.input_size, output_size=self.coding.output_size)
 
     def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
         inputs = np.searchsorted(self.coding.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
         outputs = None
         if start.task["name"] == self.coding.name:
-            outputs = start.read_task(type(self.coding).from_dict).outputs_in(self.coding)
+            known = start.read_task(type(self.coding).from_dict)
+            inputs, outputs = known.inputs_in(self.coding), known.outputs_in(self.coding)
         return transfer(start.weights, architecture, seed, inputs, outputs)
 
     def told(self, seq_length: int) -> list[str]:
@@ -170,7 +179,7 @@ class RecordModel(ABC):
 
     def _known(self, task: dict[str, Any]) -> Any:
         coding = self.kind.from_dict(task)
-        expected = Architecture.of(self.architecture, input_size=len(coding.vocabulary), output_size=coding.output_size)
+        expected = Architecture.of(self.architecture, input_size=coding.input_size, output_size=coding.output_size)
         if expected != self.architecture:
             raise ValueError("what it says of its task does not fit its weights")
         return coding

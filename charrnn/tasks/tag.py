@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import TextConfig
+from charrnn.corpus.grams import LONGEST, Grams
 from charrnn.corpus.lines import Line
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Records
@@ -18,6 +19,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.tasks.records import TAB, Coding, Pair, RecordModel, distinct
+from charrnn.tasks.task import Habits
 
 DELAY = 5  # at most, where --delay does not say
 UNTAGGED = "?"  # stands for the tag of a character that the model does not know
@@ -25,11 +27,13 @@ UNTAGGED = "?"  # stands for the tag of a character that the model does not know
 
 @dataclass(frozen=True, eq=False)
 class Tags(Coding):
-    """The characters of the texts, the tags, and how many steps a tag comes after its character."""
+    """The symbols of the texts, the tags, and how many steps a tag comes after its character."""
 
     name = "tag"
+    habits = Habits(weights_per_symbol=0.5, weight_decay=0.15, dropout=0.4)
 
     vocabulary: Vocabulary
+    grams: Grams  # what a step reads: a character, often with those before it
     tags: str  # in code-point order
     delay: int
 
@@ -45,17 +49,29 @@ class Tags(Coding):
             raise CorpusError(f"only one tag: {tags.pop()!r}", "it takes two to tell apart")
         if delay is None:
             delay = min(DELAY, max(len(pair.source) for pair in pairs) - 1)
-        return cls(vocabulary, "".join(sorted(tags)), delay)
+        texts = [vocabulary.encode(pair.source + TAB * delay) for pair in pairs]
+        edge = int(vocabulary.encode(TAB)[0])
+        grams = Grams.of(vocabulary, edge, np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
+        if known is not None:
+            grams = grams.with_those_of(known.grams.longer)
+        return cls(vocabulary, grams, "".join(sorted(tags)), delay)
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Tags:
         tags, delay = distinct(task["labels"]), task["delay"]
         if any(len(tag) != 1 for tag in tags) or type(delay) is not int or not 0 <= delay <= 10**6:
             raise ValueError("its tags or its delay are none")
-        return cls(Vocabulary.from_dict(task), "".join(tags), delay)
+        vocabulary, longer = Vocabulary.from_dict(task), task.get("grams", [])  # older ones have none
+        if not vocabulary.knows(TAB):
+            raise ValueError("its vocabulary has no tab")
+        grams = Grams(vocabulary, int(vocabulary.encode(TAB)[0]), distinct(longer) if longer else ())
+        if any(not 2 <= len(text) <= LONGEST or not all(map(vocabulary.knows, text)) for text in grams.longer):
+            raise ValueError("its symbols are none")
+        return cls(vocabulary, grams, "".join(tags), delay)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**self.vocabulary.to_dict(), "labels": list(self.tags), "delay": self.delay}
+        words = {"labels": list(self.tags), "delay": self.delay, "grams": list(self.grams.longer)}
+        return {**self.vocabulary.to_dict(), **words}
 
     @staticmethod
     def check(line: Line) -> Pair:
@@ -66,8 +82,15 @@ class Tags(Coding):
         return pair
 
     @property
+    def input_size(self) -> int:
+        return len(self.grams)
+
+    @property
     def output_size(self) -> int:
         return len(self.tags)
+
+    def inputs_in(self, other: Tags) -> Array:
+        return np.append(super().inputs_in(other), other.grams.ids_of(self.grams.longer))
 
     def outputs_in(self, other: Tags) -> Array:
         return np.array([other.tags.index(tag) for tag in self.tags])
@@ -97,7 +120,8 @@ class Tags(Coding):
             weights[start : start + self.delay] = False
         targets = np.zeros(starts[-1], np.uint32)
         targets[weights] = self.tag_ids(pairs).clip(0)
-        return Records(np.concatenate([np.empty(0, np.uint8), *texts]), targets, weights, starts)
+        levels = self.grams.levels(np.concatenate([np.empty(0, np.uint8), *texts]), starts)
+        return Records(levels[-1], targets, weights, starts, levels=levels)
 
 
 class Tagger(RecordModel):

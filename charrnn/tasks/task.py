@@ -21,6 +21,7 @@ class Habits:
     cell: str = "lstm"
     weight_decay: float = 0.0
     rate: float = 1.0  # the learning rate, as a share of the optimizer's
+    dropout: float = 1.0  # of both kinds, as a share of what is usual
     weights_per_symbol: float = math.inf  # recurrent weights at most, for each symbol to train on
     remembers: bool = False  # whether what was read many steps ago decides: see `remember`
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Collection
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import UsageError
-from charrnn.inference.threads import processors
 from charrnn.models.architecture import Architecture
 from charrnn.nn.optim import OPTIMIZERS
 from charrnn.tasks.task import Task
@@ -53,7 +53,8 @@ def settled(
         trained = math.inf if budget.steps is None else float(budget.steps * step_size)
         if budget.seconds is not None:
             trained = min(trained, budget.seconds * chars_per_second(architecture, train))
-        rate = default_dropout(architecture.weights_in_products, task.size, trained / task.size)
+        usual = default_dropout(architecture.weights_in_products, task.size, trained / task.size)
+        rate = round(habits.dropout * usual, 2)
         train = dataclasses.replace(
             train,
             dropout=rate if train.dropout is None else train.dropout,
@@ -114,4 +115,5 @@ def default_dropout(weights: int, characters: int, epochs: float) -> float:
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
     """The share of a job in the processors that this process may use, as far as the batch keeps them busy."""
-    return max(1, min(processors() // jobs, batch_size // STREAMS_PER_WORKER))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // jobs, batch_size // STREAMS_PER_WORKER))

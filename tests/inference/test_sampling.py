@@ -13,8 +13,7 @@ from charrnn.config import SampleConfig
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import CorpusError, UsageError
 from charrnn.inference.sampling import choose, weights
-from charrnn.inference.textmodel import STREAMS_PER_THREAD, TextModel
-from charrnn.inference.threads import AHEAD
+from charrnn.inference.textmodel import TextModel
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import layer_weights
 from charrnn.nn.params import count, views
@@ -293,16 +292,6 @@ def test_a_sample_depends_on_its_seed_and_not_on_those_beside_it(cell, dtype):
     assert samples(9, 7) == [together[2], together[0]]
     assert len(set(together)) == 3
     assert "".join(model.sample("ab", length=120, seed=7)) == together[0]
-
-
-@pytest.mark.parametrize("length", [1, AHEAD, 2 * AHEAD + 1])
-def test_many_samples_shared_out_among_threads_are_those_drawn_alone(length, monkeypatch):
-    monkeypatch.setattr("charrnn.inference.textmodel.processors", lambda: 3)
-    model, seeds = text_model(), list(range(2 * STREAMS_PER_THREAD + 3))
-    steps = list(model.sample_many(model.vocabulary.encode("ab"), length, seeds, SampleConfig()))
-    assert [len(step) for step in steps] == [len(seeds)] * length
-    for seed, stream in zip(seeds, zip(*steps, strict=True), strict=True):
-        assert "".join(text for text, _ in stream) == "".join(model.sample("ab", length=length, seed=seed))
 
 
 def test_a_sample_of_a_byte_model_is_whole_characters_and_says_what_is_none():

@@ -99,7 +99,7 @@ def case(name):
     pairs = [Pair(source, output) for source, output in zip(SOURCES, outputs[name], strict=True)]
     coding = {"classify": Classes, "tag": Tags, "translate": Pairs}[name].of(pairs, TEXT)
     records = coding.records(pairs)
-    shape = {"input_size": len(coding.vocabulary), "output_size": coding.output_size}
+    shape = {"input_size": coding.input_size, "output_size": coding.output_size}
     return Architecture.of(model, **shape), one_a_stream(records, int(records.lengths.max()))
 
 

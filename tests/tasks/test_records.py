@@ -83,8 +83,10 @@ def test_lines_may_end_in_cr_lf_and_the_last_in_nothing(tmp_path):
 
 
 def scored(records: Records, n):
+    """The characters of a record, its targets, and which steps are scored."""
     steps = slice(*records.starts[n : n + 2])
-    return records.x[steps], records.targets[steps], records.weights[steps]
+    x = records.x if records.levels is None else records.levels[0]
+    return x[steps], records.targets[steps], records.weights[steps]
 
 
 def test_a_class_is_asked_for_at_the_tab_alone():
@@ -108,6 +110,21 @@ def test_a_tag_is_asked_for_so_many_steps_behind_its_character(delay):
     assert weights.tolist() == [0] * delay + [1] * 3
     assert "".join(coding.tags[n] for n in targets[delay:]) == "x.x"
     assert records.weights.sum() == 4
+
+
+def test_a_tagger_reads_what_is_common_as_one_symbol_and_says_so_in_its_checkpoint():
+    pairs = [Pair(text, "." * (len(text) - 1) + "x") for text in ("cat", "bat", "rat", "ant")]
+    coding = Tags.of(pairs, RunConfig.from_options([], {"task": "tag", "delay": 1}).text)
+    assert coding.grams.longer == ("at", "at\t", "t\t")
+    again = Tags.from_dict({"name": "tag", **coding.to_dict()})
+    assert (again.grams.longer, again.input_size) == (coding.grams.longer, len(coding.vocabulary) + 3)
+    for wrong in (["a"], ["at", "at"], ["attt"], ["az"], "at", [7]):
+        with pytest.raises((ValueError, TypeError)):
+            Tags.from_dict({**coding.to_dict(), "grams": wrong})
+    more = Tags.of([Pair("dog", "..x")] * 3, RunConfig.from_options([], {"task": "tag"}).text, known=coding)
+    places = coding.inputs_in(more)
+    assert [more.grams.longer[n - len(more.vocabulary)] for n in places[-3:]] == list(coding.grams.longer)
+    assert more.vocabulary.decode(places[:-3]) == coding.vocabulary.decode(range(len(coding.vocabulary)))
 
 
 def test_a_target_is_asked_for_behind_the_tab_with_the_line_end_last():
