@@ -13,6 +13,7 @@ from typing import Any
 from charrnn.config import ALIASES, ModelConfig, RunConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import UsageError
 from charrnn.settings import Settings, dashed
+from charrnn.training.choices import OPEN
 
 Value = bool | int | float | str
 KINDS = ("log", "int", "float", "choice")
@@ -70,7 +71,7 @@ class Plan:
 
     def left_open(self, params: dict[str, Any]) -> list[str]:
         """What the task may choose: neither given nor varied. Not the hidden size, so that trials compare."""
-        return [name for name in ("cell", "weight_decay") if name not in self.options and name not in params]
+        return [name for name in OPEN if name not in {"hidden_size", *self.options, *params}]
 
     def points(self) -> Iterator[dict[str, Any]]:
         """All points of a grid; of a search, enough to see whether every value is in range."""

@@ -30,7 +30,7 @@ class Tags(Coding):
     """The symbols of the texts, the tags, and how many steps a tag comes after its character."""
 
     name = "tag"
-    habits = Habits(weights_per_symbol=0.5, weight_decay=0.15, dropout=0.4)
+    habits = Habits(embedding_size=64, weights_per_symbol=0.5, weight_decay=0.15, dropout=0.4)
 
     vocabulary: Vocabulary
     grams: Grams  # what a step reads: a character, often with those before it

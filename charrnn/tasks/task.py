@@ -19,6 +19,7 @@ class Habits:
     """What suits a task where the user left it open, as measured."""
 
     cell: str = "lstm"
+    embedding_size: int = 0
     weight_decay: float = 0.0
     rate: float = 1.0  # the learning rate, as a share of the optimizer's
     dropout: float = 1.0  # of both kinds, as a share of what is usual

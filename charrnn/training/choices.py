@@ -18,7 +18,12 @@ from charrnn.training.memory import refuse_too_large
 from charrnn.training.pace import SIZES, affordable_size, chars_per_second
 
 DEFAULT_MINUTES = 5.0
-OPEN = ("cell", "hidden_size", "weight_decay")  # settings with a default that the task may know better
+OPEN = (
+    "cell",
+    "hidden_size",
+    "embedding_size",
+    "weight_decay",
+)  # the task may know better than their defaults
 SMALL_SIZES = (16, 32, 48)  # of a hidden layer, for very little data
 REFERENCE_SIZE = 256  # for which the optimizers' learning rates are; a larger layer takes a proportionally lower one
 STREAMS_PER_WORKER = 8  # fewer make the products so thin that another process does not pay
@@ -35,6 +40,8 @@ def settled(
     habits, notices = task.habits, list[str]()
     if "cell" in left_open:
         model = dataclasses.replace(model, cell=habits.cell)
+    if "embedding_size" in left_open:
+        model = dataclasses.replace(model, embedding_size=habits.embedding_size)
     if "weight_decay" in left_open and train.optimizer == "adamw":
         train = dataclasses.replace(train, weight_decay=habits.weight_decay)
     train = _fitted(train, task, jobs)
