@@ -86,7 +86,9 @@ class ModelConfig(Settings):
         256, "Hidden units a layer.", low=1, high=65536, shown="fits the minutes; 256 for other budgets"
     )
     num_layers: int = setting(1, "Recurrent layers.", low=1, high=64)
-    embedding_size: int = setting(0, "Width of a learnt input embedding; 0 = one-hot input.", low=0, high=65536)
+    embedding_size: int = setting(
+        0, "Width of a learnt input embedding; 0 = one-hot input. For tag 64, if not given.", low=0, high=65536
+    )
 
 
 @dataclass(frozen=True)
