@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import OFTEN, SMALL, arguments, kill_after, no_workers_left, outcome, start, workers_running
 
-LONG = 300  # steps: a second or so
+LONG = 600  # steps: a second or two
 DATA = Path(__file__).parents[2] / "data"
 CASES = [("rnn", 1), ("lstm", 1), ("gru", 1), ("rnn", 2), ("lstm", 2), ("gru", 2)]
 
