@@ -3,7 +3,7 @@
 A network that reads `ing` as one symbol need not put it together from three steps, and learns from fewer words what it
 means. They are the n-grams of older taggers; as vectors of their own, see Bojanowski et al. 2017.
 
-N counts steps, of records end to end; V characters are known.
+N counts steps, of records end to end.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from charrnn.corpus.vocabulary import Vocabulary, smallest_uint
 from charrnn.nn.arrays import Array
 
 LONGEST = 3  # characters: of so many code points a number of 64 bits can be made
-LEAST, MOST = (
-    3,
-    5000,
-)  # a longer symbol stands so often in the records; of more than so many, the most frequent are taken
+LEAST = 3  # times that a longer symbol stands in the records
+MOST = 5000  # longer symbols: the most frequent
 COUNTED = 1 << 22  # steps at most
 
 

@@ -49,9 +49,7 @@ class Tags(Coding):
             raise CorpusError(f"only one tag: {tags.pop()!r}", "it takes two to tell apart")
         if delay is None:
             delay = min(DELAY, max(len(pair.source) for pair in pairs) - 1)
-        texts = [vocabulary.encode(pair.source + TAB * delay) for pair in pairs]
-        edge = int(vocabulary.encode(TAB)[0])
-        grams = Grams.of(vocabulary, edge, np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
+        grams = Grams.of(vocabulary, int(vocabulary.encode(TAB)[0]), *_steps(vocabulary, pairs, delay))
         if known is not None:
             grams = grams.with_those_of(known.grams.longer)
         return cls(vocabulary, grams, "".join(sorted(tags)), delay)
@@ -113,15 +111,20 @@ class Tags(Coding):
     def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
         if skip_unknown:
             pairs = [self.known_part(pair) for pair in pairs]
-        texts = [self.vocabulary.encode(pair.source + TAB * self.delay) for pair in pairs]
-        starts = np.cumsum([0, *map(len, texts)])
+        ids, starts = _steps(self.vocabulary, pairs, self.delay)
         weights = np.ones(starts[-1], bool)
         for start in starts[:-1].tolist():
             weights[start : start + self.delay] = False
         targets = np.zeros(starts[-1], np.uint32)
         targets[weights] = self.tag_ids(pairs).clip(0)
-        levels = self.grams.levels(np.concatenate([np.empty(0, np.uint8), *texts]), starts)
+        levels = self.grams.levels(ids, starts)
         return Records(levels[-1], targets, weights, starts, levels=levels)
+
+
+def _steps(vocabulary: Vocabulary, pairs: Sequence[Pair], delay: int) -> tuple[Array, Array]:
+    """The ids of the records' characters, each with `delay` tabs behind it, and where each begins and the last ends."""
+    texts = [vocabulary.encode(pair.source + TAB * delay) for pair in pairs]
+    return np.concatenate([np.empty(0, np.uint8), *texts]), np.cumsum([0, *map(len, texts)])
 
 
 class Tagger(RecordModel):
