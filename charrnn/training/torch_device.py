@@ -43,14 +43,14 @@ def prepared_device(train: TrainConfig) -> torch.device:
 
 
 def draw_on_device(
-    key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: torch.dtype, device: torch.device
+    key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: str, device: torch.device
 ) -> list[Tensor]:
     """As draw_masks of worker.py, but on a device: other bits of the same law. Millions of numbers a step, drawn by the
     processor, would keep a GPU waiting."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(device).manual_seed(seed)
     drawn = (torch.rand(shape, generator=generator, device=device) for shape in shapes)
-    return [(random >= rate).to(dtype) / (1 - rate) for random in drawn]
+    return [(random >= rate).to(getattr(torch, dtype)) / (1 - rate) for random in drawn]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts: how the first one tells the others what to do, and how all add up."""
+"""The processes that torchrun starts: how they meet, what the first one tells the others, how all add up."""
 
 from __future__ import annotations
 
@@ -16,18 +16,14 @@ PATIENCE = datetime.timedelta(days=7)  # with a process that is busy; one that h
 
 
 def join() -> None:
-    """Meets the other processes of torchrun: orders go over gloo, the sums of GPUs over NCCL."""
+    """Meets the others: what is told goes over gloo, the sums of GPUs over NCCL."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
 
 
-def tell(order: Any) -> None:
-    with telling_of_death():
-        distributed.broadcast_object_list([order], device=torch.device("cpu"))
-
-
-def heard() -> Any:
-    box = [None]
+def broadcast(told: Any = None) -> Any:
+    """What the first process tells, in all of them."""
+    box = [told]
     with telling_of_death():
         distributed.broadcast_object_list(box, device=torch.device("cpu"))
     return box[0]

@@ -62,9 +62,9 @@ def same_masks(monkeypatch):
     """Masks from NumPy on every device: a GPU's own are other bits of the same law."""
 
     def draw(key, shapes, rate, dtype, device):
-        return [torch.tensor(mask, dtype=dtype, device=device) for mask in draw_masks(key, shapes, rate, "float64")]
+        return [torch.tensor(mask, device=device) for mask in draw_masks(key, shapes, rate, dtype)]
 
-    monkeypatch.setattr("charrnn.training.torch_worker.draw_on_device", draw)
+    monkeypatch.setattr("charrnn.training.torch_team.draw_on_device", draw)
 
 
 @pytest.fixture
@@ -283,8 +283,14 @@ def test_jobs_side_by_side_share_all_gpus(monkeypatch):
     assert (devices_of_jobs("cuda:1"), devices_of_jobs("cpu")) == (["cuda:1"], ["cpu"])
 
 
-def test_more_than_the_memory_is_said_in_a_line():
-    architecture = Architecture(hidden_size=65536, num_layers=64, input_size=7, output_size=7)
+def test_more_than_the_memory_is_said_in_a_line(monkeypatch):
+    """PyTorch's own error: some systems give more memory than they have, and end the process when it is used."""
+
+    def zeros(*size, **_):
+        return torch.empty(1 << 60)
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    architecture = Architecture(hidden_size=8, input_size=7, output_size=7)
     settings = TrainConfig(batch_size=4, seq_length=6, workers=1, device="torch", dropout=0.0, recurrent_dropout=0.0)
     with pytest.raises(OutOfMemoryError, match=r"out of memory on --device torch \(lower --hidden-size"):
         new_team(architecture, settings).__enter__()
@@ -294,7 +300,7 @@ def test_masks_drawn_on_a_device_are_of_the_law_of_numpy_s():
     from charrnn.training.torch_device import draw_on_device
 
     one, again, other = (
-        draw_on_device((1, 2, step), [(200, 300)] * 2, 0.3, torch.float64, torch.device("cpu")) for step in (5, 5, 6)
+        draw_on_device((1, 2, step), [(200, 300)] * 2, 0.3, "float64", torch.device("cpu")) for step in (5, 5, 6)
     )
     for mask in one:
         assert mask.unique().tolist() == [0, pytest.approx(1 / 0.7)]
