@@ -47,10 +47,11 @@ class Vocabulary:
         return cls(np.flatnonzero(seen).astype(np.uint32), is_bytes)
 
     @classmethod
-    def of_texts(cls, texts: Iterable[str]) -> Vocabulary:
-        """All characters that stand in the texts."""
+    def of_texts(cls, texts: Iterable[str], known: Vocabulary | None = None) -> Vocabulary:
+        """All characters that stand in the texts, and those of a vocabulary that is known."""
         codes = sorted({ord(character) for character in set("".join(texts))})
-        return cls(np.array(codes, np.uint32))
+        vocabulary = cls(np.array(codes, np.uint32))
+        return vocabulary if known is None else vocabulary.with_those_of(known)
 
     def to_dict(self) -> dict[str, Any]:
         return {"vocabulary": self.codes.tolist(), "bytes": self.is_bytes}

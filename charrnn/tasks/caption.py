@@ -31,6 +31,7 @@ from charrnn.nn.losses import bits
 from charrnn.nn.ops import linear_forward
 from charrnn.nn.params import flatten
 from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.origin import learnt_vocabulary
 from charrnn.tasks.task import Habits
 from charrnn.tasks.windowed import WindowTask, deal
 
@@ -115,15 +116,13 @@ class CaptionTask(WindowTask):
         if len(vectors) != len(captions):
             raise CorpusError(f"{text.features}: {len(vectors)} rows for {len(captions)} lines of {names}")
         parts = deal(captions, text, config.train.seed, notices)
-        vocabulary = Vocabulary.of_texts([END, *(caption.text for caption in captions)])
+        vocabulary = Vocabulary.of_texts([END, *(caption.text for caption in captions)], learnt_vocabulary(start))
         scale = Standard.of(vectors[[caption.source for caption in parts["train"]]])
         longest = max(len(caption.text) for caption in captions)
-        if start is not None:
-            vocabulary = vocabulary.with_those_of(start.read_task(Vocabulary.from_dict))
-            if start.architecture.features:
-                if start.architecture.features != vectors.shape[1]:
-                    raise UsageError("--init-from: a model of other features")
-                scale = start.read_task(lambda task: Standard.from_dict(task["features"], vectors.shape[1]))
+        if start is not None and start.architecture.features:
+            if start.architecture.features != vectors.shape[1]:
+                raise UsageError("--init-from: a model of other features")
+            scale = start.read_task(lambda task: Standard.from_dict(task["features"], vectors.shape[1]))
         return cls(CaptionCoding(vocabulary, scale, longest), parts, vectors, notices)
 
     @property

@@ -31,11 +31,13 @@ class Classes(Coding):
     labels: tuple[str, ...]  # in alphabetical order
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], text: TextConfig, known: Any = None) -> Classes:
+    def of(
+        cls, pairs: Sequence[Pair], text: TextConfig, learnt: Vocabulary | None = None, known: Any = None
+    ) -> Classes:
         labels = {pair.output for pair in pairs}
-        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)])
+        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], learnt)
         if known is not None:
-            labels, vocabulary = labels | set(known.labels), vocabulary.with_those_of(known.vocabulary)
+            labels |= set(known.labels)
         if len(labels) < 2:
             raise CorpusError(f"only one class: {labels.pop()!r}", "it takes two to tell apart")
         if len(labels) >= len(pairs) > 2:

@@ -18,6 +18,7 @@ from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.origin import learnt_vocabulary
 from charrnn.tasks.task import Habits
 
 BATCH_SIZE, SEQ_LENGTH = 32, 64  # what is used where the corpus is large enough
@@ -37,11 +38,7 @@ class LanguageTask:
     def read(cls, config: RunConfig, start: Checkpoint | None = None) -> LanguageTask:
         """From the files; the vocabulary holds that of the checkpoint `start` too. Raises CorpusError, UsageError."""
         corpus = load_corpus(config.corpus, config.text)
-        if start is not None:
-            known = start.read_task(Vocabulary.from_dict)
-            if known.is_bytes != config.text.bytes:
-                what = "--init-from: one of the two has bytes for a vocabulary, the other characters"
-                raise UsageError(what, "see --bytes")
+        if (known := learnt_vocabulary(start, is_bytes=config.text.bytes)) is not None:
             corpus = extend_vocabulary(corpus, known)
         # A run of an older version goes on without: its batches are what they were.
         old = start is not None and start.task["name"] == "lm" and not start.task.get("begun", False)

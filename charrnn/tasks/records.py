@@ -22,6 +22,7 @@ from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
 from charrnn.nn.params import flatten
 from charrnn.storage.checkpoint import Checkpoint
+from charrnn.tasks.origin import learnt_vocabulary
 from charrnn.tasks.task import Habits
 from charrnn.tasks.windowed import WindowTask, deal
 
@@ -45,8 +46,9 @@ class Coding(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, pairs: Sequence[Pair], text: TextConfig, known: Any = None) -> Self:
-        """What the records need; with `known`, another model's coding of the same task, what that knows too."""
+    def of(cls, pairs: Sequence[Pair], text: TextConfig, learnt: Vocabulary | None = None, known: Any = None) -> Self:
+        """What the records need, and what another model knows: of any task its vocabulary, `learnt`, and of the same
+        task its coding, `known`."""
 
     @classmethod
     @abstractmethod
@@ -126,7 +128,8 @@ class RecordTask(WindowTask):
         if not parts["train"]:
             raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
         known = start.read_task(kind.from_dict) if start is not None and start.task["name"] == kind.name else None
-        return cls(kind.of([*pairs, *val_file], text, known), parts, _fingerprint(pairs, val_file), notices)
+        coding = kind.of([*pairs, *val_file], text, learnt_vocabulary(start), known)
+        return cls(coding, parts, _fingerprint(pairs, val_file), notices)
 
     @property
     def vocabulary_size(self) -> int:

@@ -38,12 +38,12 @@ class Tags(Coding):
     delay: int
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], text: TextConfig, known: Any = None) -> Tags:
+    def of(cls, pairs: Sequence[Pair], text: TextConfig, learnt: Vocabulary | None = None, known: Any = None) -> Tags:
         tags = {tag for pair in pairs for tag in pair.output}
-        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)])
+        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], learnt)
         delay = text.delay
         if known is not None:
-            tags, vocabulary = tags | set(known.tags), vocabulary.with_those_of(known.vocabulary)
+            tags |= set(known.tags)
             delay = known.delay if delay is None else delay
         if len(tags) < 2:
             raise CorpusError(f"only one tag: {tags.pop()!r}", "it takes two to tell apart")

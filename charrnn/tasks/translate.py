@@ -30,12 +30,10 @@ class Pairs(Coding):
     longest: int  # target that training has seen, in characters
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], text: TextConfig, known: Any = None) -> Pairs:
-        vocabulary = Vocabulary.of_texts([TAB, END, *(part for pair in pairs for part in pair)])
+    def of(cls, pairs: Sequence[Pair], text: TextConfig, learnt: Vocabulary | None = None, known: Any = None) -> Pairs:
+        vocabulary = Vocabulary.of_texts([TAB, END, *(part for pair in pairs for part in pair)], learnt)
         longest = max(len(pair.output) for pair in pairs)
-        if known is not None:
-            vocabulary, longest = vocabulary.with_those_of(known.vocabulary), max(longest, known.longest)
-        return cls(vocabulary, longest)
+        return cls(vocabulary, longest if known is None else max(longest, known.longest))
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Pairs:

@@ -181,22 +181,6 @@ def test_info_runs_resume_and_init_from_serve_all_tasks(task, at, charrnn, tmp_p
     assert f"{task}" in charrnn("runs", "--csv").out
 
 
-def test_a_language_model_s_weights_can_begin_a_classifier(at, charrnn, tmp_path):
-    charrnn("train", "kinds.tsv", "--run", tmp_path / "lm", "--max-steps", "3", "--hidden-size", "8", "--quiet")
-    words = [
-        "kinds.tsv",
-        "--task",
-        "classify",
-        "--init-from",
-        tmp_path / "lm",
-        "--run",
-        tmp_path / "c",
-        "--max-steps",
-        "2",
-    ]
-    assert charrnn("train", *words, "--quiet").code == 0
-
-
 def test_a_sweep_searches_over_any_task_and_its_winner_s_command_gives_it_again(at, charrnn, monkeypatch, tmp_path):
     monkeypatch.setenv("CHARRNN_RUNS", str(tmp_path))
     small = ["--max-steps", "4", "--workers", "1", "--eval-every", "2", "--quiet"]
