@@ -72,17 +72,18 @@ def evaluate(
         raise UsageError("--top goes with --per-char")
     refuse_run(file)
     loaded, skip = on_device(load_model(run, model, checkpoint), device), on_unknown == "skip"
+    of_text = loaded.checkpoint.task["name"] == "lm" and not loaded.architecture.features
+    if (per_line or per_char or lines) and not of_text:
+        raise UsageError("--per-line, --per-char and --lines go with a language model of a text")
     if loaded.architecture.features:
         result = _captions(file, loaded, features, skip=skip)
         typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))
         return
     if features is not None:
         raise UsageError("--features: this model was trained without")
-    if loaded.checkpoint.task["name"] == "lm":
+    if of_text:
         _text(file, loaded, per_line, per_char, top, lines=lines, skip=skip, json_output=json_output)
         return
-    if per_line or per_char or lines:
-        raise UsageError("--per-line, --per-char and --lines go with a language model")
     result = _records(file, loaded, skip=skip)
     typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))
 

@@ -51,9 +51,14 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
             raise UsageError(f"--config {path}: {key} = {value!r}: takes a value, not true or false")
         if is_flag and not isinstance(value, bool):
             raise UsageError(f"--config {path}: {key} = {value!r}: must be true or false")
-    if isinstance(values.get("corpus"), str):
-        values["corpus"] = [values["corpus"]]
-    context.default_map = {str(options[key].name): value for key, value in values.items()}
+        if isinstance(value, float) and options[key].type.name.startswith("int"):
+            raise UsageError(f"--config {path}: {key} = {value!r}: must be a whole number")
+        if isinstance(value, str) and (options[key].nargs == -1 or getattr(options[key], "multiple", False)):
+            values[key] = [value]
+    names = [str(options[key].name) for key in values]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"--config {path}: {twice[0]} stands there twice, under two names")
+    context.default_map = dict(zip(names, values.values(), strict=True))
     return path
 
 
@@ -201,7 +206,6 @@ def load_language_model(run: Path | None, model: Path | None, checkpoint: str | 
     """The same, for what only a language model can do: TextModel, or with features Captioner."""
     loaded = load_model(run, model, checkpoint, lambda config: config.text.task == "lm")
     if loaded.checkpoint.task["name"] != "lm":
-        raise UsageError(
-            f"{loaded.checkpoint.path}: a model of --task {loaded.checkpoint.task['name']}", "use charrnn predict"
-        )
+        what = f"{loaded.checkpoint.path}: a model of --task {loaded.checkpoint.task['name']}, not of a text"
+        raise UsageError(what, "for such there are charrnn predict and charrnn eval")
     return loaded

@@ -103,7 +103,7 @@ def _characters(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, 
             byte = error.object[error.start] if error.start < len(error.object) else 0
             raise CorpusError(
                 f"{name}: not {encoding} at byte {place} (0x{byte:02x})",
-                "try --encoding latin-1, or --bytes for any file",
+                "training takes --encoding latin-1, or --bytes for any file; iconv -f latin1 -t utf-8 converts one",
             ) from None
         except UnicodeError as error:
             raise CorpusError(

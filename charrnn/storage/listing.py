@@ -17,7 +17,9 @@ from charrnn.storage.runs import Run
 Row = dict[str, Any]
 
 SETTINGS = tuple(name for cls in (ModelConfig, TextConfig, TrainConfig) for name in cls.__dataclass_fields__)
-FIELDS = ("modified", "corpus", *SETTINGS, *(name for name in Result.__dataclass_fields__ if name != "config"))
+FIELDS = tuple(
+    name for name in dict.fromkeys(["modified", "corpus", *SETTINGS, *Result.__dataclass_fields__]) if name != "config"
+)
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -71,7 +73,7 @@ def field(name: str, option: str) -> str:
 
 @dataclass(frozen=True)
 class Condition:
-    """FIELD=VALUE, !=, <, <=, > or >=: numbers are compared as numbers, a run also by its bare name."""
+    """FIELD=VALUE, !=, <, <=, > or >=: numbers are compared as numbers, a run or corpus also by its bare name."""
 
     name: str
     comparison: str
@@ -93,7 +95,8 @@ class Condition:
                 return self.comparison == "!="
         if self.comparison not in ("=", "!="):
             return False
-        names = {str(mine), str(mine).lower()} | ({str(mine).rpartition("/")[2]} if self.name == "run" else set())
+        names = {str(mine), str(mine).lower()}
+        names |= {str(mine).rpartition("/")[2]} if self.name in ("run", "corpus") else set()
         names |= {"-", ""} if mine is None else set()
         return (wanted in names) == (self.comparison == "=")
 

@@ -73,6 +73,10 @@ class Run:
 
     def check_there(self) -> None:
         """Raises RunError if there is no such directory; names the run beside it that may be meant."""
+        if self.path.is_file():
+            raise RunError(
+                f"{self.path}: a file, and no run", f"its run is {self.path.parent}; --model takes a checkpoint"
+            )
         if not self.path.is_dir():
             there = {self.path.parent, runs_root()}
             names = [config.parent.name for folder in there for config in folder.glob("*/config.json")]
@@ -160,9 +164,10 @@ def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
     """The run that was started last under the root, of those that fit. Raises RunError if there is none."""
     root = runs_root()
     configs = [p for p in root.glob("*/config.json") if p.is_file()]
+    what = "no run that is whole" if configs else "no runs"
     for path in sorted(configs, key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True):
         with contextlib.suppress(RunError):
             if fits is None or fits(read_config(path)):
                 return Run(path.parent)
-    what = "no run of such a task" if configs else "no runs"
+            what = "no run of such a task"
     raise RunError(f"{what} under {root}", "train one first, or name one with --run or --model")

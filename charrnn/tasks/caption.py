@@ -240,5 +240,6 @@ class Captioner:
     def _checked(self, vectors: Any, *, standardise: bool = True) -> Array:
         rows = np.asarray(vectors, np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.architecture.features:
-            raise CorpusError(f"vectors of {self.architecture.features} numbers are read, a row each")
+            there = "x".join(map(str, rows.shape))
+            raise CorpusError(f"features {there}: the model reads rows of {self.architecture.features} numbers")
         return self.coding.scale.apply(rows) if standardise else rows

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.numbers import Table, read_table
+from charrnn.corpus.reading import display_name
 from charrnn.corpus.sequences import SequencePass
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
@@ -77,7 +78,9 @@ class Forecaster:
         return table.numbers(self.columns.inputs)
 
     def evaluate(self, table: Table) -> dict[str, Any]:
-        """What `charrnn eval` says of a table."""
+        """What `charrnn eval` says of a table. Raises CorpusError where there is nothing to score."""
+        if not self.columns.targets and len(table.cells) < 2:
+            raise CorpusError(f"{display_name(table.path)}: one row is too few", "there must be a next one to predict")
         return self.evaluate_tables([table], [slice(None)])
 
     def evaluate_tables(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:

@@ -82,12 +82,14 @@ def deal(records: Sequence[R], text: TextConfig, seed: int, notices: list[str]) 
         groups.setdefault(record.source, []).append(record)
     wanted = {"val": 0 if text.val_file else int(len(records) * text.val_fraction)}
     wanted["test"] = int(len(records) * text.test_fraction)
-    for part, purpose, share in (("val", "validate", text.val_fraction), ("test", "test", text.test_fraction)):
-        if share and not wanted[part] and not (part == "val" and text.val_file):
-            notices.append(f"too few records to {purpose} on: {len(records)}; all are trained on")
     parts: dict[str, list[R]] = {"val": [], "test": [], "train": []}
     sources = list(groups)
     for n in np.random.default_rng((seed, DEAL)).permutation(len(sources)).tolist():
-        part = next((part for part, number in wanted.items() if len(parts[part]) < number), "train")
-        parts[part] += groups[sources[n]]
+        group = groups[sources[n]]
+        part = next((part for part, number in wanted.items() if len(parts[part]) + len(group) <= number), "train")
+        parts[part] += group
+    for part, purpose, share in (("val", "validate", text.val_fraction), ("test", "test", text.test_fraction)):
+        if share and not parts[part] and not (part == "val" and text.val_file):
+            alike = "" if len(groups) == len(records) else f", with {len(groups)} different texts"
+            notices.append(f"too few records to {purpose} on: {len(records)}{alike}; all are trained on")
     return parts

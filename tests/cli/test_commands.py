@@ -384,12 +384,15 @@ def test_configuration_file_gives_options_and_the_command_line_wins(train, corpu
         ("run = 'named'", lambda outcome: Path("named/result.json").exists()),
         ("json = true", lambda outcome: json.loads(outcome.out)["steps"] == 1),
         ("quiet = true", lambda outcome: outcome.err == ""),
+        ("task = 'series'\ntarget = 'b'\ncorpus = 'ab.csv'", lambda outcome: "predicts b" in outcome.err),
     ],
-    ids=["lr", "run", "json", "quiet"],
+    ids=["lr", "run", "json", "quiet", "target"],
 )
 def test_every_option_may_be_given_in_a_configuration_file(charrnn, corpus, toml, check):
     Path("sweep.toml").write_text(toml)
-    outcome = charrnn("train", corpus, *SMALL, "--max-steps", "1", "--config", "sweep.toml")
+    Path("ab.csv").write_text("a,b\n" + "1,2\n3,4\n" * 20)
+    words = [] if "corpus" in toml else [corpus]
+    outcome = charrnn("train", *words, "--hidden-size", "4", "--max-steps", "1", "--config", "sweep.toml")
     assert outcome.code == 0, outcome.err
     assert check(outcome)
 
@@ -671,6 +674,7 @@ def test_runs_are_sorted_and_chosen_by_any_field(charrnn, three_runs):
     assert listed("--where", "best-step>20") == ["lstm"]
     assert listed("--where", f"run={Path(three_runs[1]['run']).name}") == ["gru"]
     assert listed("--where", "test_loss!=-", "--where", "steps=20") == []
+    assert len(listed("--where", "corpus=corpus.txt")) == 3
     outcome = charrnn("runs", "--where", "steps>1e6")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "none of 3 runs matches\n")
 

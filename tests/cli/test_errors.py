@@ -65,13 +65,13 @@ def test_directory_as_corpus(charrnn, tmp_path):
 @pytest.mark.parametrize("size", [0, 3, (1 << 20) - 1])
 def test_corpus_that_is_not_utf_8_is_refused_with_the_place(charrnn, tmp_path, size):
     (tmp_path / "bad.txt").write_bytes(b"a" * size + b"\xe4nd so on")
-    way_out = "(try --encoding latin-1, or --bytes for any file)"
+    way_out = "(training takes --encoding latin-1, or --bytes for any file; iconv -f latin1 -t utf-8 converts one)"
     charrnn("train", "bad.txt").fails(3, f"{tmp_path}/bad.txt: not utf-8 at byte {size} (0xe4) {way_out}")
 
 
 def test_corpus_that_ends_inside_a_character(charrnn, tmp_path):
     (tmp_path / "bad.txt").write_bytes("aé".encode()[:-1])
-    way_out = "(try --encoding latin-1, or --bytes for any file)"
+    way_out = "(training takes --encoding latin-1, or --bytes for any file; iconv -f latin1 -t utf-8 converts one)"
     charrnn("train", "bad.txt").fails(3, f"{tmp_path}/bad.txt: not utf-8 at byte 1 (0xc3) {way_out}")
 
 
@@ -198,11 +198,16 @@ def test_missing_run(charrnn, corpus, command):
     charrnn(*command).fails(4, "no runs under runs (train one first, or name one with --run or --model)")
 
 
-def test_a_run_s_name_mistyped(charrnn, corpus):
+def test_a_run_s_name_mistyped(charrnn, corpus, tmp_path):
     charrnn("train", corpus, "--max-steps", "1", "--hidden-size", "4", "--workers", "1", "--quiet")
     charrnn("sample", "corpus-01").fails(4, "corpus-01: no such run (did you mean corpus-001?)")
     charrnn("train", "--resume", "runs/corpsu-001").fails(4, "runs/corpsu-001: no such run (did you mean corpus-001?)")
     charrnn("sample", "other").fails(4, "other: no such run (charrnn runs lists them)")
+    file = "runs/corpus-001/last.safetensors"
+    way_out = "(its run is runs/corpus-001; --model takes a checkpoint)"
+    charrnn("train", "--resume", file).fails(4, f"{file}: a file, and no run {way_out}")
+    (tmp_path / "runs/corpus-001/config.json").write_text("{")
+    charrnn("sample").fails(4, "no run that is whole under runs (train one first, or name one with --run or --model)")
 
 
 def test_missing_run_for_train_info_and_runs(charrnn, corpus):
@@ -575,6 +580,8 @@ BIG = "Invalid value for '--hidden-size': 'big' is not a valid int."
         ("hidden-size = 8", "--config sweep.toml: unknown setting 'hidden-size'"),
         ("[model]\nhidden_size = 8", "--config sweep.toml: unknown setting 'model'"),
         ("hidden_size = 'big'", BIG),
+        ("hidden_size = 8.9", "--config sweep.toml: hidden_size = 8.9: must be a whole number"),
+        ("lr = 0.1\nlearning_rate = 0.2", "--config sweep.toml: learning_rate stands there twice, under two names"),
         ("hidden_size = true", "--config sweep.toml: hidden_size = True: takes a value, not true or false"),
         ("bytes = 1", "--config sweep.toml: bytes = 1: must be true or false"),
         ("hidden_size = 0", "--hidden-size 0: must be at least 1"),

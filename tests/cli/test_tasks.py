@@ -221,16 +221,20 @@ MISTAKES = [
     (["predict", "odd.txt", "--run", "runs/tag", "--steps", "3"], 2, "--steps goes with a model of --task series"),
     (["predict", "gap.csv", "--run", "runs/series"], 3, "gap.csv, row 2, column b: empty"),
     (["predict", "other.csv", "--run", "runs/series"], 3, "other.csv: no column temperature"),
-    (["sample", "--run", "runs/classify"], 2, "use charrnn predict"),
+    (["sample", "--run", "runs/classify"], 2, "for such there are charrnn predict and charrnn eval"),
     (["sample", "--run", "runs/captions"], 2, "give them with --features"),
-    (["sample", "--run", "runs/captions", "--features", "few.csv"], 3, "vectors of 7 numbers are read"),
+    (["sample", "--run", "runs/captions", "--features", "few.csv"], 3, "features 2x2: the model reads rows of 7"),
+    (["eval", "shapes.txt", "--run", "runs/captions", "--features", "shapes.csv", "--per-line"], 2, "--per-line"),
+    (["eval", "one.csv", "--run", "runs/series"], 3, "one.csv: one row is too few (there must be a next one"),
     (["eval", "empty.tsv", "--run", "runs/tag"], 3, "empty.tsv: no records"),
 ]
 
 
 @pytest.mark.parametrize(("words", "code", "message"), MISTAKES, ids=lambda value: None)
 def test_a_mistake_is_one_line_that_names_it(words, code, message, at, charrnn):
-    files = {"few.csv": "1,2\n3,4\n", "gap.csv": "a,b\n1,2\n3,\n", "other.csv": "a,b\n1,2\n", "odd.txt": "Ω\n"}
+    one = "".join(Path("season.csv").read_text().splitlines(keepends=True)[:2])
+    files = {"few.csv": "1,2\n3,4\n", "gap.csv": "a,b\n1,2\n3,\n", "other.csv": "a,b\n1,2\n", "one.csv": one}
+    files["odd.txt"] = "Ω\n"
     for name, text in (*files.items(), ("empty.tsv", "")):
         Path(name).write_text(text)
     outcome = charrnn(*words)

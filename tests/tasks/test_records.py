@@ -65,9 +65,21 @@ def test_records_are_dealt_out_once_each_and_those_of_one_source_together(tmp_pa
     assert Counter(pair for part in parts.values() for pair in part) == Counter(Pair(*row) for row in rows)
     sources = [{pair.source for pair in part} for part in parts.values()]
     assert sum(map(len, sources)) == len(set.union(*sources))
-    assert len(parts["val"]) >= int(len(rows) * val) and len(parts["test"]) >= int(len(rows) * test)
+    assert len(parts["val"]) <= int(len(rows) * val) and len(parts["test"]) <= int(len(rows) * test)
+    if len(set.union(*sources)) == len(rows):
+        assert len(parts["val"]) == int(len(rows) * val) and len(parts["test"]) == int(len(rows) * test)
     other = task_of(tmp_path, "classify", text, val_fraction=val, test_fraction=test, seed=3)
     assert other.parts == parts and other.fingerprint == task.fingerprint
+
+
+def test_records_with_one_text_stay_together_and_take_no_more_than_the_share(tmp_path):
+    rows = [("yes", 700), ("no", 200), ("maybe", 40), ("never", 30), ("often", 20), ("sure", 10)]
+    text = "".join(f"{source}\t{'xy'[len(source) > 3]}\n" * number for source, number in rows)
+    sizes = {len(task_of(tmp_path, "classify", text, seed=seed).parts["val"]) for seed in range(6)}
+    assert sizes <= set(range(60, 101))
+    task = task_of(tmp_path, "classify", "yes\tx\n" * 150 + "no\ty\n" * 150)
+    assert (len(task.parts["train"]), len(task.parts["val"])) == (300, 0)
+    assert "too few records to validate on: 300, with 2 different texts; all are trained on" in task.notices
 
 
 def test_another_seed_deals_sorted_records_out_otherwise(tmp_path):
@@ -121,7 +133,8 @@ def test_a_tagger_reads_what_is_common_as_one_symbol_and_says_so_in_its_checkpoi
     for wrong in (["a"], ["at", "at"], ["attt"], ["az"], "at", [7]):
         with pytest.raises((ValueError, TypeError)):
             Tags.from_dict({**coding.to_dict(), "grams": wrong})
-    more = Tags.of([Pair("dog", "..x")] * 3, RunConfig.from_options([], {"task": "tag"}).text, known=coding)
+    text = RunConfig.from_options([], {"task": "tag"}).text
+    more = Tags.of([Pair("dog", "..x")] * 3, text, coding.vocabulary, coding)
     places = coding.inputs_in(more)
     assert [more.grams.longer[n - len(more.vocabulary)] for n in places[-3:]] == list(coding.grams.longer)
     assert more.vocabulary.decode(places[:-3]) == coding.vocabulary.decode(range(len(coding.vocabulary)))
