@@ -37,13 +37,10 @@ class Grams:
         plain = cls(vocabulary, edge)
         keys, counts = np.unique([key[:COUNTED] for key in plain._keys(ids, starts)], return_counts=True)
         often = np.argsort(-counts, kind="stable")[: min(MOST, int((counts >= LEAST).sum()))]
-        return cls(vocabulary, edge, tuple(sorted(map(plain._text, keys[often].tolist()))))
+        return cls(vocabulary, edge, tuple(sorted(filter(_survives_json, map(plain._text, keys[often].tolist())))))
 
     def __len__(self) -> int:
         return len(self.vocabulary) + len(self.longer)
-
-    def with_those_of(self, other: Iterable[str]) -> Grams:
-        return Grams(self.vocabulary, self.edge, tuple(sorted({*self.longer, *other})))
 
     def ids_of(self, longer: Iterable[str]) -> Array:
         """The ids of some of the longer symbols."""
@@ -85,3 +82,8 @@ class Grams:
             key, digit = divmod(key, len(self.vocabulary) + 1)
             ids.append(digit - 1)
         return self.vocabulary.decode(ids[::-1])
+
+
+def _survives_json(text: str) -> bool:
+    """JSON reads two halves of a surrogate pair as one character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") == text

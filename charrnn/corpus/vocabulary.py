@@ -39,6 +39,14 @@ class Vocabulary:
         return cls(np.array(codes, np.uint32), is_bytes)
 
     @classmethod
+    def of_characters(cls, values: dict[str, Any]) -> Vocabulary:
+        """The same, for what reads no bytes."""
+        vocabulary = cls.from_dict(values)
+        if vocabulary.is_bytes:
+            raise ValueError("its vocabulary is of bytes")
+        return vocabulary
+
+    @classmethod
     def of(cls, chunks: Sequence[Array], is_bytes: bool) -> Vocabulary:
         """All symbols that stand in the chunks of codes."""
         seen = np.zeros(0x110000, bool)

@@ -24,6 +24,7 @@ class Records:
     starts: Array  # (R + 1,): where each begins, and where the last ends
     features: Array | None = None  # (R, F): each record begins with such a vector, and has a window of its own
     levels: Array | None = None  # (K, N): x in ever more detail, the last x itself; training reads less at some steps
+    lag: int = 0  # how many steps a target comes behind what it is of
 
     @property
     def lengths(self) -> Array:
@@ -49,7 +50,12 @@ class Windows:
         self.places[np.repeat(window, lengths), at] = np.repeat(records.starts[1:] - lengths, lengths) + inside
         self.begins = np.zeros((self.number, seq_length), bool)
         self.begins[window, offset] = True
-        self.scored = int(records.weights[self.places[self.places >= 0]].sum())
+        self.weights = records.weights
+        if records.lag and (cut := records.lengths > seq_length).any():
+            self.weights = records.weights.copy()
+            for stop in records.starts[1:][cut].tolist():  # targets of what was lost
+                self.weights[stop - seq_length : min(stop, stop - seq_length + records.lag)] = False
+        self.scored = int(self.weights[self.places[self.places >= 0]].sum())
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -63,7 +69,7 @@ class Windows:
         there, records = places >= 0, self.records
         keep = ~(self.begins[chosen].T & there)
         features = None if records.features is None else records.features[chosen]
-        weights = (records.weights[places] & there).astype(np.float32)
+        weights = (self.weights[places] & there).astype(np.float32)
         x = records.x[places] if level is None or records.levels is None else records.levels[level, places]
         return Batch(x, records.targets[places], weights, keep[:, :, None], features)
 

@@ -58,7 +58,7 @@ class CaptionCoding:
     @classmethod
     def from_dict(cls, task: dict[str, Any], width: int) -> CaptionCoding:
         """As it stands in a checkpoint. Raises KeyError, TypeError or ValueError."""
-        vocabulary, longest = Vocabulary.from_dict(task), task["longest"]
+        vocabulary, longest = Vocabulary.of_characters(task), task["longest"]
         if type(longest) is not int or not 0 <= longest <= 10**9 or not vocabulary.knows(END):
             raise ValueError("the length of its texts is none")
         return cls(vocabulary, Standard.from_dict(task["features"], width), longest)

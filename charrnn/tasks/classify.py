@@ -48,7 +48,7 @@ class Classes(Coding):
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Classes:
-        return cls(Vocabulary.from_dict(task), distinct(task["labels"]))
+        return cls(Vocabulary.of_characters(task), distinct(task["labels"]))
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.vocabulary.to_dict(), "labels": list(self.labels)}

@@ -49,9 +49,11 @@ class Tags(Coding):
             raise CorpusError(f"only one tag: {tags.pop()!r}", "it takes two to tell apart")
         if delay is None:
             delay = min(DELAY, max(len(pair.source) for pair in pairs) - 1)
-        grams = Grams.of(vocabulary, int(vocabulary.encode(TAB)[0]), *_steps(vocabulary, pairs, delay))
-        if known is not None:
-            grams = grams.with_those_of(known.grams.longer)
+        edge = int(vocabulary.encode(TAB)[0])
+        if known is None:
+            grams = Grams.of(vocabulary, edge, *_steps(vocabulary, pairs, delay))
+        else:  # what a model reads as one symbol stays: a run goes on as it was, whatever would be counted today
+            grams = Grams(vocabulary, edge, known.grams.longer)
         return cls(vocabulary, grams, "".join(sorted(tags)), delay)
 
     @classmethod
@@ -59,7 +61,7 @@ class Tags(Coding):
         tags, delay = distinct(task["labels"]), task["delay"]
         if any(len(tag) != 1 for tag in tags) or type(delay) is not int or not 0 <= delay <= 10**6:
             raise ValueError("its tags or its delay are none")
-        vocabulary, longer = Vocabulary.from_dict(task), task.get("grams", [])  # older ones have none
+        vocabulary, longer = Vocabulary.of_characters(task), task.get("grams", [])  # older ones have none
         if not vocabulary.knows(TAB):
             raise ValueError("its vocabulary has no tab")
         grams = Grams(vocabulary, int(vocabulary.encode(TAB)[0]), distinct(longer) if longer else ())
@@ -118,7 +120,7 @@ class Tags(Coding):
         targets = np.zeros(starts[-1], np.uint32)
         targets[weights] = self.tag_ids(pairs).clip(0)
         levels = self.grams.levels(ids, starts)
-        return Records(levels[-1], targets, weights, starts, levels=levels)
+        return Records(levels[-1], targets, weights, starts, levels=levels, lag=self.delay)
 
 
 def _steps(vocabulary: Vocabulary, pairs: Sequence[Pair], delay: int) -> tuple[Array, Array]:

@@ -37,7 +37,7 @@ class Pairs(Coding):
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Pairs:
-        vocabulary, longest = Vocabulary.from_dict(task), task["longest"]
+        vocabulary, longest = Vocabulary.of_characters(task), task["longest"]
         if type(longest) is not int or not 0 < longest <= 10**9:
             raise ValueError("the length of its longest target is none")
         if not vocabulary.knows(TAB) or not vocabulary.knows(END):

@@ -53,7 +53,11 @@ class WindowTask:
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
         longest = int(self.encoded("train").lengths.max())
         seq_length = seq_length or min(max(longest, self.min_window), MAX_WINDOW)
-        number = self.windows("train", seq_length).number
+        windows = self.windows("train", seq_length)
+        if not windows.scored:
+            what = f"windows of {seq_length} steps hold nothing that is scored"
+            raise UsageError(what, "raise --seq-length, or lower --delay")
+        number = windows.number
         if batch_size is not None and batch_size > number:
             what = f"--batch-size {batch_size}: more than there are windows of {seq_length} steps to train on"
             raise UsageError(what, f"the largest that fits is {number}")
@@ -63,7 +67,8 @@ class WindowTask:
         return WindowStream(self.windows("train", seq_length), batch_size, seed)
 
     def validation(self, batch_size: int, seq_length: int) -> WindowPass | None:
-        return WindowPass(self.windows("val", seq_length), batch_size) if self.parts["val"] else None
+        there = self.parts["val"] and self.windows("val", seq_length).scored
+        return WindowPass(self.windows("val", seq_length), batch_size) if there else None
 
     def told(self, seq_length: int) -> list[str]:
         """What the user should know of records in windows of so many steps."""

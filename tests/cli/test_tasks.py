@@ -181,6 +181,11 @@ def test_info_runs_resume_and_init_from_serve_all_tasks(task, at, charrnn, tmp_p
     assert f"{task}" in charrnn("runs", "--csv").out
 
 
+def test_captions_train_in_windows_of_one_step(at, charrnn, tmp_path):
+    words = ["--features", "shapes.csv", "--hidden-size", "8", "--embedding-size", "3", "--seq-length", "1"]
+    assert charrnn("train", "shapes.txt", *words, "--max-steps", "2", "--quiet", "--run", tmp_path / "x").code == 0
+
+
 def test_a_sweep_searches_over_any_task_and_its_winner_s_command_gives_it_again(at, charrnn, monkeypatch, tmp_path):
     monkeypatch.setenv("CHARRNN_RUNS", str(tmp_path))
     small = ["--max-steps", "4", "--workers", "1", "--eval-every", "2", "--quiet"]

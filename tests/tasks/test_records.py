@@ -1,5 +1,6 @@
 """Records: what is none is named, how they are dealt out, what steps they become."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import RunConfig
 from charrnn.corpus.windows import Records
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UsageError
 from charrnn.tasks.classify import Classes
 from charrnn.tasks.records import Pair, RecordTask
 from charrnn.tasks.registry import CODINGS, imported
@@ -130,14 +131,33 @@ def test_a_tagger_reads_what_is_common_as_one_symbol_and_says_so_in_its_checkpoi
     assert coding.grams.longer == ("at", "at\t", "t\t")
     again = Tags.from_dict({"name": "tag", **coding.to_dict()})
     assert (again.grams.longer, again.input_size) == (coding.grams.longer, len(coding.vocabulary) + 3)
+    with pytest.raises(ValueError, match="of bytes"):
+        Tags.from_dict({**coding.to_dict(), "bytes": True})
+    halves = Tags.of([Pair("a\ud83d\ude42", "x.x")] * 5, RunConfig.from_options([], {"task": "tag"}).text)
+    again = Tags.from_dict(json.loads(json.dumps(halves.to_dict())))
+    assert again.grams.longer == halves.grams.longer and "a\ud83d" in again.grams.longer
     for wrong in (["a"], ["at", "at"], ["attt"], ["az"], "at", [7]):
         with pytest.raises((ValueError, TypeError)):
             Tags.from_dict({**coding.to_dict(), "grams": wrong})
     text = RunConfig.from_options([], {"task": "tag"}).text
     more = Tags.of([Pair("dog", "..x")] * 3, text, coding.vocabulary, coding)
+    assert more.grams.longer == coding.grams.longer  # as the model that it goes on with
     places = coding.inputs_in(more)
     assert [more.grams.longer[n - len(more.vocabulary)] for n in places[-3:]] == list(coding.grams.longer)
     assert more.vocabulary.decode(places[:-3]) == coding.vocabulary.decode(range(len(coding.vocabulary)))
+
+
+def test_no_tag_of_a_character_that_a_window_has_lost_is_scored(tmp_path):
+    task = task_of(tmp_path, "tag", "abcdefghij\t.x.x.x.x.x\n" * 9 + "ab\t.x\n" * 9, delay=3, val_fraction=0.0)
+    windows = task.windows("train", 5)
+    batch = windows.batch(np.arange(windows.number))
+    x, weights = batch.x.T, batch.weights.T
+    long = task.coding.vocabulary.encode("ij\t\t\t").tolist()
+    levels = windows.records.levels[0][windows.places]
+    assert [w.tolist() for row, w in zip(levels.tolist(), weights, strict=True) if row == long] == [[0, 0, 0, 1, 1]] * 9
+    assert x.shape == (18, 5) and weights.sum() == 18 + 18 == windows.scored
+    with pytest.raises(UsageError, match=r"windows of 3 steps hold nothing that is scored \(raise --seq-length"):
+        task_of(tmp_path, "tag", "abcdefghij\t.x.x.x.x.x\n" * 9, delay=3).fit_batch(None, 3)
 
 
 def test_a_target_is_asked_for_behind_the_tab_with_the_line_end_last():
