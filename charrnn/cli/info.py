@@ -86,7 +86,7 @@ def info(named: Target = None, json_output: Json = False, toml: Toml = False) ->
     rows = {"checkpoint": path, "task": task["name"], **state, **settings}
     rows.pop("config", None)
     rows |= {name: ", ".join(map(printable, task[name])) for name in ("labels", "columns", "targets") if task.get(name)}
-    rows |= {name: task[name] for name in ("delay",) if name in task}
+    rows["delay"] = task.get("delay")
     if symbols:
         rows["vocabulary"] = f"{len(symbols)} symbols: {shown}"
     for name, value in rows.items():

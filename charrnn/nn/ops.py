@@ -25,7 +25,8 @@ class OneHot:
     def __init__(self, ids: Array, dtype: Any) -> None:
         self.order = np.argsort(ids, kind="stable")
         ordered = ids[self.order]
-        starts = np.diff(ordered, prepend=-1) != 0  # of no rows none
+        starts = np.ones(len(ordered), bool)
+        starts[1:] = ordered[1:] != ordered[:-1]
         self.ids = ordered[starts]
         place = np.cumsum(starts) - 1  # of each row's id in self.ids
         self.blocks = []  # which of self.ids, which rows, and which row is of which id
