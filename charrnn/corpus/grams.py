@@ -8,19 +8,19 @@ N counts steps, of records end to end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from charrnn.corpus.strings import key_digits, keys_of, most_frequent, string_keys
 from charrnn.corpus.vocabulary import Vocabulary, smallest_uint
 from charrnn.nn.arrays import Array
 
 LONGEST = 3  # characters: of so many code points a number of 64 bits can be made
 LEAST = 3  # times that a longer symbol stands in the records
 MOST = 5000  # longer symbols: the most frequent
-COUNTED = 1 << 22  # steps at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +34,13 @@ class Grams:
     @classmethod
     def of(cls, vocabulary: Vocabulary, edge: int, ids: Array, starts: Array) -> Grams:
         """Those of some records: the ids (N,) of their characters, and where each begins and the last ends."""
-        plain = cls(vocabulary, edge)
-        keys, counts = np.unique([key[:COUNTED] for key in plain._keys(ids, starts)], return_counts=True)
-        often = np.argsort(-counts, kind="stable")[: min(MOST, int((counts >= LEAST).sum()))]
-        return cls(vocabulary, edge, tuple(sorted(filter(_survives_json, map(plain._text, keys[often].tolist())))))
+        _, *keys = string_keys(ids, starts, len(vocabulary), edge, LONGEST)
+        longer = [
+            vocabulary.decode(its_ids)
+            for length, its_keys in enumerate(most_frequent(keys, LEAST, MOST), 2)
+            for its_ids in key_digits(its_keys, len(vocabulary), length)
+        ]
+        return cls(vocabulary, edge, tuple(sorted(filter(_survives_json, longer))))
 
     def __len__(self) -> int:
         return len(self.vocabulary) + len(self.longer)
@@ -51,7 +54,8 @@ class Grams:
         """(LONGEST, N): what each step reads where a symbol may have up to 1, 2 ... characters: the longest known."""
         keys, symbols = self._known
         levels = [ids.astype(smallest_uint(len(self) - 1))]
-        for key in self._keys(ids, starts):
+        _, *longer = string_keys(ids, starts, len(self.vocabulary), self.edge, LONGEST)
+        for key in longer:
             place = np.searchsorted(keys[:-1], key)
             levels.append(np.where(keys[place] == key, symbols[place], levels[-1]).astype(levels[0].dtype))
         return np.stack(levels)
@@ -59,29 +63,9 @@ class Grams:
     @cached_property
     def _known(self) -> tuple[Array, Array]:
         """The keys of the longer symbols in order, and their ids; at the end one that nothing has."""
-        base, keys = len(self.vocabulary) + 1, []
-        for text in self.longer:
-            ids = self.vocabulary.encode(text)[::-1].tolist()
-            keys.append(sum((i + 1) * base**place for place, i in enumerate(ids)))
+        keys = [keys_of(self.vocabulary.encode(text)[None], len(self.vocabulary)).item() for text in self.longer]
         order = np.argsort(np.array(keys, np.int64))
         return np.append(np.array(keys, np.int64)[order], -1), np.append(order + len(self.vocabulary), 0)
-
-    def _keys(self, ids: Array, starts: Array) -> Iterator[Array]:
-        """For 2 to LONGEST characters, the key (N,) of those up to each step: their ids + 1 are the digits of a number,
-        the last the lowest."""
-        digits, base = ids.astype(np.int64) + 1, len(self.vocabulary) + 1
-        inside = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
-        keys = digits
-        for before in range(1, LONGEST):
-            keys = keys + np.where(inside >= before, np.roll(digits, before), self.edge + 1) * base**before
-            yield keys
-
-    def _text(self, key: int) -> str:
-        ids = []
-        while key:
-            key, digit = divmod(key, len(self.vocabulary) + 1)
-            ids.append(digit - 1)
-        return self.vocabulary.decode(ids[::-1])
 
 
 def _survives_json(text: str) -> bool:

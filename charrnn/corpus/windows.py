@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.corpus.batch import Batch
+from charrnn.corpus.strings import Found
 from charrnn.nn.arrays import Array
 
 ORDER, DETAIL = 3, 7  # purposes of random numbers: a generator is keyed by (seed, purpose, epoch or step)
@@ -25,6 +26,7 @@ class Records:
     features: Array | None = None  # (R, F): each record begins with such a vector, and has a window of its own
     levels: Array | None = None  # (K, N): x in ever more detail, the last x itself; training reads less at some steps
     lag: int = 0  # how many steps a target comes behind what it is of
+    strings: Found | None = None  # those that stand around what a step's target is of
 
     @property
     def lengths(self) -> Array:
@@ -71,7 +73,8 @@ class Windows:
         features = None if records.features is None else records.features[chosen]
         weights = (self.weights[places] & there).astype(np.float32)
         x = records.x[places] if level is None or records.levels is None else records.levels[level, places]
-        return Batch(x, records.targets[places], weights, keep[:, :, None], features)
+        direct = None if records.strings is None else records.strings.at(places)
+        return Batch(x, records.targets[places], weights, keep[:, :, None], features, direct)
 
 
 class WindowStream:

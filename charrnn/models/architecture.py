@@ -32,6 +32,10 @@ class Architecture(ModelConfig):
     features: int = setting(0, "Width of the vector that a record begins with (F); 0 = none.", low=0, high=SYMBOLS)
     loss: str = setting("softmax", "What the outputs are: logits, or numbers.", choices=tuple(LOSSES))
     output_size: int = setting(1, "Symbols to choose from (V), or numbers predicted (M).", low=1, high=SYMBOLS)
+    direct_size: int = setting(
+        0, "Features that add to the outputs directly, and one for none (R).", low=0, high=1 << 31
+    )
+    direct_at_once: int = setting(0, "How many of them a step can have (K).", low=0, high=1 << 16)
 
     @classmethod
     def of(cls, model: ModelConfig, **task: Any) -> Architecture:
@@ -45,7 +49,8 @@ class Architecture(ModelConfig):
 
     def specs(self) -> list[ParamSpec]:
         """Names, shapes and initialisers of all parameters. Names and shapes are those of a PyTorch module with the
-        attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN, head = nn.Linear and features = nn.Linear."""
+        attributes embedding = nn.Embedding, rnn = nn.LSTM/GRU/RNN, head = nn.Linear, features = nn.Linear and direct =
+        nn.EmbeddingBag."""
         hidden, embedding = self.hidden_size, self.embedding_size
         gates = CELLS[self.cell].gates
         specs = []
@@ -75,6 +80,8 @@ class Architecture(ModelConfig):
                 ParamSpec("features.weight", (self.input_width, self.features), uniform(bound)),
                 ParamSpec("features.bias", (self.input_width,), zeros),
             ]
+        if self.direct_size:
+            specs.append(ParamSpec("direct.weight", (self.direct_size, self.output_size), zeros))
         return specs
 
     @property

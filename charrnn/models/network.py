@@ -1,5 +1,10 @@
 """A network at work: input -> recurrent stack -> linear head -> loss, and back.
 
+With direct features the outputs are a weighted mean of two: the head's, and a linear model's of those features (direct
+connections beside a recurrent network: Mikolov et al. 2011). Either learns as if it were alone, from the same mean of
+the two losses: so neither rests on what the other has learnt by heart. The loss of the mean is never more than that
+mean of losses, since a loss is convex in the outputs (Jensen).
+
 Shapes: T time steps, B streams, V symbols to choose from, M numbers to predict, D input width, H hidden size, L layers,
 N rows (time steps x streams).
 """
@@ -20,6 +25,7 @@ from charrnn.nn.recurrent import Weights
 from charrnn.nn.stack import RecurrentStack
 from charrnn.nn.stepper import Stepper
 
+DIRECT_SHARE = 0.6  # of the outputs that comes from direct features
 HEAD_ELEMENTS = 1 << 19  # logits held at once: keeps them in the cache, and a large vocabulary out of memory's way
 
 
@@ -104,7 +110,11 @@ class Network:
         """Which of the N rows, their weights, and their outputs, for all that are scored; moves the state on."""
         hidden = self.hidden(batch, state)
         for rows, weights in self._head_rows(batch):
-            yield rows, weights, self.head(hidden[rows])
+            outputs = self.head(hidden[rows])
+            if batch.direct is not None:
+                direct = ops.bag_forward(self.named["direct.weight"], self._direct(batch, rows))
+                outputs = (1 - DIRECT_SHARE) * outputs + DIRECT_SHARE * direct
+            yield rows, weights, outputs
 
     def losses(self, batch: Batch, state: Array) -> Array:
         """The loss of every prediction times its weight (T, B), given the state, which is moved on."""
@@ -143,26 +153,45 @@ class Network:
         if batch.weights is not None:
             dhidden.fill(0)
         head = self.named["head.weight"], self.grads["head.weight"], self.grads["head.bias"]
-        total = 0.0
+        total, share = 0.0, 0.0 if batch.direct is None else DIRECT_SHARE
+        if share:
+            self.grads["direct.weight"].fill(0)
         for rows, weights in self._head_rows(batch):
-            losses, turned = self.loss.forward(self.head(hidden[rows]), targets[rows])
-            if weights is None:
-                total += float(losses.sum(dtype=np.float64))
-                doutputs = self.loss.backward(turned, targets[rows], scale)
-            else:
-                total += float((losses * weights).sum(dtype=np.float64))
-                doutputs = self.loss.backward(turned, targets[rows], scale * weights[:, None])
+            outputs = self.head(hidden[rows])
+            loss, doutputs = self._loss_backward(outputs, targets[rows], weights, (1 - share) * scale)
+            total += loss
             drows = dhidden[rows]  # a view of consecutive rows, a copy of chosen ones
             ops.linear_backward(doutputs, hidden[rows], *head, drows)
             if weights is not None:
                 dhidden[rows] = drows
+            if share:
+                ids = self._direct(batch, rows)
+                outputs = ops.bag_forward(self.named["direct.weight"], ids)
+                loss, doutputs = self._loss_backward(outputs, targets[rows], weights, share * scale)
+                total += loss
+                ops.bag_backward(doutputs, ids, self.grads["direct.weight"])
         self.dstate.fill(0)
         learns_inputs = self.architecture.embedding_size or batch.features is not None
         dx = self.dx[: len(batch.x)] if learns_inputs else None
         self.stack.backward(dy, self.dstate, self.grad_weights, dx)
         if dx is not None:
             self._inputs_backward(batch, dx)
-        return total * scale
+        return total
+
+    def _loss_backward(
+        self, outputs: Array, targets: Array, weights: Array | None, scale: float
+    ) -> tuple[float, Array]:
+        """The sum of weighted losses x scale, and its gradient with respect to the outputs."""
+        losses, turned = self.loss.forward(outputs, targets)
+        if weights is None:
+            return float(losses.sum(dtype=np.float64)) * scale, self.loss.backward(turned, targets, scale)
+        total = float((losses * weights).sum(dtype=np.float64)) * scale
+        return total, self.loss.backward(turned, targets, scale * weights[:, None])
+
+    def _direct(self, batch: Batch, rows: slice | Array) -> Array:
+        """The direct features of these rows (n, K)."""
+        assert batch.direct is not None
+        return batch.direct.reshape(-1, batch.direct.shape[2])[rows]
 
     def _flat_targets(self, batch: Batch) -> Array:
         """(N,) ids or (N, M) numbers."""

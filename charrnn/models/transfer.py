@@ -25,6 +25,9 @@ def transfer(
         if name.startswith("head."):
             if outputs is not None:
                 view[outputs] = start[name]
+        elif name == "direct.weight":
+            if outputs is not None and len(view) == len(start.get(name, ())):
+                view[:, outputs] = start[name]
         elif name == "embedding.weight":
             view[inputs] = start[name][: len(inputs)]
         elif name == "rnn.weight_ih_l0" and not architecture.embedding_size and architecture.input == "ids":

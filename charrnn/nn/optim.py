@@ -13,15 +13,21 @@ from typing import NamedTuple
 from charrnn.nn.arrays import Array
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-8
+SQUARED_SHARE = 0.5
 RMS_DECAY, MOMENTUM = 0.95, 0.9
 AVERAGED_SHARE = 0.1
 
 
 def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Kingma & Ba 2015: p -= lr m^ / (sqrt(v^) + eps), the moments corrected for their start at zero."""
+    """Kingma & Ba 2015: p -= lr m^ / (sqrt(v^) + eps), the moments corrected for their start at zero.
+
+    In a long run v comes to remember half of all steps: then a weight that is seldom used takes no larger steps than
+    others, as in AdaGrad.
+    """
     m, v = moments
     m += (1 - BETA1) * (g - m)
-    v += (1 - BETA2) * (g * g - v)
+    short, long = 1 / (1 - BETA2), SQUARED_SHARE * t
+    v += (g * g - v) / ((short + long + abs(short - long)) / 2)  # the larger one, of tensors too
     denominator = v**0.5
     denominator /= (1 - BETA2**t) ** 0.5
     denominator += EPSILON

@@ -1,7 +1,8 @@
 """ONNX files: a trained network as a graph that any runtime of ONNX computes. The only user of the onnx library.
 
 In: `ids` (T, B), or `rows` (T, B, D) of numbers; the state `h`, of an LSTM `c` too, (L, B, H) each, zeros at first; for
-records that begin with a vector `features` (B, F), read where an id is -1. Out: `logits` (T, B, V), or `predictions`
+records that begin with a vector `features` (B, F), read where an id is -1; of a tagger `direct` (T, B, K), the features
+that add to its outputs directly (corpus/strings.py). Out: `logits` (T, B, V), or `predictions`
 (T, B, M), and the state behind the last step, `next_h` and `next_c`. T and B are free. Numbers are in their own units,
 and in double precision, since a column may lie far from zero and vary little.
 
@@ -24,7 +25,7 @@ from charrnn.corpus.numbers import Standard
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import StorageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import layer_weights
+from charrnn.models.network import DIRECT_SHARE, layer_weights
 from charrnn.nn.arrays import Array
 from charrnn.nn.stack import CELLS
 from charrnn.storage.checkpoint import Checkpoint
@@ -96,6 +97,8 @@ def _signature(shape: Architecture) -> tuple[list[onnx.ValueInfoProto], list[onn
         inputs = [port("ids", TensorProto.INT64, ("T", "B"))]
     if shape.features:
         inputs.append(port("features", TensorProto.DOUBLE, ("B", shape.features)))
+    if shape.direct_size:
+        inputs.append(port("direct", TensorProto.INT64, ("T", "B", shape.direct_at_once)))
     if shape.loss == "softmax":
         outputs = [port("logits", TensorProto.FLOAT, ("T", "B", shape.output_size))]
     else:
@@ -176,6 +179,13 @@ def _layers(graph: _Graph, shape: Architecture, x: str) -> str:
 
 def _head(graph: _Graph, shape: Architecture, task: dict[str, Any], y: str) -> None:
     """From what the last layer gives to the outputs."""
+    if shape.direct_size:
+        for name in ("head.weight", "head.bias"):
+            graph.weights[name] *= 1 - DIRECT_SHARE
+        chosen = graph.add("Gather", DIRECT_SHARE * graph.weights["direct.weight"], "direct")  # (T, B, K, V)
+        direct = graph.add("ReduceSum", chosen, np.array([2]), keepdims=0)
+        graph.add("Add", graph.linear(y, "head"), direct, gives=["logits"])
+        return
     if shape.loss == "softmax":
         graph.linear(y, "head", gives=["logits"])
         return

@@ -66,6 +66,11 @@ class Coding(ABC):
     @abstractmethod
     def output_size(self) -> int: ...
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The widths of its network, by their names in Architecture."""
+        return {"input_size": self.input_size, "output_size": self.output_size}
+
     @abstractmethod
     def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
         """Raises CorpusError for a character that is not known."""
@@ -142,7 +147,7 @@ class RecordTask(WindowTask):
         return {"name": self.coding.name, **self.coding.to_dict()}
 
     def architecture(self, model: ModelConfig) -> Architecture:
-        return Architecture.of(model, input_size=self.coding.input_size, output_size=self.coding.output_size)
+        return Architecture.of(model, **self.coding.sizes)
 
     def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
         inputs = np.searchsorted(self.coding.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
@@ -182,8 +187,7 @@ class RecordModel(ABC):
 
     def _known(self, task: dict[str, Any]) -> Any:
         coding = self.kind.from_dict(task)
-        expected = Architecture.of(self.architecture, input_size=coding.input_size, output_size=coding.output_size)
-        if expected != self.architecture:
+        if Architecture.of(self.architecture, **coding.sizes) != self.architecture:
             raise ValueError("what it says of its task does not fit its weights")
         return coding
 

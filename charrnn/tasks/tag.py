@@ -11,6 +11,7 @@ import numpy as np
 from charrnn.config import TextConfig
 from charrnn.corpus.grams import LONGEST, Grams
 from charrnn.corpus.lines import Line
+from charrnn.corpus.strings import Strings
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError
@@ -22,6 +23,7 @@ from charrnn.tasks.records import TAB, Coding, Pair, RecordModel, distinct
 from charrnn.tasks.task import Habits
 
 DELAY = 5  # at most, where --delay does not say
+COUNTED = 1 << 22  # steps at most, to see which symbols and strings there are
 UNTAGGED = "?"  # stands for the tag of a character that the model does not know
 
 
@@ -34,6 +36,7 @@ class Tags(Coding):
 
     vocabulary: Vocabulary
     grams: Grams  # what a step reads: a character, often with those before it
+    strings: Strings  # what adds to a tag directly: what stands around its character
     tags: str  # in code-point order
     delay: int
 
@@ -51,10 +54,14 @@ class Tags(Coding):
             delay = min(DELAY, max(len(pair.source) for pair in pairs) - 1)
         edge = int(vocabulary.encode(TAB)[0])
         if known is None:
-            grams = Grams.of(vocabulary, edge, *_steps(vocabulary, pairs, delay))
-        else:  # what a model reads as one symbol stays: a run goes on as it was, whatever would be counted today
+            ends = np.cumsum([len(pair.source) + delay for pair in pairs])
+            steps = _steps(vocabulary, pairs[: int(np.searchsorted(ends, COUNTED)) + 1], delay)
+            grams = Grams.of(vocabulary, edge, *steps)
+            strings = Strings.of(vocabulary, edge, delay, *steps)
+        else:  # what a model knows stays: a run goes on as it was, whatever would be counted today
             grams = Grams(vocabulary, edge, known.grams.longer)
-        return cls(vocabulary, grams, "".join(sorted(tags)), delay)
+            strings = known.strings.of_more(vocabulary, edge, delay)
+        return cls(vocabulary, grams, strings, "".join(sorted(tags)), delay)
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Tags:
@@ -64,13 +71,17 @@ class Tags(Coding):
         vocabulary, longer = Vocabulary.of_characters(task), task.get("grams", [])  # older ones have none
         if not vocabulary.knows(TAB):
             raise ValueError("its vocabulary has no tab")
-        grams = Grams(vocabulary, int(vocabulary.encode(TAB)[0]), distinct(longer) if longer else ())
+        edge = int(vocabulary.encode(TAB)[0])
+        grams = Grams(vocabulary, edge, distinct(longer) if longer else ())
         if any(not 2 <= len(text) <= LONGEST or not all(map(vocabulary.knows, text)) for text in grams.longer):
             raise ValueError("its symbols are none")
-        return cls(vocabulary, grams, "".join(tags), delay)
+        strings = Strings.from_list(vocabulary, edge, delay, task.get("strings", []))
+        return cls(vocabulary, grams, strings, "".join(tags), delay)
 
     def to_dict(self) -> dict[str, Any]:
         words = {"labels": list(self.tags), "delay": self.delay, "grams": list(self.grams.longer)}
+        if self.strings.texts:
+            words["strings"] = list(self.strings.texts)
         return {**self.vocabulary.to_dict(), **words}
 
     @staticmethod
@@ -88,6 +99,10 @@ class Tags(Coding):
     @property
     def output_size(self) -> int:
         return len(self.tags)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {**super().sizes, "direct_size": self.strings.size, "direct_at_once": self.strings.at_once}
 
     def inputs_in(self, other: Tags) -> Array:
         return np.append(super().inputs_in(other), other.grams.ids_of(self.grams.longer))
@@ -120,7 +135,8 @@ class Tags(Coding):
         targets = np.zeros(starts[-1], np.uint32)
         targets[weights] = self.tag_ids(pairs).clip(0)
         levels = self.grams.levels(ids, starts)
-        return Records(levels[-1], targets, weights, starts, levels=levels, lag=self.delay)
+        strings = self.strings.found(ids, starts) if self.strings.texts else None
+        return Records(levels[-1], targets, weights, starts, levels=levels, lag=self.delay, strings=strings)
 
 
 def _steps(vocabulary: Vocabulary, pairs: Sequence[Pair], delay: int) -> tuple[Array, Array]:

@@ -36,6 +36,7 @@ class Arena:
         targets_shape = times if chooses else (*times, architecture.output_size)
         self.targets = self._take(targets_shape, "uint32" if chooses else dtype)
         self.features = self._take((train.batch_size, architecture.features), dtype)
+        self.direct = self._take((*times, architecture.direct_at_once), "uint32")
         self.weights, self.keep = self._take(times, dtype), self._take((*times, 1), "bool")
         self.has_weights, self.has_keep = self._take((), "bool"), self._take((), "bool")
         self.scored = self._take((), "float64")  # the sum of the weights
@@ -55,6 +56,8 @@ class Arena:
             self.keep[:] = batch.keep
         if batch.features is not None:
             self.features[:] = batch.features
+        if batch.direct is not None:
+            self.direct[:] = batch.direct
 
     def batch(self, rows: slice) -> Batch:
         """These streams of it."""
@@ -64,6 +67,7 @@ class Arena:
             self.weights if self.has_weights else None,
             self.keep if self.has_keep else None,
             self.features if self.features.size else None,
+            self.direct if self.direct.size else None,
         )
         return whole.streams(rows)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network, layer_weights
+from charrnn.models.network import DIRECT_SHARE, Network, layer_weights
 from charrnn.nn.arrays import Array
 from charrnn.nn.params import views
 
@@ -48,11 +48,12 @@ class Placed:
     weights: Tensor | None = None  # theirs
     packed: Packed | None = None  # None: no state starts anew after the first step
     features: Tensor | None = None  # (B, F)
+    direct: Tensor | None = None  # (n, K), of the rows that are scored
 
     @property
     def is_whole(self) -> bool:
         """Whether it is nothing but the first three, of the same shapes every time."""
-        return self.weights is None and self.packed is None and self.features is None
+        return self.weights is None and self.packed is None and self.features is None and self.direct is None
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device, dtype: torch.dtype) -> Placed:
@@ -63,6 +64,7 @@ class Placed:
             return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
         targets, rest = batch.targets.reshape(-1, *batch.targets.shape[2:]), dict[str, Any]()
+        scored: slice | Array = slice(None)
         if batch.weights is not None:
             scored = np.flatnonzero(batch.weights)
             targets, rest["scored"], rest["weights"] = targets[scored], there(scored), there(batch.weights.flat[scored])
@@ -74,6 +76,8 @@ class Placed:
             goes_on = goes_on[streams] & (starts == 0)
         if batch.features is not None:
             rest["features"] = there(batch.features)
+        if batch.direct is not None:
+            rest["direct"] = there(batch.direct.reshape(-1, batch.direct.shape[2])[scored])
         return cls(there(batch.x), there(targets), there(goes_on[:, None]), **rest)
 
 
@@ -105,22 +109,44 @@ class TorchNetwork:
             for name, its_grads in views(specs, grads).items():
                 self.named[name].requires_grad_().grad = its_grads
 
-    def sums(
+    def loss(
         self, batch: Placed, state: Tensor, masks: Tensor | None = None, w_masks: Sequence[Tensor] = ()
     ) -> tuple[Tensor, Tensor]:
-        """The weighted loss and tallies, summed (see Network.sums), and the final state. Masks as for `hidden`."""
+        """The weighted loss to learn from, summed (see Network.loss_and_gradient), and the final state. Masks as for
+        `hidden`."""
+        parts, state = self._outputs(batch, state, masks, w_masks)
+        losses = sum(share * self._losses(outputs, batch) for share, outputs in parts)
+        return (losses if batch.weights is None else losses * batch.weights).sum(), state
+
+    def sums(self, batch: Placed, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted loss and tallies, summed (see Network.sums), and the final state."""
+        parts, state = self._outputs(batch, state)
+        outputs = sum(share * its for share, its in parts)
+        if self.architecture.loss == "softmax":
+            tally = (outputs.argmax(dim=1) == batch.targets)[:, None].to(outputs.dtype)
+        else:
+            tally = (outputs - batch.targets).square()
+        counted = torch.cat([self._losses(outputs, batch)[:, None], tally], dim=1)
+        return (counted if batch.weights is None else counted * batch.weights[:, None]).sum(dim=0), state
+
+    def _losses(self, outputs: Tensor, batch: Placed) -> Tensor:
+        if self.architecture.loss == "softmax":
+            return F.cross_entropy(outputs, batch.targets, reduction="none")
+        return 0.5 * (outputs - batch.targets).square().mean(dim=1)
+
+    def _outputs(
+        self, batch: Placed, state: Tensor, masks: Tensor | None = None, w_masks: Sequence[Tensor] = ()
+    ) -> tuple[list[tuple[float, Tensor]], Tensor]:
+        """The head's outputs of the rows that are scored, and those of the direct features, if there are any, with the
+        share of each; and the final state."""
         hidden, state = self.hidden(batch, state, masks, w_masks)
         if batch.scored is not None:
             hidden = hidden.index_select(0, batch.scored)
         outputs = F.linear(hidden, self.named["head.weight"], self.named["head.bias"])
-        if self.architecture.loss == "softmax":
-            losses = F.cross_entropy(outputs, batch.targets, reduction="none")
-            tally = (outputs.argmax(dim=1) == batch.targets)[:, None].to(outputs.dtype)
-        else:
-            tally = (outputs - batch.targets).square()
-            losses = 0.5 * tally.mean(dim=1)
-        counted = torch.cat([losses[:, None], tally.detach()], dim=1)
-        return (counted if batch.weights is None else counted * batch.weights[:, None]).sum(dim=0), state
+        if batch.direct is None:
+            return [(1.0, outputs)], state
+        direct = F.embedding(batch.direct, self.named["direct.weight"], padding_idx=0).sum(dim=1)
+        return [(1 - DIRECT_SHARE, outputs), (DIRECT_SHARE, direct)], state
 
     def hidden(
         self, batch: Placed, state: Tensor, masks: Tensor | None = None, w_masks: Sequence[Tensor] = ()

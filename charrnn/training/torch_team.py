@@ -177,8 +177,8 @@ class TorchTeam:
         each layer's W_hh."""
         of_outputs, of_weights = (masks[0], masks[1:]) if self.train.dropout else (None, masks)
         self.gradient_and_loss.zero_()
-        sums, state = self.network.sums(batch, state, of_outputs, of_weights)
-        loss = sums[0] / self.scored
+        total, state = self.network.loss(batch, state, of_outputs, of_weights)
+        loss = total / self.scored
         loss.backward()
         self.gradient_and_loss[-1] = loss.detach()
         return state

@@ -23,6 +23,7 @@ from charrnn.training.arena import Arena
 
 GRADIENT, REDUCE, UPDATE, VALIDATE = b"g", b"r", b"u", b"v"
 DROPOUT, RECURRENT_DROPOUT = 1, 2  # purposes of random numbers: a generator is keyed by (seed, purpose, step)
+BLOCK = 1 << 15  # parameters that are updated at once: what that takes stays in the cache
 CUT = 16  # numbers in a cache line: two workers do not write to the same one
 
 
@@ -66,7 +67,7 @@ class Worker:
         self.network = Network(architecture, arena.params, self.streams, train.seq_length, grads=arena.grads[rank])
         self.is_matrix: Array | None = None
         if train.weight_decay:
-            self.is_matrix = mark_matrices(architecture.specs(), np.empty_like(arena.params))[self.slice]
+            self.is_matrix = mark_matrices(architecture.specs(), np.empty_like(arena.params))
         self.phases = {GRADIENT: self.gradient, REDUCE: self.reduce, UPDATE: self.update, VALIDATE: self.validate}
 
     def gradient(self) -> float:
@@ -89,16 +90,19 @@ class Worker:
 
     def update(self) -> float:
         """The optimizer's step over this worker's slice, and the average after it."""
-        arena, mine = self.arena, self.slice
-        p, g, lr = arena.params[mine], arena.grads[0][mine], float(arena.learning_rate)
+        for start in range(self.slice.start, self.slice.stop, BLOCK):
+            self._update(slice(start, min(start + BLOCK, self.slice.stop)))
+        return 0.0
+
+    def _update(self, block: slice) -> None:
+        arena, step, lr = self.arena, int(self.arena.step) + 1, float(self.arena.learning_rate)
+        p, g = arena.params[block], arena.grads[0][block]
         if arena.clip_factor != 1:
             g *= float(arena.clip_factor)
         if self.is_matrix is not None:
-            decay(p, lr * self.train.weight_decay, self.is_matrix)
-        step = int(arena.step) + 1
-        OPTIMIZERS[self.train.optimizer].update(p, g, arena.moments[:, mine], step, lr)
-        average(arena.average[mine], p, step)
-        return 0.0
+            decay(p, lr * self.train.weight_decay, self.is_matrix[block])
+        OPTIMIZERS[self.train.optimizer].update(p, g, arena.moments[:, block], step, lr)
+        average(arena.average[block], p, step)
 
     def validate(self) -> Array:
         """The sums of the averaged parameters over this worker's rows (see Network). Step 0 begins a pass."""

@@ -9,12 +9,12 @@ from reference import stack as reference_stack
 from charrnn.corpus.batch import Batch
 from charrnn.models import network
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network, layer_weights
+from charrnn.models.network import DIRECT_SHARE, Network, layer_weights
 from charrnn.nn import ops
 from charrnn.nn.params import count, views
 from charrnn.nn.stack import CELLS
 
-B, T, D, H, V, F, M = 2, 5, 3, 4, 7, 6, 2
+B, T, D, H, V, F, M, R, K = 2, 5, 3, 4, 7, 6, 2, 6, 3
 EPSILON, SCALE = 1e-5, 0.3
 
 
@@ -37,6 +37,9 @@ class Case:
             self.batch = replace(self.batch, targets=rng.standard_normal((T, B, self.architecture.output_size)))
         if self.architecture.features:
             self.batch = replace(self.batch, features=rng.standard_normal((B, self.architecture.features)))
+        if self.architecture.direct_size:
+            self.batch = replace(self.batch, direct=rng.integers(0, R, (T, B, K)))
+            views(self.specs, self.flat)["direct.weight"][0] = 0  # of none
         self.network = Network(self.architecture, self.flat, B, T, self.grads)
         self.state = rng.normal(0, 0.5, self.architecture.state_shape(B))
         self.given = {}
@@ -51,6 +54,14 @@ class Case:
         state = self.state.copy() if state is None else state
         return self.network.loss_and_gradient(self.batch, state, SCALE, **self.given)
 
+    def outputs(self):
+        """Rows (N, V): of direct features too, where there are any."""
+        outputs = self.network.head(self.network.hidden(self.batch, self.state.copy()))
+        if not self.architecture.direct_size:
+            return outputs
+        direct = views(self.specs, self.flat)["direct.weight"][self.batch.direct].sum(axis=2).reshape(outputs.shape)
+        return (1 - DIRECT_SHARE) * outputs + DIRECT_SHARE * direct
+
     def plain_loss(self, final=None):
         named = views(self.specs, self.flat)
         x, shape = self.batch.x, self.architecture
@@ -63,15 +74,20 @@ class Case:
         if w_masks := given.pop("w_masks", None):
             weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]
         y, state = reference_stack(shape.cell, weights, inputs, self.state, **given)
-        logits = y @ named["head.weight"].T + named["head.bias"]
         if final is not None:
             final[...] = state
-        if shape.loss == "squared":
-            losses = 0.5 * np.square(logits - self.batch.targets).mean(axis=2)
-        else:
-            chosen = np.take_along_axis(logits, self.batch.targets[:, :, None], axis=2)[:, :, 0]
-            losses = np.logaddexp.reduce(logits, axis=2) - chosen
+        experts = [y @ named["head.weight"].T + named["head.bias"]]
+        if shape.direct_size:
+            experts.append(named["direct.weight"][self.batch.direct].sum(axis=2))
+        shares = [1 - DIRECT_SHARE, DIRECT_SHARE] if shape.direct_size else [1]
+        losses = sum(share * self.plain_losses(outputs) for share, outputs in zip(shares, experts, strict=True))
         return SCALE * float((losses * (1 if self.batch.weights is None else self.batch.weights)).sum())
+
+    def plain_losses(self, outputs):
+        if self.architecture.loss == "squared":
+            return 0.5 * np.square(outputs - self.batch.targets).mean(axis=2)
+        chosen = np.take_along_axis(outputs, self.batch.targets[:, :, None], axis=2)[:, :, 0]
+        return np.logaddexp.reduce(outputs, axis=2) - chosen
 
 
 cells = pytest.mark.parametrize("cell", CELLS)
@@ -79,6 +95,7 @@ embeddings = pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "
 with_extras = pytest.mark.parametrize("extras", [False, True], ids=["plain", "masks, resets and weights"])
 
 
+DIRECT = {"direct_size": R, "direct_at_once": K, "output_size": 3}
 NUMBERS = {"input": "numbers", "input_size": D, "loss": "squared", "output_size": M}
 PATHS = {
     "one-hot": {},
@@ -88,6 +105,7 @@ PATHS = {
     "labels of numbers": {"input": "numbers", "input_size": D},
     "features": {"features": F},
     "features and embedding": {"features": F, "embedding_size": D},
+    "direct features": DIRECT,
 }
 paths = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 
@@ -119,19 +137,35 @@ def test_every_parameter_s_gradient_equals_central_differences(cell, path, extra
         numeric[i] = (above - case.loss()) / (2 * EPSILON)
         case.flat[i] = value
     named, expected = views(case.specs, gradient), views(case.specs, numeric)
+    if "direct.weight" in named:
+        expected["direct.weight"][0] = 0  # stays what it is
     for name, values in named.items():
         assert np.abs(expected[name]).max() > 1e-4
         assert np.abs(values - expected[name]).max() / np.abs(expected[name]).max() < 1e-6, name
 
 
 @cells
+@with_extras
+def test_what_is_scored_with_direct_features_is_the_mean_of_both_outputs(cell, extras):
+    case = Case(cell, extras=extras, **DIRECT)
+    case.batch.targets[...] = case.batch.targets % 3
+    outputs = case.outputs().reshape(T, B, 3)
+    weights = 1 if case.batch.weights is None else case.batch.weights
+    losses = case.network.losses(case.batch, case.state.copy())
+    np.testing.assert_allclose(losses, case.plain_losses(outputs) * weights, rtol=1e-12)
+    case.given = {}
+    assert SCALE * losses.sum() < case.loss()  # each of them learns alone, and together they know more
+
+
+@cells
 @embeddings
 @pytest.mark.parametrize("rows", [1, 3, 9])
 def test_a_head_in_pieces_gives_the_loss_and_gradient_of_the_whole(cell, embedding_size, rows, monkeypatch):
-    whole = Case(cell, embedding_size)
+    direct = {"direct_size": R, "direct_at_once": K}
+    whole = Case(cell, embedding_size, **direct)
     loss = whole.loss()
     monkeypatch.setattr(network, "HEAD_ELEMENTS", rows * V + 1)
-    pieces = Case(cell, embedding_size)
+    pieces = Case(cell, embedding_size, **direct)
     assert pieces.network.head_rows == rows < T * B
     assert pieces.loss() == pytest.approx(loss, rel=1e-13)
     np.testing.assert_allclose(pieces.grads, whole.grads, rtol=1e-11, atol=1e-13)
@@ -160,7 +194,7 @@ def test_the_sums_are_those_of_the_losses_and_of_hits_or_squares(cell, path):
     sums = case.network.sums(case.batch, case.state.copy())
     assert sums[0] == pytest.approx(case.network.losses(case.batch, case.state.copy()).sum())
     weights, targets = case.batch.weights.ravel(), case.batch.targets.reshape(T * B, -1)
-    outputs = case.network.head(case.network.hidden(case.batch, case.state.copy()))
+    outputs = case.outputs()
     if case.architecture.loss == "squared":
         np.testing.assert_allclose(sums[1:], weights @ np.square(outputs - targets))
     else:

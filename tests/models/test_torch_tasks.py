@@ -13,7 +13,7 @@ from charrnn.corpus.numbers import Standard, Table
 from charrnn.corpus.sequences import SequencePass
 from charrnn.corpus.windows import WindowPass, Windows
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network
+from charrnn.models.network import DIRECT_SHARE, Network
 from charrnn.nn.params import count, views
 from charrnn.nn.stack import CELLS
 from charrnn.tasks.caption import Caption, CaptionCoding
@@ -41,9 +41,12 @@ class Module(torch.nn.Module):
         self.head = torch.nn.Linear(shape.hidden_size, shape.output_size)
         if shape.features:
             self.features = torch.nn.Linear(shape.features, width)
+        if shape.direct_size:
+            self.direct = torch.nn.EmbeddingBag(shape.direct_size, shape.output_size, mode="sum", padding_idx=0)
         self.shape = shape
 
     def forward(self, batch):
+        """The outputs (T, B, V) of the network, and of direct features, if there are any."""
         x = torch.from_numpy(batch.x)
         if self.shape.input == "ids":
             one_hot = torch.nn.functional.one_hot
@@ -51,7 +54,11 @@ class Module(torch.nn.Module):
         x = x.double()
         if batch.features is not None:
             x = torch.cat([self.features(torch.from_numpy(batch.features).double())[None], x[1:]])
-        return self.head(self.rnn(x)[0])
+        outputs = [self.head(self.rnn(x)[0])]
+        if batch.direct is not None:
+            bags = torch.from_numpy(batch.direct.astype(np.int64)).flatten(0, 1)
+            outputs.append(self.direct(bags).reshape(outputs[0].shape))
+        return outputs
 
 
 def loss_of(outputs, batch, shape):
@@ -99,8 +106,7 @@ def case(name):
     pairs = [Pair(source, output) for source, output in zip(SOURCES, outputs[name], strict=True)]
     coding = {"classify": Classes, "tag": Tags, "translate": Pairs}[name].of(pairs, TEXT)
     records = coding.records(pairs)
-    shape = {"input_size": coding.input_size, "output_size": coding.output_size}
-    return Architecture.of(model, **shape), one_a_stream(records, int(records.lengths.max()))
+    return Architecture.of(model, **coding.sizes), one_a_stream(records, int(records.lengths.max()))
 
 
 @cells
@@ -113,6 +119,8 @@ def test_outputs_loss_and_gradients_equal_pytorch_s(cell, name):
     architecture, batch = replace(architecture, cell=cell), replace(batch, keep=None, weights=weights)
     specs = architecture.specs()
     flat = np.random.default_rng(3).normal(0, 0.5, count(specs))
+    if architecture.direct_size:
+        views(specs, flat)["direct.weight"][0] = 0
     grads = np.full_like(flat, np.nan)
     streams = batch.x.shape[1]
     network, zero = (
@@ -122,12 +130,15 @@ def test_outputs_loss_and_gradients_equal_pytorch_s(cell, name):
     module = Module(architecture).double()
     module.load_state_dict({n: torch.from_numpy(view) for n, view in views(specs, flat).items()}, strict=True)
     outputs = module(batch)
-    expected = loss_of(outputs, batch, architecture)
+    shares = [1 - DIRECT_SHARE, DIRECT_SHARE] if architecture.direct_size else [1]
+    expected = sum(share * loss_of(its, batch, architecture) for share, its in zip(shares, outputs, strict=True))
     expected.backward()
     loss = network.loss_and_gradient(batch, zero.copy(), 1 / batch.scored)
     assert loss == pytest.approx(expected.item(), abs=1e-10)
-    ours = network.head(network.hidden(batch, zero.copy())).reshape(outputs.shape)
-    np.testing.assert_allclose(ours, outputs.detach().numpy(), rtol=0, atol=1e-10)
+    mean = sum(share * its for share, its in zip(shares, outputs, strict=True))
+    theirs = mean.detach().numpy().reshape(-1, architecture.output_size)
+    for rows, _, ours in network.outputs(batch, zero.copy()):
+        np.testing.assert_allclose(ours, theirs[rows], rtol=0, atol=1e-10)
     theirs = dict(module.named_parameters())
     for name, gradient in views(specs, grads).items():
         np.testing.assert_allclose(gradient, theirs[name].grad.numpy(), rtol=0, atol=1e-10, err_msg=name)

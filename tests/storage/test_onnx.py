@@ -39,8 +39,10 @@ PAIRS = [Pair("abcde", "no"), Pair("badce", "yes"), Pair("ccabd", "no")]
 def checkpoint(task, architecture, dtype=np.float32):
     """Random weights, large enough that outputs are far from each other."""
     specs = architecture.specs()
-    flat = np.random.default_rng(5).normal(0, 0.8, count(specs)).astype(dtype)
-    return Checkpoint(architecture, task, views(specs, flat))
+    named = views(specs, np.random.default_rng(5).normal(0, 0.8, count(specs)).astype(dtype))
+    if architecture.direct_size:
+        named["direct.weight"][0] = 0  # of none
+    return Checkpoint(architecture, task, named)
 
 
 def language(cell="lstm", num_layers=2, embedding_size=0, is_bytes=False, lines=False):
@@ -139,8 +141,7 @@ def test_weights_in_double_precision_are_written_in_single(exported):
 
 def record_model(kind, pairs, **shape):
     coding = kind.of(pairs, TEXT)
-    sizes = {"input_size": len(coding.vocabulary), "output_size": coding.output_size}
-    architecture = Architecture.of(ModelConfig(hidden_size=H, num_layers=2, **shape), **sizes)
+    architecture = Architecture.of(ModelConfig(hidden_size=H, num_layers=2, **shape), **coding.sizes)
     return checkpoint({"name": kind.name, **coding.to_dict()}, architecture)
 
 
@@ -156,8 +157,18 @@ def test_a_classifier_says_the_probabilities_at_the_tab(exported):
 def test_a_tagger_says_each_tag_after_its_delay(exported):
     model = record_model(Tags, [Pair("abcde", "+-+.-"), Pair("badce", "..-++")], embedding_size=D)
     file = exported(model)
-    task = file.about["task"]
-    logits, _ = file(file.ids("dabcebb" + "\t" * task["delay"]))
+    task, width = file.about["task"], file.about["architecture"]["direct_at_once"]
+    text, delay, features = "dabcebb", task["delay"], {}
+    for length, its in enumerate(task["strings"], 1):  # each ends at a character, or 1 to its length behind it
+        for n in range(0, len(its), length):
+            for behind in range(min(length, delay) + 1):
+                features[its[n : n + length], behind] = 1 + len(features)
+    direct = np.zeros((len(text) + delay, 1, width), np.int64)
+    for place in range(len(text)):
+        for n, (length, behind) in enumerate(dict.fromkeys((len(its), behind) for its, behind in features)):
+            string = ("\t" * length + text + "\t" * delay)[: length + place + 1 + behind][-length:]
+            direct[place + delay, 0, n] = features.get((string, behind), 0)
+    logits, _ = file(file.ids(text + "\t" * delay), direct=direct)
     tags = "".join(task["labels"][n] for n in logits[task["delay"] :, 0].argmax(axis=1))
     assert [tags] == Tagger(model).predict(["dabcebb"])
 

@@ -7,6 +7,7 @@ from charrnn.config import RunConfig
 from charrnn.errors import UsageError
 from charrnn.storage.checkpoint import load_checkpoint
 from charrnn.tasks.registry import read_task
+from charrnn.tasks.tag import Tags
 from charrnn.training.start import new_run
 
 FILES = {  # a model to begin with, and data that lack its `q` and know a `z` that it does not
@@ -63,6 +64,22 @@ def test_a_character_s_weights_go_with_it(first, name, folder):
             for of, known in ((start.weights, before), (weights, after))
         )
         np.testing.assert_array_equal(new, old, err_msg=character)
+
+
+def test_a_tagger_s_strings_keep_their_say_in_each_tag(folder):
+    (folder / "more.new").write_text("az c\t.-.!\nzab\t.-.\n" * 9)
+    start = load_checkpoint(folder / "tag" / "last.safetensors")
+    said = start.weights["direct.weight"]
+    said[1:] = np.arange(1, said[1:].size + 1).reshape(-1, 2)
+    for delay in (None, 1):
+        config = RunConfig.from_options([str(folder / "more.new")], SMALL | {"task": "tag", "delay": delay})
+        task = read_task(config, start)
+        weights = task.initial_weights(start, task.architecture(config.model), 1)["direct.weight"]
+        assert (task.coding.tags, task.coding.strings.texts) == ("!-.", start.read_task(Tags.from_dict).strings.texts)
+        if delay is None:
+            np.testing.assert_array_equal(weights, np.insert(said, 0, 0, axis=1))
+        else:  # fewer places behind a character: other features
+            assert not weights.any() and len(weights) < len(said)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_a_tagger_reads_what_is_common_as_one_symbol_and_says_so_in_its_checkpoi
     assert coding.grams.longer == ("at", "at\t", "t\t")
     again = Tags.from_dict({"name": "tag", **coding.to_dict()})
     assert (again.grams.longer, again.input_size) == (coding.grams.longer, len(coding.vocabulary) + 3)
+    assert again.strings.texts == coding.strings.texts and coding.strings.texts[0] == "\tabcnrt"
     with pytest.raises(ValueError, match="of bytes"):
         Tags.from_dict({**coding.to_dict(), "bytes": True})
     halves = Tags.of([Pair("a\ud83d\ude42", "x.x")] * 5, RunConfig.from_options([], {"task": "tag"}).text)
