@@ -22,14 +22,19 @@ MOST = 100_000  # strings: the most frequent
 SURROGATES = 0xD800, 0xDFFF  # code points that JSON may read in pairs, as one character
 
 
+def longest_key(size: int) -> int:
+    """Of how many characters, out of so many different ones, a number of 64 bits can be made."""
+    return 63 // (size + 1).bit_length()
+
+
 def string_keys(ids: Array, starts: Array, size: int, edge: int, longest: int) -> Iterator[Array]:
-    """For 1, 2 ... characters, no more than 64 bits hold, the key (N,) of those up to each step: their ids + 1 are the
-    digits of a number, the last the lowest. `edge` stands before a record; ids are below `size`."""
+    """For 1, 2 ... characters the key (N,) of those up to each step: their ids + 1 are the digits of a number, the last
+    the lowest. `edge` stands before a record; ids are below `size`. It ends where 64 bits do."""
     digits, base = ids.astype(np.int64) + 1, size + 1
     inside = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
     keys = digits
     yield keys
-    for before in range(1, min(longest, 63 // base.bit_length())):
+    for before in range(1, min(longest, longest_key(size))):
         keys = keys + np.where(inside >= before, np.roll(digits, before), edge + 1) * base**before
         yield keys
 
@@ -79,7 +84,7 @@ class Strings:
     @classmethod
     def from_list(cls, vocabulary: Vocabulary, edge: int, ahead: int, texts: Any) -> Strings:
         """As it stands in a checkpoint. Raises ValueError."""
-        if not isinstance(texts, list) or len(texts) > 63 // (len(vocabulary) + 1).bit_length():
+        if not isinstance(texts, list) or len(texts) > longest_key(len(vocabulary)):
             raise ValueError("its strings are none")
         for length, text in enumerate(texts, 1):
             strings = {text[n : n + length] for n in range(0, len(text), length)}
@@ -89,7 +94,7 @@ class Strings:
 
     def of_more(self, vocabulary: Vocabulary, edge: int, ahead: int) -> Strings:
         """The same strings where more characters are known."""
-        return Strings(vocabulary, edge, ahead, self.texts[: 63 // (len(vocabulary) + 1).bit_length()])
+        return Strings(vocabulary, edge, ahead, self.texts[: longest_key(len(vocabulary))])
 
     @property
     def size(self) -> int:
@@ -99,7 +104,7 @@ class Strings:
     @property
     def at_once(self) -> int:
         """How many of them a place can have."""
-        return sum(self._places(n) for n in range(1, len(self.texts) + 1))
+        return len(self._columns[0])
 
     def found(self, ids: Array, starts: Array) -> Found:
         """Where they stand in some records."""
@@ -108,13 +113,18 @@ class Strings:
         for column, keys, (known, features) in zip(first.T, every, self._known, strict=True):
             place = np.searchsorted(known[:-1], keys)
             column[:] = np.where(known[place] == keys, features[place], 0)
-        lengths = np.repeat(np.arange(len(self.texts)), [self._places(n) for n in range(1, len(self.texts) + 1)])
-        behind = np.concatenate([np.arange(self._places(n)) for n in range(1, len(self.texts) + 1)])
-        return Found(first, lengths, behind, self.ahead)
+        return Found(first, *self._columns, self.ahead)
 
     def _places(self, length: int) -> int:
         """How many features such a string has: it ends at the place, or 1 to `length` characters behind it."""
         return min(length, self.ahead) + 1
+
+    @property
+    def _columns(self) -> tuple[Array, Array]:
+        """What a place can have, (K,) each: strings of which length, from 0, that end how many characters behind it."""
+        places = [(n - 1, behind) for n in range(1, len(self.texts) + 1) for behind in range(self._places(n))]
+        lengths, behind = np.array(places, np.int64).reshape(-1, 2).T
+        return lengths, behind
 
     @cached_property
     def _known(self) -> list[tuple[Array, Array]]:
