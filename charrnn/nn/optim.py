@@ -21,8 +21,8 @@ AVERAGED_SHARE = 0.1
 def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
     """Kingma & Ba 2015: p -= lr m^ / (sqrt(v^) + eps), the moments corrected for their start at zero.
 
-    In a long run v comes to remember half of all steps: then a weight that is seldom used takes no larger steps than
-    others, as in AdaGrad.
+    From step 200 on v remembers half of all steps, not 100: where it forgets between two uses of a weight, that one's
+    steps grow the more seldom it is used.
     """
     m, v = moments
     m += (1 - BETA1) * (g - m)

@@ -76,7 +76,7 @@ def test_several_steps_equal_the_paper_s_formula(name):
     np.testing.assert_allclose(run(name, p, gradients, rates), expected, rtol=1e-12)
 
 
-def test_a_weight_that_is_seldom_used_takes_no_larger_steps_for_it():
+def test_a_weight_used_every_500_steps_is_not_forgotten_between_them():
     gradients = np.zeros((2001, 2))
     gradients[:, 0], gradients[::500, 1] = 1, 1
     p = run("adam", np.zeros(2), gradients, [0.1] * len(gradients))
