@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from charrnn import __version__
-from charrnn.cli.screen import mend_streams, say
+from charrnn.cli.terminal import mend_streams, say
 from charrnn.errors import CharRNNError, OutOfMemoryError, UsageError
 
 # Name: the function, by its module, and what the list of commands says of it. Only the command that is asked for is

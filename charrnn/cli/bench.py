@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json, extra, given, with_settings
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
+from charrnn.cli.arguments import Json, extra, given, with_settings
 from charrnn.errors import UsageError
-from charrnn.settings import dashed
+from charrnn.fields import flag
+from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
 
 if TYPE_CHECKING:
-    from charrnn.tasks.task import Task
+    from charrnn.tasks.base import Task
 
 UNUSED = (  # settings of a training that is never ended, validated or saved
     *("learning_rate", "schedule", "warmup_steps", "max_epochs", "max_steps", "max_minutes", "patience"),
     *("eval_every", "save_every", "sample_every", "val_fraction", "test_fraction", "val_file"),
 )
-TEXT = frozenset(TextConfig.__dataclass_fields__)
+TEXT = frozenset(DataOptions.__dataclass_fields__)
 
 Corpus = Annotated[list[str] | None, typer.Argument(help="Files as for train.", show_default="a random text")]
 Phases = Annotated[bool, typer.Option("--phases", help="Show where the time of a run goes.")]
 Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")]
 
 
-@with_settings(ModelConfig, TextConfig, TrainConfig, without=UNUSED)
+@with_settings(ModelOptions, DataOptions, TrainingOptions, without=UNUSED)
 def bench(
     corpus: Corpus = None, seconds: Seconds = 6.0, phases: Phases = False, json_output: Json = False, **settings: Any
 ) -> None:
@@ -48,7 +48,7 @@ def bench(
 
     of_text = [name for name in given(settings) if name in TEXT]
     if of_text and not corpus:
-        raise UsageError(f"--{dashed(of_text[0])} goes with a corpus")
+        raise UsageError(f"{flag(of_text[0])} goes with a corpus")
     options = {"dropout": 0.0, "recurrent_dropout": 0.0} | given(settings)
     config = RunConfig.from_options(corpus or [], options)
     task = read_task(config) if corpus else random_text(config.train.seed)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import (
+from charrnn.cli.arguments import (
     CheckpointOption,
     Device,
     Json,
@@ -21,9 +21,9 @@ from charrnn.cli.options import (
     one_of,
     refuse_run,
 )
-from charrnn.cli.screen import show_value
-from charrnn.config import refuse_exclusive
+from charrnn.cli.terminal import show_value
 from charrnn.errors import CorpusError, UsageError
+from charrnn.options import check_exclusive
 
 MOST_LABELS = 20  # whose confusion is shown
 
@@ -67,7 +67,7 @@ def evaluate(
     is in nats a character; bpc is the same in bits, loss / ln 2.
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
-    refuse_exclusive({"per_line": per_line, "per_char": per_char})
+    check_exclusive({"per_line": per_line, "per_char": per_char})
     if top is not None and not per_char:
         raise UsageError("--top goes with --per-char")
     refuse_run(file)
@@ -89,13 +89,13 @@ def evaluate(
 
 
 def _captions(file: str, model: Any, features: str | None, *, skip: bool) -> dict[str, Any]:
-    from charrnn.config import TextConfig
     from charrnn.corpus.lines import read_lines
     from charrnn.corpus.numbers import read_vectors
+    from charrnn.options import DataOptions
 
     if features is None:
         raise UsageError("this model writes from vectors", "give those of the lines with --features")
-    lines, vectors = [line.text for line in read_lines([file], TextConfig(), [])], read_vectors(features)
+    lines, vectors = [line.text for line in read_lines([file], DataOptions(), [])], read_vectors(features)
     if len(lines) != len(vectors):
         raise CorpusError(f"{features}: {len(vectors)} rows for {len(lines)} lines of {file}")
     result: dict[str, Any] = model.evaluate(lines, vectors, skip_unknown=skip)
@@ -147,7 +147,7 @@ def _text(
     """The loss of a text under a language model."""
     import numpy as np
 
-    from charrnn.inference.scoring import text_metrics
+    from charrnn.tasks.language.scoring import text_metrics
 
     ids = read_ids(file, loaded, skip_unknown=skip)
     newline = loaded.vocabulary.newline
@@ -190,10 +190,10 @@ def read_ids(file: str, loaded: Any, *, skip_unknown: bool) -> Any:
     """A text as a language model reads it."""
     import numpy as np
 
-    from charrnn.config import TextConfig
     from charrnn.corpus.reading import display_name, read_codes
+    from charrnn.options import DataOptions
 
-    chunks = list(read_codes([file], TextConfig(bytes=loaded.vocabulary.is_bytes), []))
+    chunks = list(read_codes([file], DataOptions(bytes=loaded.vocabulary.is_bytes), []))
     if not chunks:
         raise CorpusError(f"{display_name(file)}: the text is empty")
     return loaded.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)

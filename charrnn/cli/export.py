@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.options import CheckpointOption, Json, ModelOption, RunOption, extra, load_model
-from charrnn.cli.screen import say
+from charrnn.cli.arguments import CheckpointOption, Json, ModelOption, RunOption, extra, load_model
+from charrnn.cli.terminal import say
 from charrnn.errors import UsageError
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="File to write.", show_default=False)]
@@ -36,7 +36,7 @@ def export(
     if file.suffix.lower() != ".onnx":
         raise UsageError(f"{file}: must end in .onnx")
     with extra("onnx", "onnx"):
-        from charrnn.storage.onnx import ports, save_onnx
+        from charrnn.runs.onnx import ports, save_onnx
     graph = save_onnx(file, load_model(run, model, checkpoint).checkpoint).graph
     sides = {"inputs": ports(graph.input), "outputs": ports(graph.output)}
     if json_output:

@@ -91,7 +91,7 @@ def _rows(text: str, width: int) -> Iterator[tuple[list[str], slice]]:
     """What is shown of each row, and which characters it is."""
     from rich.cells import cell_len
 
-    from charrnn.pictures.symbols import rows, symbol
+    from charrnn.plots.symbols import rows, symbol
 
     shown = list(map(symbol, text))
     for part in rows(text, list(map(cell_len, shown)), width):

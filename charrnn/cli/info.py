@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json, train_command
-from charrnn.cli.screen import make_console, show_value
-from charrnn.config import RunConfig, refuse_exclusive
+from charrnn.cli.arguments import Json, train_command
+from charrnn.cli.terminal import make_console, show_value
 from charrnn.errors import printable
+from charrnn.options import RunConfig, check_exclusive
 
 STATE = (
     *("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds"),
@@ -36,12 +36,12 @@ def info(named: Target = None, json_output: Json = False, toml: Toml = False) ->
       charrnn info best.safetensors --json
       charrnn info runs/corpus-001 --toml > again.toml
     """
-    from charrnn.storage.checkpoint import load_checkpoint
-    from charrnn.storage.listing import summary
-    from charrnn.storage.runs import Run, find_run, newest_run
+    from charrnn.runs.checkpoint import load_checkpoint
+    from charrnn.runs.directory import Run, find_run, newest_run
+    from charrnn.runs.listing import summary
     from charrnn.tasks.registry import model_of
 
-    refuse_exclusive({"json": json_output, "toml": toml})
+    check_exclusive({"json": json_output, "toml": toml})
     target = newest_run().path if named is None else find_run(named)
     if toml:
         typer.echo(to_toml(Run(target).read_config()), nl=False)

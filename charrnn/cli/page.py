@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import CheckpointOption, ModelOption, RunOption, load_language_model
-from charrnn.cli.screen import say
+from charrnn.cli.arguments import CheckpointOption, ModelOption, RunOption, load_language_model
+from charrnn.cli.terminal import say
 from charrnn.cli.view import ENOUGH, SEARCHED, validation_part
 from charrnn.errors import CorpusError, UsageError
 
@@ -41,8 +41,8 @@ def page(
     loaded = load_language_model(run, model, checkpoint)
     if loaded.architecture.features:
         raise UsageError("this model writes from vectors, which a page cannot give it", "train one without --features")
-    from charrnn.pictures.page import page as make
-    from charrnn.storage.files import write_atomically
+    from charrnn.runs.files import write_atomically
+    from charrnn.web.page import page as make
 
     data = make(loaded, float32=float32, units=_units(loaded)).encode()
     write_atomically(output, data)
@@ -52,8 +52,8 @@ def page(
 
 def _units(model: Any) -> list[dict[str, Any]]:
     """Units that have learnt something with a name; none where there is no text to find them with."""
-    from charrnn.inference.reading import Reading
-    from charrnn.pictures.units import find_units
+    from charrnn.analysis.reading import Reading
+    from charrnn.analysis.units import find_units
 
     try:
         ids = validation_part(model)[:SEARCHED]

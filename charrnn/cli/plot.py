@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import extra, one_of
-from charrnn.cli.screen import make_console, say, show_value
+from charrnn.cli.arguments import extra, one_of
+from charrnn.cli.terminal import make_console, say, show_value
 from charrnn.errors import UsageError
 
 FORMATS = (".png", ".svg")
@@ -61,7 +61,7 @@ def plot(
       charrnn plot --gradients runs/lstm runs/rnn
       charrnn plot --gradients runs/lstm --checkpoint initial --steps 300
 
-    Training is dashed, validation solid; each line ends in its run's name and the settings in which the runs differ.
+    Training is flag, validation solid; each line ends in its run's name and the settings in which the runs differ.
     """
     one_of("--x", x, "chars", "steps", "seconds")
     if output is not None and output.suffix.lower() not in FORMATS:
@@ -80,19 +80,19 @@ def plot(
     if sweep is not None:
         _sweep(sweep, study, output, terminal=terminal)
         return
-    from charrnn.pictures.curves import read_curves
-    from charrnn.storage.runs import Run, find_run
+    from charrnn.plots.curves import read_curves
+    from charrnn.runs.directory import Run, find_run
 
     picture = read_curves([Run(find_run(path)) for path in runs or []], x)
     if terminal:
         with extra("plot", "plotext"):
-            from charrnn.pictures.terminal import terminal_curves
+            from charrnn.plots.terminal import terminal_curves
 
             columns, lines = shutil.get_terminal_size()
             typer.echo(terminal_curves(picture, min(columns, 120), min(lines - 2, 24)))
     if output is not None or not terminal:
         with extra("plot", "matplotlib"):
-            from charrnn.pictures.figures import draw_curves
+            from charrnn.plots.figures import draw_curves
 
             _save(draw_curves(picture), output)
 
@@ -101,7 +101,7 @@ def _sweep(place: str, name: str | None, output: Path | None, *, terminal: bool)
     with extra("sweep", "optuna"):
         from charrnn.sweep.storage import load_study
         from charrnn.sweep.study import logarithmic, rows
-    from charrnn.pictures.terminal import terminal_sweep
+    from charrnn.plots.terminal import terminal_sweep
 
     study = load_study(place, name)
     trials = rows(study, Path(place))
@@ -110,7 +110,7 @@ def _sweep(place: str, name: str | None, output: Path | None, *, terminal: bool)
         typer.echo(terminal_sweep(trials, title))
     if output is not None or not terminal:
         with extra("plot", "matplotlib"):
-            from charrnn.pictures.figures import draw_sweep
+            from charrnn.plots.figures import draw_sweep
 
             _save(draw_sweep(trials, title, logarithmic(study)), output)
 
@@ -121,14 +121,14 @@ def _gradients(runs: list[Path], steps: int, checkpoint: str, output: Path | Non
     from rich.markup import escape
     from rich.table import Table
 
-    from charrnn.pictures.gradients import read_flows
-    from charrnn.storage.runs import Run, find_run
+    from charrnn.analysis.gradients import read_flows
+    from charrnn.runs.directory import Run, find_run
 
     flows = read_flows([Run(find_run(path)) for path in runs], steps, checkpoint)
     title = f"the state's gradient at the {checkpoint} weights"
     if terminal:
         with extra("plot", "plotext"):
-            from charrnn.pictures.terminal import terminal_flows
+            from charrnn.plots.terminal import terminal_flows
 
             columns, lines = shutil.get_terminal_size()
             typer.echo(terminal_flows(flows, title, min(columns, 120), min(lines - 2, 24)))
@@ -139,13 +139,13 @@ def _gradients(runs: list[Path], steps: int, checkpoint: str, output: Path | Non
     make_console().print(table)
     if output is not None or not terminal:
         with extra("plot", "matplotlib"):
-            from charrnn.pictures.figures import draw_flows
+            from charrnn.plots.figures import draw_flows
 
             _save(draw_flows(flows, title), output or Path("gradients.png"))
 
 
 def _save(figure: Any, output: Path | None) -> None:
-    from charrnn.pictures.figures import save
+    from charrnn.plots.figures import save
 
     path = output or Path("plot.png")
     save(figure, path)

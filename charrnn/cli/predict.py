@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import (
+from charrnn.cli.arguments import (
     CheckpointOption,
     Device,
     Json,
@@ -24,8 +24,8 @@ from charrnn.cli.options import (
     refuse_run,
     with_settings,
 )
-from charrnn.config import SampleConfig, TextConfig, part
 from charrnn.errors import CorpusError, UsageError
+from charrnn.options import DataOptions, SamplingOptions, select_options
 
 if TYPE_CHECKING:
     from charrnn.corpus.lines import Line
@@ -45,7 +45,7 @@ Steps = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of what is drawn.", show_default="a new one")]
 
 
-@with_settings(SampleConfig)
+@with_settings(SamplingOptions)
 def predict(
     input: Input = "-",
     run: RunOption = None,
@@ -77,7 +77,7 @@ def predict(
     one_of("--on-unknown", on_unknown, "error", "skip")
     choice = given(settings)
     refuse_run(input)
-    loaded = on_device(load_model(run, model, checkpoint, lambda config: config.text.task != "lm"), device)
+    loaded = on_device(load_model(run, model, checkpoint, lambda config: config.data.task != "lm"), device)
     if loaded.checkpoint.task["name"] == "series":
         if choice or top is not None or beam is not None:
             raise UsageError("--top, --beam and the choices of sample are not for a model of --task series")
@@ -86,8 +86,8 @@ def predict(
     if steps is not None:
         raise UsageError("--steps goes with a model of --task series")
     skip = on_unknown == "skip"
-    answer = _Answers(loaded, top, beam, part(SampleConfig, choice) if choice else None, seed, skip)
-    for lines in lines_as_they_come(input, TextConfig(), []):
+    answer = _Answers(loaded, top, beam, select_options(SamplingOptions, choice) if choice else None, seed, skip)
+    for lines in lines_as_they_come(input, DataOptions(), []):
         for text, row in zip(lines, answer(lines), strict=True):
             typer.echo(json.dumps({"input": text.text, **row}) if json_output else shown(row))
 
@@ -111,7 +111,13 @@ class _Answers:
     """From lines to answers, each as the fields of its JSON."""
 
     def __init__(
-        self, model: Model, top: int | None, beam: int | None, choice: SampleConfig | None, seed: int | None, skip: bool
+        self,
+        model: Model,
+        top: int | None,
+        beam: int | None,
+        choice: SamplingOptions | None,
+        seed: int | None,
+        skip: bool,
     ) -> None:
         name = model.checkpoint.task["name"]
         if name == "lm":
@@ -129,9 +135,9 @@ class _Answers:
         self.seed = secrets.randbits(32) if seed is None else seed
 
     def __call__(self, lines: list[Line]) -> list[dict[str, Any]]:
-        from charrnn.tasks.classify import Classifier
-        from charrnn.tasks.tag import Tagger
-        from charrnn.tasks.translate import Translator
+        from charrnn.tasks.classify.model import Classifier
+        from charrnn.tasks.tag.model import Tagger
+        from charrnn.tasks.translate.model import Translator
 
         for line in lines:
             if "\t" in line.text:

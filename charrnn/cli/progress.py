@@ -6,7 +6,7 @@ import math
 import shlex
 from typing import Any, Self
 
-from charrnn.cli.screen import Bar, clock
+from charrnn.cli.terminal import Bar, clock
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
 from charrnn.training.trainer import Trainer
 
@@ -16,7 +16,7 @@ def about(trainer: Trainer) -> list[str]:
     model, train, standing = trainer.config.model, trainer.config.train, trainer.standing
     budget = [counted(train.max_minutes, "minute")] if train.max_minutes is not None else []
     budget += [counted(trainer.budget.steps, "step")] if trainer.budget.steps is not None else []
-    is_text = trainer.config.text.task == "lm"
+    is_text = trainer.config.data.task == "lm"
     streams = f"{train.batch_size} streams x {train.seq_length} {'characters' if is_text else 'steps'}"
     parameters = f"{trainer.architecture.parameters:,} parameters"
     workers = counted(train.workers or 1, "worker")
@@ -26,7 +26,7 @@ def about(trainer: Trainer) -> list[str]:
     lines = [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *trainer.notices,
-        trainer.task.about(),
+        trainer.task.describe(),
         f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
         f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, "
         f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
@@ -67,7 +67,7 @@ class TrainingDisplay:
     def __init__(self, trainer: Trainer, *, quiet: bool) -> None:
         self.trainer, self.bar = trainer, Bar(quiet=quiet)
         self.loss, self.val = math.nan, ""
-        self.is_text = trainer.config.text.task == "lm"
+        self.is_text = trainer.config.data.task == "lm"
 
     def __enter__(self) -> Self:
         for line in about(self.trainer):
@@ -111,6 +111,6 @@ class TrainingDisplay:
         run = shlex.quote(result["run"])
         if not self.is_text:
             return f"{steps}\nuse it: charrnn predict FILE --run {run}"
-        features = self.trainer.config.text.features
+        features = self.trainer.config.data.features
         vectors = "" if features is None else f" --features {shlex.quote(features)}"
         return f"{steps}\nsample: charrnn sample --run {run}{vectors}"

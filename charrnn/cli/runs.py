@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json
-from charrnn.cli.screen import clock, make_console, say, show_value
-from charrnn.config import refuse_exclusive
+from charrnn.cli.arguments import Json
+from charrnn.cli.terminal import clock, make_console, say, show_value
 from charrnn.errors import RunError, UsageError
+from charrnn.options import check_exclusive
 
 ALWAYS = ("run", "best_val_loss")  # never cut, never left out
 MEASURES = ("status", "val_accuracy", "val_loss", "train_loss", "steps", "epochs", "seconds", "modified")
@@ -72,7 +72,7 @@ def runs(
     json_output: Json = False,
     csv_output: Csv = False,
 ) -> None:
-    """A table of all runs, the best validation loss first. Settings that all runs share stand above it.
+    """A table of all runs, the best validation loss first. CheckedFields that all runs share stand above it.
 
     [bold]Examples[/bold]
 
@@ -82,10 +82,10 @@ def runs(
       charrnn runs --group-by cell,hidden-size
       charrnn runs --csv > runs.csv
     """
-    from charrnn.storage.listing import Condition, field, grouped, ordered, summary
-    from charrnn.storage.runs import list_runs, runs_root
+    from charrnn.runs.directory import list_runs, runs_root
+    from charrnn.runs.listing import Condition, field, grouped, ordered, summary
 
-    refuse_exclusive({"json": json_output, "csv": csv_output})
+    check_exclusive({"json": json_output, "csv": csv_output})
     if columns is not None and group_by is not None:
         raise UsageError("--columns and --group-by exclude each other")
     chosen = [field(name, "--columns") for name in columns.split(",")] if columns else []
@@ -118,7 +118,7 @@ def runs(
 
 def _table(rows: list[dict[str, Any]], folder: Path, *, every: bool) -> None:
     """As many columns as there is room for; what all runs share, and what has no room, in words."""
-    from charrnn.storage.runs import STUDY
+    from charrnn.runs.directory import STUDY
 
     for study in sorted(folder.glob(f"*/{STUDY}")):
         say(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}")

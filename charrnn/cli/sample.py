@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import (
+from charrnn.cli.arguments import (
     CheckpointOption,
     Json,
     ModelOption,
@@ -21,13 +21,13 @@ from charrnn.cli.options import (
     one_of,
     with_settings,
 )
-from charrnn.cli.screen import say
-from charrnn.config import SampleConfig, part, refuse_exclusive
+from charrnn.cli.terminal import say
 from charrnn.errors import UsageError, printable
-from charrnn.inference.writing import Writing
+from charrnn.options import SamplingOptions, check_exclusive
+from charrnn.tasks.language.writing import Writing
 
 if TYPE_CHECKING:
-    from charrnn.inference.copies import Copies
+    from charrnn.analysis.copies import Copies
 
 SHOWN = 80  # characters of a copied passage
 DEFAULT_LENGTH = 500
@@ -58,7 +58,7 @@ CopiesOption = Annotated[
 HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not write the prime.")]
 
 
-@with_settings(SampleConfig)
+@with_settings(SamplingOptions)
 def sample(
     named: RunArgument = None,
     run: RunOption = None,
@@ -92,15 +92,15 @@ def sample(
     loss of its characters under the model; with --copies also copies.
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
-    refuse_exclusive({"prime": prime, "prime_file": prime_file})
-    refuse_exclusive({"copies": copies, "model": model})
+    check_exclusive({"prime": prime, "prime_file": prime_file})
+    check_exclusive({"copies": copies, "model": model})
     if length == 0 and (num_samples > 1 or json_output or copies):
         raise UsageError("--length 0 goes with one sample, as text, without --copies")
     if stop and "" in stop:
         raise UsageError("--stop: an empty text would end every sample at once")
     if named is not None and run is not None:
         raise UsageError(f"{named} and --run {run}: one run, please")
-    config: SampleConfig = part(SampleConfig, given(settings))
+    config: SamplingOptions = select_options(SamplingOptions, given(settings))
     loaded = load_language_model(named or run, model, checkpoint)
     if sys.stderr.isatty():
         say(f"{loaded.checkpoint.path} writes:")
@@ -123,7 +123,7 @@ def sample(
         raise UsageError("--features: this model was trained without")
     shown, trained, found = "" if hide_prime else prime, None, list["Copies"]()
     if copies:
-        from charrnn.inference.copies import find_copies, together
+        from charrnn.analysis.copies import find_copies, together
         from charrnn.tasks.registry import corpus_of
 
         trained = corpus_of(loaded)
@@ -156,7 +156,7 @@ def _captions(
     model: Any,
     path: str,
     prime: str,
-    config: SampleConfig,
+    config: SamplingOptions,
     first_seed: int,
     length: int | None,
     *,
@@ -177,7 +177,7 @@ def _captions(
 
 def _told(found: Copies, unit: str) -> str:
     """What was copied, in a line."""
-    from charrnn.inference.copies import PASSAGE
+    from charrnn.analysis.copies import PASSAGE
 
     if found.share is None or found.offset is None:
         return "copied word for word: nothing"

@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 
 import typer
 
-from charrnn.cli.screen import say
+from charrnn.cli.terminal import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

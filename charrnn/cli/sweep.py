@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from charrnn.cli.options import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
-from charrnn.cli.screen import Bar, make_console, show_value
+from charrnn.cli.arguments import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
 from charrnn.cli.signals import interrupting, leave_interrupted
-from charrnn.config import ModelConfig, TextConfig, TrainConfig
+from charrnn.cli.terminal import Bar, make_console, show_value
 from charrnn.errors import DivergedError, RunError, UsageError
+from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ Repeats = Annotated[
 ]
 
 
-@with_settings(ModelConfig, TextConfig, TrainConfig)
+@with_settings(ModelOptions, DataOptions, TrainingOptions)
 def sweep(
     corpus: Corpus = None,
     grid: Grid = None,
@@ -142,7 +142,7 @@ def _searcher(
     points = space_size(space)
     if trials is not None and trials > points:
         raise UsageError(f"--trials {trials}: more than there are points to try, {points:g}")
-    from charrnn.storage.runs import runs_root
+    from charrnn.runs.directory import runs_root
     from charrnn.training.start import corpus_stem
 
     with extra("sweep", "optuna"):
@@ -169,7 +169,7 @@ def _result(searcher: Search, corpus: list[str]) -> dict[str, Any]:
     best = next((row for row in trials if row["state"] == "completed"), None)
     command = None  # that trains the winner again
     if best is not None:
-        chosen = {"hidden_size": ModelConfig.hidden_size, "seed": searcher.plan.seed, "workers": best["workers"]}
+        chosen = {"hidden_size": ModelOptions.hidden_size, "seed": searcher.plan.seed, "workers": best["workers"]}
         command = train_command(corpus, chosen | searcher.plan.options | best["params"])
     return {
         "study": searcher.plan.study,

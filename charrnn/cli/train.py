@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import WHERE, ConfigFile, Json, Quiet, extra, given, with_settings
+from charrnn.cli.arguments import WHERE, ConfigFile, Json, Quiet, extra, given, with_settings
 from charrnn.cli.signals import interrupting, leave_interrupted
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import UsageError
-from charrnn.settings import dashed
+from charrnn.fields import flag
+from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, check_exclusive
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
@@ -38,7 +38,7 @@ InitFrom = Annotated[
 ]
 
 
-@with_settings(ModelConfig, TextConfig, TrainConfig)
+@with_settings(ModelOptions, DataOptions, TrainingOptions)
 def train(
     corpus: CorpusArgument = None,
     run: RunDirectory = None,
@@ -64,13 +64,13 @@ def train(
     # The workers are the parallelism; the BLAS's own threads would only cost memory. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import TrainingDisplay
-    from charrnn.training.process import of_torchrun
+    from charrnn.engines.processes import of_torchrun
 
-    refuse_exclusive(settings | {"run": run, "resume": resume, "init_from": init_from})
+    check_exclusive(settings | {"run": run, "resume": resume, "init_from": init_from})
     options = given(settings)
     with extra("torch", "torch"):
         if of_torchrun("RANK", 0) > 0:
-            from charrnn.training.torch_team import follow
+            from charrnn.engines.torch.team import follow
 
             follow()
             return
@@ -90,36 +90,36 @@ def train(
 
 def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
     from charrnn import load
-    from charrnn.training.choices import OPEN
+    from charrnn.training.defaults import TASK_DEFAULTED
     from charrnn.training.start import new_run
 
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn train FILE")
     config = RunConfig.from_options(corpus, options)
     start = load(init_from).checkpoint if init_from else None
-    return new_run(run, config, start, left_open=[name for name in OPEN if name not in options])
+    return new_run(run, config, start, unset=[name for name in TASK_DEFAULTED if name not in options])
 
 
 def _resumed(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
-    from charrnn.storage.runs import Run, find_run
+    from charrnn.runs.directory import Run, find_run
     from charrnn.training.start import BUDGETS, WITH_RESUME, resumed_run
 
     directory = Run(find_run(path))
     config = directory.read_config()
     refused = [name for name in options if name not in WITH_RESUME]
     if refused:
-        what = f"--{dashed(refused[0])} cannot be changed with --resume"
+        what = f"{flag(refused[0])} cannot be changed with --resume"
         raise UsageError(what, "it would be another run; see --init-from")
     changes = dict(options)
     if any(name in options for name in BUDGETS):
         changes = dict.fromkeys(BUDGETS) | changes
-    train = TrainConfig.from_dict(config.train.to_dict() | changes)
+    train = TrainingOptions.from_dict(config.train.to_dict() | changes)
     config = dataclasses.replace(config, train=train)
     if corpus:
         config = dataclasses.replace(config, corpus=tuple(os.path.abspath(p) if p != "-" else p for p in corpus))
     trainer = resumed_run(directory, config)
     if trainer.spent and any(name in options for name in BUDGETS):
         done = f"{trainer.standing.step:,} steps and {trainer.standing.seconds / 60:.1f} minutes are done"
-        asked = ", ".join(f"--{dashed(name)} {options[name]:g}" for name in BUDGETS if name in options)
+        asked = ", ".join(f"{flag(name)} {options[name]:g}" for name in BUDGETS if name in options)
         raise UsageError(f"{asked}: {done} already", "a larger budget goes on from there")
     return trainer

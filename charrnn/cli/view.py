@@ -11,9 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.evaluate import read_ids
-from charrnn.cli.heat import Scale, colour_system, coloured, plain
-from charrnn.cli.options import (
+from charrnn.cli.arguments import (
     OUTPUT,
     CheckpointOption,
     Json,
@@ -24,10 +22,12 @@ from charrnn.cli.options import (
     load_language_model,
     one_of,
 )
+from charrnn.cli.evaluate import read_ids
+from charrnn.cli.heat import Scale, colour_system, coloured, plain
 from charrnn.cli.plot import FORMATS
-from charrnn.cli.screen import make_console, say
-from charrnn.config import refuse_exclusive
+from charrnn.cli.terminal import make_console, say
 from charrnn.errors import CorpusError, UsageError
+from charrnn.options import check_exclusive
 
 SHOWN, SEARCHED = 2_000, 50_000  # characters of the validation part
 ENOUGH = 2_000  # characters, for correlations that mean something
@@ -112,7 +112,7 @@ def view(
     """
     one_of("--on-unknown", on_unknown, "error", "skip")
     one_of("--colour", colour, "always", "auto", "never")
-    refuse_exclusive({"unit": unit, "find": find})
+    check_exclusive({"unit": unit, "find": find})
     if part is not None and unit is None:
         raise UsageError("--part goes with --unit")
     if output is not None and output.suffix.lower() not in FORMATS:
@@ -121,7 +121,7 @@ def view(
     loaded = load_language_model(run, model, checkpoint)
     if loaded.architecture.features:
         raise UsageError(f"{loaded.checkpoint.path}: a model that writes from vectors, which a text has not")
-    from charrnn.inference.reading import Reading
+    from charrnn.analysis.reading import Reading
 
     searches = find or (output is not None and chosen is None)
     if text is None:
@@ -163,7 +163,7 @@ def validation_part(model: Any) -> Any:
 
 
 def _found(reading: Any) -> list[Any]:
-    from charrnn.pictures.units import find_units
+    from charrnn.analysis.units import find_units
 
     if len(reading.text) < ENOUGH:
         what = f"{len(reading.text):,} characters: too few to trust a correlation; some {SEARCHED:,} are enough"
@@ -189,8 +189,8 @@ def _table(found: list[Any], *, json_output: bool) -> None:
 
 
 def _draw(reading: Any, chosen: tuple[int, int] | None, found: list[Any], part: str | None, path: Path) -> None:
-    from charrnn.pictures.figures import save
-    from charrnn.pictures.units import draw_units
+    from charrnn.analysis.units import draw_units
+    from charrnn.plots.figures import save
 
     names = {} if chosen is None else {chosen: f"{chosen[0]}.{chosen[1]}"}
     for one in found[:DRAWN]:  # a unit once, by what it goes with most closely
@@ -202,7 +202,7 @@ def _draw(reading: Any, chosen: tuple[int, int] | None, found: list[Any], part: 
 
 
 def _show(reading: Any, chosen: tuple[int, int] | None, part: str | None, colour: str, *, json_output: bool) -> None:
-    from charrnn.pictures.units import limits
+    from charrnn.analysis.units import limits
 
     nats = reading.nats()
     values = nats if chosen is None else reading.of_units([chosen], part)[:, 0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from charrnn.config import TextConfig
 from charrnn.corpus.reading import display_name, read_codes
+from charrnn.options import DataOptions
 
 
 class Line(NamedTuple):
@@ -21,14 +21,14 @@ class Line(NamedTuple):
         return f"{display_name(self.path)}, line {self.number}"
 
 
-def read_lines(paths: Sequence[str], config: TextConfig, notices: list[str]) -> Iterator[Line]:
+def read_lines(paths: Sequence[str], config: DataOptions, notices: list[str]) -> Iterator[Line]:
     """The lines of all files in order; LF or CR LF ends a line. Raises what read_codes raises."""
     for path in paths:
         for lines in lines_as_they_come(path, config, notices):
             yield from lines
 
 
-def lines_as_they_come(path: str, config: TextConfig, notices: list[str]) -> Iterator[list[Line]]:
+def lines_as_they_come(path: str, config: DataOptions, notices: list[str]) -> Iterator[list[Line]]:
     """The lines of a file, as many at a time as can be read without waiting."""
     number, held = 0, ""
     for codes in read_codes([path], config, notices):

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import TextConfig
 from charrnn.corpus.lines import read_lines
 from charrnn.corpus.reading import display_name
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
+from charrnn.options import DataOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def read_table(path: str, notices: list[str], encoding: str = "utf-8") -> Table:
 
 
 def _rows(path: str, notices: list[str], encoding: str) -> list[list[str]]:
-    lines = (line.text for line in read_lines([path], TextConfig(encoding=encoding), notices))
+    lines = (line.text for line in read_lines([path], DataOptions(encoding=encoding), notices))
     try:
         return [row for row in csv.reader(lines) if row]
     except csv.Error as error:

@@ -13,9 +13,9 @@ from io import BufferedReader
 
 import numpy as np
 
-from charrnn.config import TextConfig
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
+from charrnn.options import DataOptions
 
 CHUNK = 1 << 20  # bytes
 BOMB_RATIO, BOMB_SIZE = 200, 1 << 26  # text compresses to a third, or to a hundredth when it repeats itself
@@ -25,7 +25,7 @@ def display_name(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def read_codes(paths: Sequence[str], config: TextConfig, notices: list[str]) -> Iterator[Array]:
+def read_codes(paths: Sequence[str], config: DataOptions, notices: list[str]) -> Iterator[Array]:
     """The files' code points (or byte values) in order, as arrays of the smallest unsigned type that holds each.
 
     Appends to `notices` what the user should know. Raises CorpusError naming file, place and way out; UsageError for an
@@ -50,7 +50,7 @@ def read_codes(paths: Sequence[str], config: TextConfig, notices: list[str]) -> 
 
 def read_text(path: str, encoding: str = "utf-8") -> str:
     """A whole text, for primes and scoring."""
-    chunks = read_codes([path], TextConfig(encoding=encoding), [])
+    chunks = read_codes([path], DataOptions(encoding=encoding), [])
     return b"".join(chunk.astype("<u4").tobytes() for chunk in chunks).decode("utf-32-le", "surrogatepass")
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.strings import Found
 from charrnn.nn.arrays import Array
+from charrnn.tasks.tag.ngrams import Found
 
 ORDER, DETAIL = 3, 7  # purposes of random numbers: a generator is keyed by (seed, purpose, epoch or step)
 SIMPLER = 0.5  # of the steps in training are read in less detail, where there are levels

@@ -11,36 +11,38 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig, part
-from charrnn.nn import params
+from charrnn.fields import checked_field
+from charrnn.nn import parameters
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import LOSSES
-from charrnn.nn.params import Initialiser, ParamSpec, glorot, orthogonal, stacked, uniform, zeros
+from charrnn.nn.parameters import Initialiser, ParamSpec, glorot, orthogonal, stacked, uniform, zeros
 from charrnn.nn.stack import CELLS, state_shape
-from charrnn.settings import setting
+from charrnn.options import ModelOptions, select_options
 
 INPUT_STD = {"lstm": 1.5, "gru": 0.2, "rnn": 1.0}  # of what a symbol adds to a pre-activation, at the start
 SYMBOLS = 0x110000  # all of Unicode
 
 
 @dataclass(frozen=True)
-class Architecture(ModelConfig):
+class Architecture(ModelOptions):
     """A network: input -> recurrent stack -> linear head. Strict when it is read from a file, as all settings are."""
 
-    input: str = setting("ids", "What a step reads: a symbol, or numbers.", choices=("ids", "numbers"))
-    input_size: int = setting(1, "Distinct symbols that are read, or numbers a step (D).", low=1, high=SYMBOLS)
-    features: int = setting(0, "Width of the vector that a record begins with (F); 0 = none.", low=0, high=SYMBOLS)
-    loss: str = setting("softmax", "What the outputs are: logits, or numbers.", choices=tuple(LOSSES))
-    output_size: int = setting(1, "Symbols to choose from (V), or numbers predicted (M).", low=1, high=SYMBOLS)
-    direct_size: int = setting(
+    input: str = checked_field("ids", "What a step reads: a symbol, or numbers.", choices=("ids", "numbers"))
+    input_size: int = checked_field(1, "Distinct symbols that are read, or numbers a step (D).", low=1, high=SYMBOLS)
+    features: int = checked_field(
+        0, "Width of the vector that a record begins with (F); 0 = none.", low=0, high=SYMBOLS
+    )
+    loss: str = checked_field("softmax", "What the outputs are: logits, or numbers.", choices=tuple(LOSSES))
+    output_size: int = checked_field(1, "Symbols to choose from (V), or numbers predicted (M).", low=1, high=SYMBOLS)
+    direct_size: int = checked_field(
         0, "Features that add to the outputs directly, and one for none (R).", low=0, high=1 << 31
     )
-    direct_at_once: int = setting(0, "How many of them a step can have (K).", low=0, high=1 << 16)
+    direct_at_once: int = checked_field(0, "How many of them a step can have (K).", low=0, high=1 << 16)
 
     @classmethod
-    def of(cls, model: ModelConfig, **task: Any) -> Architecture:
+    def of(cls, model: ModelOptions, **task: Any) -> Architecture:
         """The shape that a user chose, with what a task adds to it."""
-        return cls(**part(ModelConfig, model.to_dict()).to_dict(), **task)
+        return cls(**select_options(ModelOptions, model.to_dict()).to_dict(), **task)
 
     @property
     def input_width(self) -> int:
@@ -87,7 +89,7 @@ class Architecture(ModelConfig):
     @property
     def parameters(self) -> int:
         """The number of scalars in all parameters."""
-        return params.count(self.specs())
+        return parameters.count(self.specs())
 
     @property
     def recurrent_weights(self) -> int:
@@ -116,7 +118,9 @@ def forget_bias(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)
 
 
-def remember(named: dict[str, Array], architecture: Architecture, steps: int, rng: np.random.Generator) -> None:
+def chrono_initialise(
+    named: dict[str, Array], architecture: Architecture, steps: int, rng: np.random.Generator
+) -> None:
     """Opens the gates that keep a state so far that units remember for 1 to `steps` steps from the start, each for
     another time (chrono initialisation: Tallec & Ollivier 2018). A vanilla RNN has no such gate."""
     hidden = architecture.hidden_size

@@ -20,7 +20,7 @@ from charrnn.models.architecture import Architecture
 from charrnn.nn import arrays, ops
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import LOSSES
-from charrnn.nn.params import views
+from charrnn.nn.parameters import views
 from charrnn.nn.recurrent import Weights
 from charrnn.nn.stack import RecurrentStack
 from charrnn.nn.stepper import Stepper

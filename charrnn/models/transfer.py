@@ -6,7 +6,7 @@ import numpy as np
 
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.nn.params import count, initialise, views
+from charrnn.nn.parameters import count, initialise, views
 
 
 def transfer(

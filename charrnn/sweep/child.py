@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import RunConfig
+from charrnn.engines.processes import start_child
 from charrnn.errors import CharRNNError, DivergedError
-from charrnn.storage.reports import read_result
-from charrnn.storage.runs import Run
+from charrnn.options import RunConfig
+from charrnn.runs.directory import Run
+from charrnn.runs.reports import read_result
 from charrnn.training.events import Done, Evaluated, Step
-from charrnn.training.process import start_child
 from charrnn.training.start import new_run, resumed_run
 from charrnn.training.trainer import Trainer
 
@@ -31,7 +31,7 @@ class Child:
     """The parent's side."""
 
     def __init__(self, task: dict[str, Any], tell: Callable[[dict[str, Any] | None], None], owner_fd: int) -> None:
-        """task: run, config, left_open (see `settled`), and how many jobs share the cores. `tell` is called, in a
+        """task: run, config, unset (see `settled`), and how many jobs share the cores. `tell` is called, in a
         thread, with each message and at the end with None."""
         # The trial is its owner's until this process has ended, too.
         self.process = start_child("charrnn.sweep.child", fds=[owner_fd])
@@ -65,7 +65,7 @@ def main() -> None:
     try:
         result = _finished(run)
         if result is None:
-            _train(_trainer(run, RunConfig.from_dict(task["config"]), task["left_open"], task["jobs"]))
+            _train(_trainer(run, RunConfig.from_dict(task["config"]), task["unset"], task["jobs"]))
         else:
             _send({"result": result})
     except DivergedError:
@@ -80,10 +80,10 @@ def _finished(run: Run) -> dict[str, Any] | None:
     return None if result is None or result["status"] == "interrupted" else result
 
 
-def _trainer(run: Run, config: RunConfig, left_open: list[str], jobs: int) -> Trainer:
+def _trainer(run: Run, config: RunConfig, unset: list[str], jobs: int) -> Trainer:
     """Goes on with the run if it has begun."""
     if not run.config.exists():
-        return new_run(run.path, config, left_open=left_open, jobs=jobs)
+        return new_run(run.path, config, unset=unset, jobs=jobs)
     begun = run.read_config()
     train = dataclasses.replace(begun.train, device=config.train.device)
     return resumed_run(run, dataclasses.replace(begun, corpus=config.corpus, train=train))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import charrnn.errors
+from charrnn.engines.select import devices_of_jobs
 from charrnn.errors import CharRNNError, CorpusError, StorageError, UsageError
 from charrnn.sweep.child import Child
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
@@ -20,8 +21,7 @@ from charrnn.sweep.space import Plan
 from charrnn.sweep.storage import storage_errors
 from charrnn.sweep.study import Study, Trial, rows
 from charrnn.tasks.registry import read_task
-from charrnn.training.choices import settled
-from charrnn.training.engine import devices_of_jobs
+from charrnn.training.defaults import resolve_options
 
 POLL_SECONDS = 0.5  # how often an idle job looks for a trial that another process has left
 
@@ -37,7 +37,7 @@ def check(plan: Plan) -> str:
         raise UsageError("a sweep compares validation losses: there is no text to validate on", "see --val-fraction")
     for point in (first, *points):
         config = plan.run_config(point)
-        settled(config.model, config.train, task, left_open=plan.left_open(point), jobs=plan.jobs)
+        resolve_options(config.model, config.train, task, unset=plan.unset(point), jobs=plan.jobs)
     return task.fingerprint
 
 
@@ -98,7 +98,7 @@ class Search:
         task = {
             "run": str(trial.runs[repeat].path),
             "config": config.to_dict(),
-            "left_open": self.plan.left_open(trial.params),
+            "unset": self.plan.unset(trial.params),
             "jobs": self.plan.jobs,
         }
         child = Child(task, partial(self._put, trial.number), self.study.owner_fd)

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import ALIASES, ModelConfig, RunConfig, TextConfig, TrainConfig, refuse_exclusive
 from charrnn.errors import UsageError
-from charrnn.settings import Settings, dashed
-from charrnn.training.choices import OPEN
+from charrnn.fields import CheckedFields, flag
+from charrnn.options import ALIASES, DataOptions, ModelOptions, RunConfig, TrainingOptions, check_exclusive
+from charrnn.training.defaults import TASK_DEFAULTED
 
 Value = bool | int | float | str
 KINDS = ("log", "int", "float", "choice")
-CLASSES: dict[str, type[Settings]] = {
-    spec.name: cls for cls in (ModelConfig, TextConfig, TrainConfig) for spec in dataclasses.fields(cls)
+CLASSES: dict[str, type[CheckedFields]] = {
+    spec.name: cls for cls in (ModelOptions, DataOptions, TrainingOptions) for spec in dataclasses.fields(cls)
 }
 FITTING = {int: ("int", "log", "choice"), float: ("float", "log", "choice")}  # of other types: choice
 
@@ -63,15 +63,15 @@ class Plan:
 
     @property
     def seed(self) -> int:
-        return int(self.options.get("seed", TrainConfig.seed))
+        return int(self.options.get("seed", TrainingOptions.seed))
 
     def run_config(self, params: dict[str, Any], repeat: int = 0) -> RunConfig:
         """The configuration of a run of the trial with these values. Raises UsageError."""
         return RunConfig.from_options(self.corpus, self.options | params | {"seed": self.seed + repeat})
 
-    def left_open(self, params: dict[str, Any]) -> list[str]:
+    def unset(self, params: dict[str, Any]) -> list[str]:
         """What the task may choose: neither given nor varied. Not the hidden size, so that trials compare."""
-        return [name for name in OPEN if name not in {"hidden_size", *self.options, *params}]
+        return [name for name in TASK_DEFAULTED if name not in {"hidden_size", *self.options, *params}]
 
     def points(self) -> Iterator[dict[str, Any]]:
         """All points of a grid; of a search, enough to see whether every value is in range."""
@@ -96,7 +96,7 @@ def space_size(space: tuple[Dimension, ...]) -> float:
 
 def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> tuple[Dimension, ...]:
     """The dimensions, no option twice, none of them among the fixed options. Raises UsageError."""
-    refuse_exclusive({"grid": grid, "search": search})
+    check_exclusive({"grid": grid, "search": search})
     if not grid and not search:
         raise UsageError("nothing to vary: give --grid or --search")
     space = tuple(map(parse_grid, grid)) or tuple(map(parse_search, search))
@@ -105,9 +105,9 @@ def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> 
         if name == "seed":
             raise UsageError("--seed is varied: luck is not an option to win by", "see --repeats")
         if names.count(name) > 1:
-            raise UsageError(f"--{dashed(name)} is varied twice")
+            raise UsageError(f"{flag(name)} is varied twice")
         if name in options:
-            raise UsageError(f"--{dashed(name)} is both given and varied")
+            raise UsageError(f"{flag(name)} is both given and varied")
     return space
 
 
@@ -128,7 +128,7 @@ def parse_search(text: str) -> Dimension:
         return _choice(name, values, where)
     fitting = FITTING.get(_type(name), ("choice",))
     if kind not in fitting:
-        raise UsageError(f"{where}: --{dashed(name)} goes with {', '.join(fitting)}")
+        raise UsageError(f"{where}: {flag(name)} goes with {', '.join(fitting)}")
     low, colon, high = values.partition(":")
     if not colon:
         raise UsageError(f"{where}: not of the form NAME={kind}:LOW:HIGH")
@@ -147,7 +147,7 @@ def _split(text: str, option: str, example: str) -> tuple[str, str]:
     name = name.strip().removeprefix("--").replace("-", "_")
     name = ALIASES.get(name, name)
     if name not in CLASSES:
-        raise UsageError(f"{option} {text}: charrnn train has no option --{dashed(name)} to vary")
+        raise UsageError(f"{option} {text}: charrnn train has no option {flag(name)} to vary")
     return name, rest
 
 

@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DatabaseError
 
 from charrnn.errors import RunError, StorageError
-from charrnn.storage.files import read_regular, storage_error
+from charrnn.runs.files import read_regular, storage_error
 
 JOURNAL = "study.journal"
 FIRST = b'{"op_code"'  # what a journal begins with

@@ -25,8 +25,8 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPE
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charrnn.errors import RunError
-from charrnn.storage.files import read_regular, storage_error, write_atomically
-from charrnn.storage.runs import STUDY, Run
+from charrnn.runs.directory import STUDY, Run
+from charrnn.runs.files import read_regular, storage_error, write_atomically
 from charrnn.sweep.space import Dimension, Plan
 from charrnn.sweep.storage import JOURNAL, open_storage, storage_errors
 from charrnn.training.trainer import EVALUATIONS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import UsageError
-from charrnn.storage.checkpoint import Checkpoint
+from charrnn.runs.checkpoint import Checkpoint
 
 
-def learnt_vocabulary(start: Checkpoint | None, *, is_bytes: bool = False) -> Vocabulary | None:
+def initial_vocabulary(start: Checkpoint | None, *, is_bytes: bool = False) -> Vocabulary | None:
     """The symbols that a model of any task can read; None without one. Raises UsageError where they are of another
     kind."""
     if start is None:

@@ -9,21 +9,21 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from charrnn.config import ModelConfig, RunConfig, TextConfig
 from charrnn.corpus.lines import Line, read_lines
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
-from charrnn.inference.records import mean_loss
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network, NewNetwork
 from charrnn.models.transfer import transfer
 from charrnn.nn.arrays import Array
-from charrnn.nn.params import flatten
-from charrnn.storage.checkpoint import Checkpoint
-from charrnn.tasks.origin import learnt_vocabulary
-from charrnn.tasks.task import Habits
+from charrnn.nn.parameters import flatten
+from charrnn.options import DataOptions, ModelOptions, RunConfig
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.tasks.base import TaskDefaults
+from charrnn.tasks.origin import initial_vocabulary
+from charrnn.tasks.scoring import mean_loss
 from charrnn.tasks.windowed import WindowTask, deal
 
 TAB = "\t"
@@ -41,12 +41,12 @@ class Coding(ABC):
     """How the records of a task become steps: all that a trained model must know besides its weights."""
 
     name: ClassVar[str]
-    habits: ClassVar[Habits] = Habits(weights_per_symbol=3)
+    defaults: ClassVar[TaskDefaults] = TaskDefaults(max_weights_per_symbol=3)
     vocabulary: Vocabulary  # of what is read
 
     @classmethod
     @abstractmethod
-    def of(cls, pairs: Sequence[Pair], text: TextConfig, learnt: Vocabulary | None = None, known: Any = None) -> Self:
+    def of(cls, pairs: Sequence[Pair], data: DataOptions, learnt: Vocabulary | None = None, known: Any = None) -> Self:
         """What the records need, and what another model knows: of any task its vocabulary, `learnt`, and of the same
         task its coding, `known`."""
 
@@ -108,12 +108,12 @@ class RecordTask(WindowTask):
 
     def __init__(self, coding: Coding, parts: dict[str, list[Pair]], fingerprint: str, notices: list[str]) -> None:
         super().__init__(parts, coding.records, fingerprint, notices)
-        self.habits, self.coding = coding.habits, coding
+        self.defaults, self.coding = coding.defaults, coding
 
     @classmethod
     def read(cls, kind: type[Coding], config: RunConfig, start: Checkpoint | None = None) -> RecordTask:
         """From the files. Raises CorpusError, UsageError."""
-        text, notices = config.text, list[str]()
+        text, notices = config.data, list[str]()
         if text.val_fraction + text.test_fraction >= 1:
             raise UsageError(
                 "--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1"
@@ -133,20 +133,20 @@ class RecordTask(WindowTask):
         if not parts["train"]:
             raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
         known = start.read_task(kind.from_dict) if start is not None and start.task["name"] == kind.name else None
-        coding = kind.of([*pairs, *val_file], text, learnt_vocabulary(start), known)
+        coding = kind.of([*pairs, *val_file], text, initial_vocabulary(start), known)
         return cls(coding, parts, _fingerprint(pairs, val_file), notices)
 
     @property
     def vocabulary_size(self) -> int:
         return len(self.coding.vocabulary)
 
-    def about(self) -> str:
+    def describe(self) -> str:
         return f"corpus: {self.vocabulary_size} distinct characters, {self.shares()}"
 
-    def words(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"name": self.coding.name, **self.coding.to_dict()}
 
-    def architecture(self, model: ModelConfig) -> Architecture:
+    def architecture(self, model: ModelOptions) -> Architecture:
         return Architecture.of(model, **self.coding.sizes)
 
     def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
@@ -157,10 +157,10 @@ class RecordTask(WindowTask):
             inputs, outputs = known.inputs_in(self.coding), known.outputs_in(self.coding)
         return transfer(start.weights, architecture, seed, inputs, outputs)
 
-    def told(self, seq_length: int) -> list[str]:
+    def window_notices(self, seq_length: int) -> list[str]:
         scored, empty = self.windows("train", seq_length).shares
         windows = f"windows of {seq_length} steps: {scored:.1%} of them scored, {empty:.1%} empty"
-        return [windows, *super().told(seq_length)]
+        return [windows, *super().window_notices(seq_length)]
 
     def metrics(self, tally: Array) -> dict[str, Any]:
         return {"val_accuracy": float(tally[0])}
@@ -212,7 +212,7 @@ class RecordModel(ABC):
 
     def read(self, path: str) -> list[Pair]:
         """The records of a file. Raises CorpusError."""
-        return [self.kind.check(line) for line in read_lines([path], TextConfig(), [])]
+        return [self.kind.check(line) for line in read_lines([path], DataOptions(), [])]
 
 
 def _fingerprint(*parts: Sequence[Pair]) -> str:

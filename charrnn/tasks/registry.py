@@ -6,32 +6,36 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import RunConfig
 from charrnn.errors import CorpusError, RunError
-from charrnn.storage.checkpoint import Checkpoint, load_checkpoint
-from charrnn.storage.runs import Run, find_run
+from charrnn.options import RunConfig
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
+from charrnn.runs.directory import Run, find_run
 
 if TYPE_CHECKING:
-    from charrnn.corpus.text import Corpus
-    from charrnn.inference.textmodel import TextModel
-    from charrnn.tasks.caption import Captioner
-    from charrnn.tasks.classify import Classifier
-    from charrnn.tasks.forecaster import Forecaster
-    from charrnn.tasks.tag import Tagger
-    from charrnn.tasks.task import Task
-    from charrnn.tasks.translate import Translator
+    from charrnn.tasks.base import Task
+    from charrnn.tasks.caption.task import Captioner
+    from charrnn.tasks.classify.model import Classifier
+    from charrnn.tasks.language.corpus import Corpus
+    from charrnn.tasks.language.model import TextModel
+    from charrnn.tasks.series.model import Forecaster
+    from charrnn.tasks.tag.model import Tagger
+    from charrnn.tasks.translate.model import Translator
 
     Model = TextModel | Classifier | Tagger | Translator | Forecaster | Captioner
 
 # Classes by their modules: only what is asked for is imported.
-CODINGS = {"classify": "tasks.classify:Classes", "tag": "tasks.tag:Tags", "translate": "tasks.translate:Pairs"}
+CODINGS = {
+    "classify": "tasks.classify.model:Classes",
+    "tag": "tasks.tag.model:Tags",
+    "translate": "tasks.translate.model:Pairs",
+}
 MODELS = {
-    "lm": "inference.textmodel:TextModel",
-    "captions": "tasks.caption:Captioner",
-    "classify": "tasks.classify:Classifier",
-    "tag": "tasks.tag:Tagger",
-    "translate": "tasks.translate:Translator",
-    "series": "tasks.forecaster:Forecaster",
+    "lm": "tasks.language.model:TextModel",
+    "captions": "tasks.caption.task:Captioner",
+    "classify": "tasks.classify.model:Classifier",
+    "tag": "tasks.tag.model:Tagger",
+    "translate": "tasks.translate.model:Translator",
+    "series": "tasks.series.model:Forecaster",
 }
 
 
@@ -43,13 +47,13 @@ def imported(place: str) -> Any:
 
 def read_task(config: RunConfig, start: Checkpoint | None = None) -> Task:
     """The task of a configuration, with its data; what it must know besides from the checkpoint `start`."""
-    if config.text.task in CODINGS:
+    if config.data.task in CODINGS:
         from charrnn.tasks.records import RecordTask
 
-        return RecordTask.read(imported(CODINGS[config.text.task]), config, start)
-    kinds = {"series": "tasks.series:SeriesTask", "captions": "tasks.caption:CaptionTask"}
-    name = config.text.task if config.text.features is None else "captions"
-    task: Task = imported(kinds.get(name, "tasks.language:LanguageTask")).read(config, start)
+        return RecordTask.read(imported(CODINGS[config.data.task]), config, start)
+    kinds = {"series": "tasks.series.task:SeriesTask", "captions": "tasks.caption.task:CaptionTask"}
+    name = config.data.task if config.data.features is None else "captions"
+    task: Task = imported(kinds.get(name, "tasks.language.task:LanguageTask")).read(config, start)
     return task
 
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from charrnn.config import TextConfig
 from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
 from charrnn.errors import UsageError
 from charrnn.nn.losses import bits
+from charrnn.options import DataOptions
 
 DEAL = 4  # purpose of random numbers: which record goes to which part is keyed by (seed, purpose)
 BATCH_SIZE, MAX_WINDOW = 32, 1024
@@ -70,7 +70,7 @@ class WindowTask:
         there = self.parts["val"] and self.windows("val", seq_length).scored
         return WindowPass(self.windows("val", seq_length), batch_size) if there else None
 
-    def told(self, seq_length: int) -> list[str]:
+    def window_notices(self, seq_length: int) -> list[str]:
         """What the user should know of records in windows of so many steps."""
         cut = int((self.encoded("train").lengths > seq_length).sum())
         return [f"{cut:,} {self.unit} are longer than {seq_length} steps and lose their beginning"] if cut else []
@@ -79,22 +79,22 @@ class WindowTask:
         return bits(loss)
 
 
-def deal(records: Sequence[R], text: TextConfig, seed: int, notices: list[str]) -> dict[str, list[R]]:
+def deal(records: Sequence[R], data: DataOptions, seed: int, notices: list[str]) -> dict[str, list[R]]:
     """Train, val and test: records in an order drawn from the seed, since files are often sorted; all of one source to
     one part."""
     groups: dict[Any, list[R]] = {}
     for record in records:
         groups.setdefault(record.source, []).append(record)
-    wanted = {"val": 0 if text.val_file else int(len(records) * text.val_fraction)}
-    wanted["test"] = int(len(records) * text.test_fraction)
+    wanted = {"val": 0 if data.val_file else int(len(records) * data.val_fraction)}
+    wanted["test"] = int(len(records) * data.test_fraction)
     parts: dict[str, list[R]] = {"val": [], "test": [], "train": []}
     sources = list(groups)
     for n in np.random.default_rng((seed, DEAL)).permutation(len(sources)).tolist():
         group = groups[sources[n]]
         part = next((part for part, number in wanted.items() if len(parts[part]) + len(group) <= number), "train")
         parts[part] += group
-    for part, purpose, share in (("val", "validate", text.val_fraction), ("test", "test", text.test_fraction)):
-        if share and not parts[part] and not (part == "val" and text.val_file):
+    for part, purpose, share in (("val", "validate", data.val_fraction), ("test", "test", data.test_fraction)):
+        if share and not parts[part] and not (part == "val" and data.val_file):
             alike = "" if len(groups) == len(records) else f", with {len(groups)} different texts"
             notices.append(f"too few records to {purpose} on: {len(records)}{alike}; all are trained on")
     return parts

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.corpus.text import Corpus
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.inference.textmodel import TextModel
-from charrnn.nn.optim import clip_factor
-from charrnn.nn.params import count, initialise, views
-from charrnn.storage.checkpoint import Checkpoint
-from charrnn.tasks.language import LanguageTask
+from charrnn.engines.numpy.team import Team
+from charrnn.engines.select import new_team
+from charrnn.nn.optimizers import clip_factor
+from charrnn.nn.parameters import count, initialise, views
+from charrnn.options import ModelOptions, TrainingOptions
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.tasks.base import Task
+from charrnn.tasks.language.corpus import Corpus
+from charrnn.tasks.language.model import TextModel
+from charrnn.tasks.language.task import LanguageTask
 from charrnn.tasks.registry import model_of
-from charrnn.tasks.task import Task
-from charrnn.training.choices import settled
-from charrnn.training.engine import new_team
-from charrnn.training.team import Team
+from charrnn.training.defaults import resolve_options
 
 if TYPE_CHECKING:
-    from charrnn.training.torch_team import TorchTeam
+    from charrnn.engines.torch.team import TorchTeam
 
 SYMBOLS = 65  # Tiny Shakespeare's
 CHARACTERS = 1_000_000
@@ -48,7 +48,7 @@ def random_text(seed: int) -> LanguageTask:
 
 
 def measure(
-    task: Task, model: ModelConfig, train: TrainConfig, seconds: float
+    task: Task, model: ModelOptions, train: TrainingOptions, seconds: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Trains, multiplies and samples in turn, ROUNDS times, for `seconds` in all: the medians, and the configuration.
 
@@ -57,7 +57,7 @@ def measure(
     fraction_of_peak, their ratio; sample_chars_per_second of one stream (None: records); peak_rss_mb, each process's
     highest resident set, summed (what they share is counted in each); workers.
     """
-    model, train, _ = settled(model, train, task)
+    model, train, _ = resolve_options(model, train, task)
     assert train.batch_size and train.seq_length
     turn, architecture, step_size = seconds / ROUNDS / 3, task.architecture(model), train.batch_size * train.seq_length
     product = large_product(train)
@@ -65,7 +65,7 @@ def measure(
     with new_team(architecture, train) as team:
         step = training_step(team, task)
         weights = views(architecture.specs(), team.params.copy())
-        trained = model_of(Checkpoint(architecture, task.words(), weights))
+        trained = model_of(Checkpoint(architecture, task.metadata(), weights))
 
         def sample(model: TextModel) -> None:
             for _ in model.sample(length=SAMPLED, seed=train.seed):
@@ -108,12 +108,12 @@ def training_step(team: Team | TorchTeam, task: Task) -> Callable[[], None]:
     return step
 
 
-def large_product(train: TrainConfig) -> Callable[[], object]:
+def large_product(train: TrainingOptions) -> Callable[[], object]:
     """Multiplies two large matrices on the device, and waits for it."""
     if train.device != "cpu":
         import torch
 
-        from charrnn.training.torch_device import prepared_device
+        from charrnn.engines.torch.device import prepared_device
 
         there = torch.ones(SGEMM_SIZE, SGEMM_SIZE, device=prepared_device(train))
         return lambda: (there @ there)[0, 0].item()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from charrnn.config import TrainConfig
+from charrnn.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Budget:
     seconds: float | None
 
     @classmethod
-    def of(cls, config: TrainConfig, epoch_steps: float) -> Budget:
+    def of(cls, config: TrainingOptions, epoch_steps: float) -> Budget:
         """epoch_steps: in how many steps all is read once."""
         limits = [] if config.max_steps is None else [config.max_steps]
         if config.max_epochs is not None:

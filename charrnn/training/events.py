@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.settings import Settings, setting
+from charrnn.fields import CheckedFields, checked_field
 
 
 @dataclass
-class Standing(Settings):
+class Standing(CheckedFields):
     """Where a run stands: the part of its state that is not an array. Saved in the checkpoint as it is."""
 
-    step: int = setting(0, "", low=0)
-    seconds: float = setting(0.0, "", low=0)
+    step: int = checked_field(0, "", low=0)
+    seconds: float = checked_field(0.0, "", low=0)
     milestone: int = 0  # of EVALUATIONS, at the last one
     loss_sum: float = 0.0  # of the steps since the last evaluation
-    loss_steps: int = setting(0, "", low=0)
+    loss_steps: int = checked_field(0, "", low=0)
     grad_norm: float | None = None
     learning_rate: float = 0.0
     evaluated_step: int = -1
@@ -27,7 +27,7 @@ class Standing(Settings):
     best_val_loss: float | None = None
     best_step: int | None = None
     stale_evaluations: int = 0
-    metrics_size: int = setting(0, "", low=0)
+    metrics_size: int = checked_field(0, "", low=0)
 
 
 @dataclass(frozen=True)

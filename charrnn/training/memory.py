@@ -7,18 +7,18 @@ import os
 import resource
 from pathlib import Path
 
-from charrnn.config import TrainConfig
+from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.stack import CELLS
-from charrnn.training.arena import Arena
+from charrnn.options import TrainingOptions
 
 FLOAT = 4  # bytes
 COPIES = 4  # of its weights, that a worker keeps in other layouts or masked
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def needed(architecture: Architecture, train: TrainConfig) -> int:
+def needed(architecture: Architecture, train: TrainingOptions) -> int:
     """Bytes, of all workers together: what they share, copies of the weights, and the work space of every step."""
     kind, hidden = CELLS[architecture.cell], architecture.hidden_size
     a_step = architecture.num_layers * hidden * (len(kind.slots) + kind.num_states + kind.num_saved + 3)
@@ -37,7 +37,7 @@ def available() -> int:
     return min([*limits, own] if own != resource.RLIM_INFINITY else limits)
 
 
-def refuse_too_large(architecture: Architecture, train: TrainConfig) -> None:
+def check_memory(architecture: Architecture, train: TrainingOptions) -> None:
     """Raises OutOfMemoryError for a training that cannot fit. What a GPU has is its own affair."""
     if train.device not in ("cpu", "torch"):
         return

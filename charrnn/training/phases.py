@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.engines.numpy.team import Team
+from charrnn.engines.numpy.worker import GRADIENT, REDUCE, UPDATE, VALIDATE, dropped
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.nn.params import views
-from charrnn.storage.checkpoint import Checkpoint, save_checkpoint
-from charrnn.tasks.task import Task
+from charrnn.nn.parameters import views
+from charrnn.options import ModelOptions, TrainingOptions
+from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
+from charrnn.tasks.base import Task
 from charrnn.training.bench import training_step
-from charrnn.training.choices import settled
-from charrnn.training.team import Team
+from charrnn.training.defaults import resolve_options
 from charrnn.training.trainer import EVALUATION_SHARE, EVALUATIONS, SAVE_SECONDS
-from charrnn.training.worker import GRADIENT, REDUCE, UPDATE, VALIDATE, dropped
 
 NAMES = {GRADIENT: "gradient", REDUCE: "reduce", UPDATE: "update", VALIDATE: "evaluation"}
 REPEATED = 3  # times that an evaluation, and a save, is timed
@@ -36,7 +36,7 @@ class Phase(NamedTuple):
 class TimedTeam(Team):
     """A team that notes how long its first process works in each phase, and how long it waits for the others."""
 
-    def __init__(self, architecture: Architecture, train: TrainConfig) -> None:
+    def __init__(self, architecture: Architecture, train: TrainingOptions) -> None:
         super().__init__(architecture, train)
         self.spent: defaultdict[str, float] = defaultdict(float)  # seconds
 
@@ -52,14 +52,14 @@ class TimedTeam(Team):
         self.spent["waiting"] += time.perf_counter() - start
 
 
-def measured_phases(task: Task, model: ModelConfig, train: TrainConfig, seconds: float) -> list[Phase]:
+def measured_phases(task: Task, model: ModelOptions, train: TrainingOptions, seconds: float) -> list[Phase]:
     """Trains on the NumPy engine for `seconds`, evaluates and saves: the phases of a run of `train.max_minutes`.
 
     start: of the workers; batch: what a step reads; masks: of dropout, which each worker draws for itself; gradient:
     forward and backward, without those; waiting: for the slower worker, in all phases. It saves to where
     temporary files go.
     """
-    model, train, _ = settled(model, train, task)
+    model, train, _ = resolve_options(model, train, task)
     assert train.batch_size and train.seq_length and train.max_minutes
     architecture, chars = task.architecture(model), train.batch_size * train.seq_length
     stream = task.training(train.batch_size, train.seq_length, train.seed)
@@ -85,7 +85,7 @@ def measured_phases(task: Task, model: ModelConfig, train: TrainConfig, seconds:
             evaluations = min(EVALUATIONS, (total - start) / (enough * whole + evaluation))
         with tempfile.TemporaryDirectory() as directory:
             weights = views(architecture.specs(), team.average)
-            state = Checkpoint(architecture, task.words(), weights, team.tensors())
+            state = Checkpoint(architecture, task.metadata(), weights, team.tensors())
             save = _mean(lambda: save_checkpoint(Path(directory) / "last.safetensors", state), REPEATED)
     saves = max(evaluations, total / SAVE_SECONDS)
     seldom = [Phase("evaluation", evaluation, evaluations), Phase("save", save, saves), Phase("start", start, 1)]

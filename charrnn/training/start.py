@@ -7,16 +7,16 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from charrnn.config import ModelConfig, Origin, RunConfig, part
+from charrnn.engines.select import check_engine
 from charrnn.errors import CorpusError, RunError, UsageError
-from charrnn.storage.checkpoint import Checkpoint, load_checkpoint, refusing
-from charrnn.storage.files import checksum
-from charrnn.storage.runs import Run, create_run
-from charrnn.storage.versions import todays_config
+from charrnn.options import ModelOptions, Origin, RunConfig, select_options
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, refusing
+from charrnn.runs.directory import Run, create_run
+from charrnn.runs.files import checksum
+from charrnn.runs.versions import todays_config
 from charrnn.tasks.registry import read_task
-from charrnn.training.choices import refuse_idle_workers, settled
-from charrnn.training.engine import check_engine
-from charrnn.training.memory import refuse_too_large
+from charrnn.training.defaults import check_workers, resolve_options
+from charrnn.training.memory import check_memory
 from charrnn.training.trainer import Trainer
 
 # What a resume may change: how long, on what, what is shown and saved when.
@@ -29,17 +29,17 @@ def new_run(
     config: RunConfig,
     start: Checkpoint | None = None,
     *,
-    left_open: Collection[str] = (),
+    unset: Collection[str] = (),
     jobs: int = 1,
 ) -> Trainer:
-    """Reads the data, then makes the run's directory. start: --init-from; left_open: settings that were not given,
+    """Reads the data, then makes the run's directory. start: --init-from; unset: settings that were not given,
     see `settled`; jobs: how many runs share the cores."""
     task = read_task(config, start)
     model, weights = config.model, None
     if start is not None:
-        model = part(ModelConfig, start.architecture.to_dict())
-        left_open = set(left_open) & {"weight_decay"}
-    model, train, notices = settled(model, config.train, task, left_open=left_open, jobs=jobs)
+        model = select_options(ModelOptions, start.architecture.to_dict())
+        unset = set(unset) & {"weight_decay"}
+    model, train, notices = resolve_options(model, config.train, task, unset=unset, jobs=jobs)
     assert train.batch_size and train.seq_length
     if train.patience and task.validation(train.batch_size, train.seq_length) is None:
         raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
@@ -63,13 +63,13 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
         raise CorpusError(f"{gone[0]}: the corpus is not there any more", hint)
     checkpoint = load_checkpoint(run.last)
     _refuse_another(run, config, checkpoint)
-    refuse_idle_workers(config.train)
+    check_workers(config.train)
     task = read_task(config, checkpoint)
     try:
         task.fit_batch(config.train.batch_size, config.train.seq_length)
     except UsageError as error:
         raise RunError(f"{run.config}: does not fit its corpus: {error.message}") from None
-    refuse_too_large(task.architecture(config.model), config.train)
+    check_memory(task.architecture(config.model), config.train)
     return Trainer(run, config, task, checkpoint=checkpoint)
 
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import RunConfig
+from charrnn.engines.select import new_team
 from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
-from charrnn.models.architecture import remember
+from charrnn.models.architecture import chrono_initialise
 from charrnn.nn import schedules
 from charrnn.nn.arrays import Array
-from charrnn.nn.optim import clip_factor
-from charrnn.nn.params import count, flatten, initialise, views
-from charrnn.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from charrnn.storage.files import append_line, cut
-from charrnn.storage.reports import Metrics, Result
-from charrnn.storage.runs import Run
-from charrnn.tasks.task import Task
+from charrnn.nn.optimizers import clip_factor
+from charrnn.nn.parameters import count, flatten, initialise, views
+from charrnn.options import RunConfig
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from charrnn.runs.directory import Run
+from charrnn.runs.files import append_line, cut
+from charrnn.runs.reports import Metrics, Result
+from charrnn.tasks.base import Task
 from charrnn.training.budget import Budget
-from charrnn.training.engine import new_team
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Standing, Step
 
 EVALUATIONS = 20  # in a budget, if --eval-every does not say,
@@ -53,7 +53,7 @@ class Trainer:
         self.start, self.checkpoint = start, checkpoint
         train = config.train
         assert train.batch_size and train.seq_length and train.workers and train.learning_rate is not None
-        self.notices = [*task.notices, *task.told(train.seq_length), *notices]
+        self.notices = [*task.notices, *task.window_notices(train.seq_length), *notices]
         self.learning_rate, self.chars_per_step = train.learning_rate, train.batch_size * train.seq_length
         self.architecture = task.architecture(config.model)
         self.specs = self.architecture.specs()
@@ -215,7 +215,7 @@ class Trainer:
     def _weights(self) -> Checkpoint:
         """The averaged weights, to validate and to sample from."""
         weights = views(self.specs, self.team.average)
-        return Checkpoint(self.architecture, self.task.words(), weights, training={"step": self.standing.step})
+        return Checkpoint(self.architecture, self.task.metadata(), weights, training={"step": self.standing.step})
 
     def _save(self) -> Saved:
         """Those and everything that a resume needs."""
@@ -223,7 +223,7 @@ class Trainer:
         standing, task = asdict(self.standing), self.task
         training = {"standing": standing, "config": self.config.to_dict(), "corpus": task.fingerprint}
         weights = views(self.specs, self.team.average)
-        whole = Checkpoint(self.architecture, task.words(), weights, self.team.tensors(), training)
+        whole = Checkpoint(self.architecture, task.metadata(), weights, self.team.tensors(), training)
         save_checkpoint(self.run_directory.last, whole)
         self.saved_at = time.monotonic()
         return Saved(self.standing.step)
@@ -235,9 +235,9 @@ class Trainer:
         if self.start is not None:
             for name, view in named.items():
                 view[...] = self.start[name]
-        elif self.task.habits.remembers:
+        elif self.task.defaults.chrono_init:
             steps = self.config.train.seq_length or 1
-            remember(named, self.architecture, steps, np.random.default_rng((seed, MEMORY)))
+            chrono_initialise(named, self.architecture, steps, np.random.default_rng((seed, MEMORY)))
         self.team.load(params=flat, average=flat)
 
     def _stood(self, checkpoint: Checkpoint) -> Standing:

@@ -45,14 +45,14 @@ class CharRNN:
     def __init__(self, cell, layers, hidden, batch, length, device="cpu"):
         import numpy as np
 
-        from charrnn.config import TrainConfig
         from charrnn.corpus.batch import Batch
+        from charrnn.engines.select import new_team
         from charrnn.models.architecture import Architecture
-        from charrnn.nn.optim import clip_factor
-        from charrnn.nn.params import initialise
-        from charrnn.training.choices import default_workers
-        from charrnn.training.engine import new_team
-        from charrnn.training.pace import Same
+        from charrnn.nn.optimizers import clip_factor
+        from charrnn.nn.parameters import initialise
+        from charrnn.options import TrainingOptions
+        from charrnn.training.defaults import default_workers
+        from charrnn.training.sizing import Same
 
         self.clip_factor = clip_factor
         shape = {"cell": cell, "hidden_size": hidden, "num_layers": layers}
@@ -60,7 +60,7 @@ class CharRNN:
         workers = default_workers(batch)
         dropout = DROPOUT if layers == 1 else 0.0
         whole = {"optimizer": "adam", "dropout": dropout, "recurrent_dropout": dropout}
-        train = TrainConfig(batch_size=batch, seq_length=length, workers=workers, device=device, **whole)
+        train = TrainingOptions(batch_size=batch, seq_length=length, workers=workers, device=device, **whole)
         self.team, self.steps = new_team(self.architecture, train).__enter__(), 0
         flat = np.empty(self.architecture.parameters, np.float32)
         initialise(self.architecture.specs(), flat, 1)
@@ -78,16 +78,16 @@ class CharRNN:
     def sample(self, count):
         from threadpoolctl import threadpool_limits
 
-        from charrnn.config import SampleConfig
-        from charrnn.inference.textmodel import TextModel
-        from charrnn.nn.params import views
-        from charrnn.storage.checkpoint import Checkpoint
+        from charrnn.nn.parameters import views
+        from charrnn.options import SamplingOptions
+        from charrnn.runs.checkpoint import Checkpoint
+        from charrnn.tasks.language.model import TextModel
 
         task = {"name": "lm", "vocabulary": list(range(32, 32 + VOCABULARY)), "bytes": False, "lines": False}
         weights = views(self.architecture.specs(), self.team.params)
         model = TextModel(Checkpoint(self.architecture, task, weights))
         with threadpool_limits(self.team.train.workers):  # as `charrnn sample` does, without a team beside it
-            for _ in model.sample_many(model.vocabulary.encode("A"), count, [1], SampleConfig()):
+            for _ in model.sample_many(model.vocabulary.encode("A"), count, [1], SamplingOptions()):
                 pass
 
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from charrnn.training import pace
-from charrnn.training.pace import EFFICIENCY
+from charrnn.training import sizing
+from charrnn.training.sizing import EFFICIENCY
 
 
 @pytest.fixture
 def fast(monkeypatch):
     """A machine on which 0.01 minutes are worth 384 units, and each step costs nothing."""
-    monkeypatch.setattr(pace, "product_rate", lambda: 6 * 15 * 650_000**2 / (EFFICIENCY * 0.6))
+    monkeypatch.setattr(sizing, "product_rate", lambda: 6 * 15 * 650_000**2 / (EFFICIENCY * 0.6))
 
 
 def config_of(folder):
@@ -23,7 +23,7 @@ def test_a_budget_of_minutes_alone_chooses_the_size_and_a_resume_keeps_it(charrn
     assert "hidden size 384: fits these minutes on this machine; --hidden-size overrules" in outcome.err
     assert config_of(tmp_path)["model"]["hidden_size"] == 384
     assert config_of(tmp_path)["train"]["learning_rate"] == pytest.approx(8e-3 * 256 / 384, abs=1e-6)
-    monkeypatch.setattr(pace, "product_rate", lambda: 1e20)
+    monkeypatch.setattr(sizing, "product_rate", lambda: 1e20)
     assert charrnn("train", "--resume", "r", "--max-steps", "20").code == 0
     assert config_of(tmp_path)["model"]["hidden_size"] == 384
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from charrnn.cli.app import COMMANDS
-from charrnn.storage.checkpoint import load_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint
 
 HELLO = Path(__file__).parents[2] / "data" / "hello.txt"
 CELLS = "rnn", "lstm", "gru"
@@ -97,7 +97,7 @@ def test_the_list_of_commands_imports_no_command_and_nothing_heavy():
     modules = imported("--help")
     assert not modules & {"typer.rich_utils", "tqdm", "numpy", "optuna", "matplotlib"}
     assert {name for name in modules if name.startswith("charrnn")} <= {
-        *("charrnn", "charrnn.cli", "charrnn.cli.app", "charrnn.cli.screen", "charrnn.errors")
+        *("charrnn", "charrnn.cli", "charrnn.cli.app", "charrnn.cli.terminal", "charrnn.errors")
     }
 
 
@@ -107,7 +107,7 @@ def test_a_command_imports_only_its_own(trained):
     ours = {name for name in modules if name.startswith("charrnn.")}
     assert not {name for name in ours if name.startswith(("charrnn.training", "charrnn.sweep", "charrnn.pictures"))}
     assert {name for name in ours if name.startswith("charrnn.cli.")} <= {
-        *("charrnn.cli.app", "charrnn.cli.options", "charrnn.cli.sample", "charrnn.cli.screen")
+        *("charrnn.cli.app", "charrnn.cli.arguments", "charrnn.cli.sample", "charrnn.cli.terminal")
     }
 
 
@@ -196,7 +196,7 @@ def test_progress_bar_only_on_a_terminal(process, corpus):
 
 
 def test_default_budget_is_stated_in_the_first_line(charrnn, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.training.choices.DEFAULT_MINUTES", 0.001)
+    monkeypatch.setattr("charrnn.training.defaults.DEFAULT_MINUTES", 0.001)
     outcome = charrnn("train", corpus, *SMALL)
     assert outcome.code == 0
     assert "0.001 minutes" in outcome.err.splitlines()[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.storage.runs import Run
+from charrnn.runs.directory import Run
 from charrnn.tasks.registry import task_of
 
 

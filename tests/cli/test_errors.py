@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from charrnn.storage.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TINY = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--workers", "1")
 

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
-from charrnn.storage.checkpoint import load_checkpoint
-from charrnn.storage.runs import Run
+from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
+from charrnn.runs.checkpoint import load_checkpoint
+from charrnn.runs.directory import Run
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
@@ -217,7 +217,7 @@ def test_plot_writes_a_picture(x, suffix, magic, in_swept, charrnn, tmp_path):
 
 
 def test_a_curve_is_named_by_its_run_and_what_sets_it_apart(in_swept):
-    from charrnn.pictures.curves import read_curves
+    from charrnn.plots.curves import read_curves
 
     picture = read_curves([Run(Path(f"runs/corpus/00{n}")) for n in (0, 1, 3)], "steps")
     assert {curve.label for curve in picture.curves} == {
@@ -240,7 +240,7 @@ def test_a_curve_is_named_by_its_run_and_what_sets_it_apart(in_swept):
 
 
 def test_the_axis_begins_after_the_first_evaluations():
-    from charrnn.pictures.curves import Curve, Picture
+    from charrnn.plots.curves import Curve, Picture
 
     curve = Curve("a", [1, 2, 3, 4, 5], [9, 8, 7, 6, 5], [50.0, 9.0, 3.0, 2.0, 1.0])
     low, high = Picture([curve], "", "", "").limits
@@ -249,7 +249,7 @@ def test_the_axis_begins_after_the_first_evaluations():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_labels_are_spread_without_meeting(places):
-    from charrnn.pictures.curves import spread
+    from charrnn.plots.curves import spread
 
     moved = spread(places, 0.05, 0.0, 1.0)
     ordered = sorted(moved)
@@ -356,9 +356,9 @@ numbers = st.floats(0, 1e300) | st.floats(0, 1e-300)
 def test_toml_says_the_same_as_the_configuration(seed, learning_rate, name, lines, as_bytes, minutes):
     from charrnn.cli.info import to_toml
 
-    text = TextConfig(lines=lines, bytes=as_bytes, val_file=f"/{name}" if len(name) % 2 else None)
-    train = TrainConfig(seed=seed, learning_rate=learning_rate, max_minutes=minutes)
-    config = RunConfig(("/a",), ModelConfig(), text, train)
+    text = DataOptions(lines=lines, bytes=as_bytes, val_file=f"/{name}" if len(name) % 2 else None)
+    train = TrainingOptions(seed=seed, learning_rate=learning_rate, max_minutes=minutes)
+    config = RunConfig(("/a",), ModelOptions(), text, train)
     options = tomllib.loads(to_toml(config))
     assert options == {"corpus": ["/a"], **config.to_options()}
     assert RunConfig.from_options(("/a",), options).train == train

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import TextConfig
 from charrnn.corpus import reading
 from charrnn.corpus.reading import read_codes, read_text
 from charrnn.errors import CorpusError, UsageError
+from charrnn.options import DataOptions
 
 any_chunk = st.integers(1, 9)
 newlines_and_wide = st.text(st.sampled_from("a\r\nß—中😀\ufeff\x00")) | st.text()
@@ -23,7 +23,7 @@ def codes(*paths, chunk=1 << 20, notices=None, **config):
     """All code points of the files, read in chunks of `chunk` bytes."""
     with mock.patch.object(reading, "CHUNK", chunk):
         pieces = list(
-            read_codes([str(path) for path in paths], TextConfig(**config), [] if notices is None else notices)
+            read_codes([str(path) for path in paths], DataOptions(**config), [] if notices is None else notices)
         )
     return [code for piece in pieces for code in piece.tolist()]
 
@@ -170,7 +170,7 @@ def test_the_error_for_undecodable_text_says_the_way_out(tmp_path):
 def test_each_chunk_has_the_smallest_type_that_holds_it(tmp_path):
     path = write(tmp_path / "a", "aaaa—a😀".encode())
     with mock.patch.object(reading, "CHUNK", 4):
-        kinds = [chunk.dtype for chunk in read_codes([str(path)], TextConfig(), [])]
+        kinds = [chunk.dtype for chunk in read_codes([str(path)], DataOptions(), [])]
     assert kinds == [np.uint8, np.uint16, np.uint32]
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_opened_is_a_corpus_error_naming_it(tmp_path):
 def test_a_large_file_is_read_piece_by_piece(tmp_path, monkeypatch):
     path = write(tmp_path / "a", b"x" * 1000)
     monkeypatch.setattr(reading, "CHUNK", 100)
-    chunks = read_codes([str(path)], TextConfig(), [])
+    chunks = read_codes([str(path)], DataOptions(), [])
     assert len(next(chunks)) == 100
     assert sum(map(len, chunks)) == 900
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
-from charrnn.models.architecture import Architecture, remember
+from charrnn.models.architecture import Architecture, chrono_initialise
 from charrnn.models.network import Network
-from charrnn.nn.params import count, initialise, views
+from charrnn.nn.parameters import count, initialise, views
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
@@ -100,7 +100,7 @@ def test_a_network_that_is_to_remember_keeps_more_of_its_start(cell):
         flat = np.empty(count(specs))
         initialise(specs, flat, 1)
         if steps:
-            remember(views(specs, flat), architecture, steps, np.random.default_rng(1))
+            chrono_initialise(views(specs, flat), architecture, steps, np.random.default_rng(1))
         x = np.random.default_rng(2).integers(0, 5, (60, 2))
         x[:, 1] = x[:, 0]
         state = np.zeros(architecture.state_shape(2))

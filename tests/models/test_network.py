@@ -11,7 +11,7 @@ from charrnn.models import network
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import DIRECT_SHARE, Network, layer_weights
 from charrnn.nn import ops
-from charrnn.nn.params import count, views
+from charrnn.nn.parameters import count, views
 from charrnn.nn.stack import CELLS
 
 B, T, D, H, V, F, M, R, K = 2, 5, 3, 4, 7, 6, 2, 6, 3

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
-from charrnn.nn.params import count, views
+from charrnn.nn.parameters import count, views
 from charrnn.nn.stack import CELLS
+from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
 from charrnn.training.start import new_run
 
 torch = pytest.importorskip("torch")
@@ -109,9 +109,9 @@ def test_the_weights_of_best_safetensors_load_strictly_and_give_the_same_text_lo
     (tmp_path / "corpus.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 9)
     config = RunConfig(
         (str(tmp_path / "corpus.txt"),),
-        ModelConfig(cell=cell, hidden_size=6, num_layers=2, embedding_size=embedding_size),
-        TextConfig(),
-        TrainConfig(max_steps=3, batch_size=4, seq_length=8, workers=1),
+        ModelOptions(cell=cell, hidden_size=6, num_layers=2, embedding_size=embedding_size),
+        DataOptions(),
+        TrainingOptions(max_steps=3, batch_size=4, seq_length=8, workers=1),
     )
     list(new_run(tmp_path / "run", config).run())
     model = charrnn.load(tmp_path / "run")

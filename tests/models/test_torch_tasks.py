@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from charrnn.config import ModelConfig, RunConfig
 from charrnn.corpus.numbers import Standard, Table
-from charrnn.corpus.sequences import SequencePass
 from charrnn.corpus.windows import WindowPass, Windows
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import DIRECT_SHARE, Network
-from charrnn.nn.params import count, views
+from charrnn.nn.parameters import count, views
 from charrnn.nn.stack import CELLS
-from charrnn.tasks.caption import Caption, CaptionCoding
-from charrnn.tasks.classify import Classes
-from charrnn.tasks.columns import Columns
+from charrnn.options import ModelOptions, RunConfig
+from charrnn.tasks.caption.task import Caption, CaptionCoding
+from charrnn.tasks.classify.model import Classes
 from charrnn.tasks.records import Pair
-from charrnn.tasks.tag import Tags
-from charrnn.tasks.translate import Pairs
+from charrnn.tasks.series.columns import Columns
+from charrnn.tasks.series.sequences import SequencePass
+from charrnn.tasks.tag.model import Tags
+from charrnn.tasks.translate.model import Pairs
 
 torch = pytest.importorskip("torch")
 
@@ -86,7 +86,7 @@ SOURCES = ["abcde", "badce", "ccabd"]
 
 def case(name):
     """(architecture, batch) of a small example of a task."""
-    model = ModelConfig(hidden_size=4, num_layers=2, embedding_size=3 if name == "translate" else 0)
+    model = ModelOptions(hidden_size=4, num_layers=2, embedding_size=3 if name == "translate" else 0)
     if name == "features":
         texts = ["abc", "bad", "cab"]
         vectors = np.random.default_rng(1).standard_normal((3, 5))

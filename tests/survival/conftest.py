@@ -24,7 +24,7 @@ def arguments(run, corpus, cell="lstm", workers=1, steps=30):
 
 def outcome(run):
     """All that a finished run leaves but for the clock: weights and state as bytes, metrics as rows."""
-    from charrnn.storage.checkpoint import load_checkpoint
+    from charrnn.runs.checkpoint import load_checkpoint
 
     best, last = (load_checkpoint(run / f"{name}.safetensors") for name in ("best", "last"))
     arrays = {name: array.tobytes() for name, array in (*last.weights.items(), *last.tensors.items())}
@@ -83,7 +83,7 @@ def workers_running():
     for path in Path("/proc").glob("[0-9]*"):
         try:
             mine = MARK.encode() in (path / "environ").read_bytes().split(b"\0")
-            if mine and b"charrnn.training.worker" in (path / "cmdline").read_bytes():
+            if mine and b"charrnn.engines.numpy.worker" in (path / "cmdline").read_bytes():
                 found.append(int(path.name))
         except OSError:
             continue

@@ -24,9 +24,9 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from charrnn.cli.app import main
-from charrnn.config import ModelConfig, SampleConfig, TextConfig, TrainConfig
-from charrnn.settings import dashed
-from charrnn.storage.checkpoint import _digest
+from charrnn.fields import flag
+from charrnn.options import DataOptions, ModelOptions, SamplingOptions, TrainingOptions
+from charrnn.runs.checkpoint import _digest
 
 CODES = {0, 2, 3, 4, 5, 6}
 SECONDS = 30  # for one command
@@ -198,7 +198,7 @@ def option_cases():
     """Each option of train, sample and the like with values at and beyond its ends."""
     trains = ("train", "corpus.txt", *TINY[:2], "--workers", "1", "--max-steps", "1", "-q")
     samples = ("sample", "r", "-n", "2")
-    for words, classes in ((trains, (ModelConfig, TextConfig, TrainConfig)), (samples, (SampleConfig,))):
+    for words, classes in ((trains, (ModelOptions, DataOptions, TrainingOptions)), (samples, (SamplingOptions,))):
         for spec in itertools.chain(*(dataclasses.fields(cls) for cls in classes)):
             limits = [spec.metadata[name] for name in ("low", "high", "below") if spec.metadata[name] is not None]
             values = {str(limit) for limit in limits} | {str(limit + d) for limit in limits for d in (-1, 1)}
@@ -206,7 +206,7 @@ def option_cases():
             if spec.type in ("bool", bool):
                 values = {""}
             for value in sorted(values):
-                option = f"--{dashed(spec.name)}"
+                option = f"{flag(spec.name)}"
                 yield (*words, option) if spec.type in ("bool", bool) else (*words, f"{option}={value}")
     for command, option in (
         ("sample", "--num-samples"),

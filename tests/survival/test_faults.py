@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from charrnn.cli.app import main
-from charrnn.storage import files
+from charrnn.runs import files
 
 from .conftest import arguments, outcome
 
 
 class FaultyDisk:
-    """Stands for `os` and `open` in charrnn.storage.files; the operation number `fails` raises `error`."""
+    """Stands for `os` and `open` in charrnn.runs.files; the operation number `fails` raises `error`."""
 
     def __init__(self, fails, error):
         self.fails, self.error, self.done = fails, error, 0

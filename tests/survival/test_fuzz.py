@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.cli.app import main
-from charrnn.config import CELLS, OPTIMIZERS, SCHEDULES
+from charrnn.options import CELLS, OPTIMIZERS, SCHEDULES
 
 LIMIT = 20_000  # milliseconds a case
 FAST = settings(max_examples=25, deadline=LIMIT, suppress_health_check=[HealthCheck.function_scoped_fixture])

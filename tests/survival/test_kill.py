@@ -76,7 +76,7 @@ def test_killed_fifty_times(cell, workers, corpus, finished, tmp_path):
 
 KILL_AT_OPERATION = """
 import os, signal, sys
-from charrnn.storage import files
+from charrnn.runs import files
 from charrnn.cli.app import main
 left = int(sys.argv[1])
 def counting(call):

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from charrnn.config import TextConfig
 from charrnn.corpus import reading
+from charrnn.options import DataOptions
 
 TINY = ["--hidden-size", "8", "--max-steps", "4", "--workers", "1"]
 
@@ -128,7 +128,7 @@ def test_a_file_that_changes_while_it_is_read_gives_what_was_read(change, tmp_pa
     monkeypatch.setattr(reading, "CHUNK", 8)
     path = tmp_path / "corpus.txt"
     path.write_text("12345678abcdefgh")
-    chunks = reading.read_codes([str(path)], TextConfig(), [])
+    chunks = reading.read_codes([str(path)], DataOptions(), [])
     text = bytes(next(chunks))
     if change == "vanishes":
         path.unlink()

@@ -13,7 +13,7 @@ import pytest
 optuna = pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
 from charrnn.errors import RunError, StorageError, UsageError  # noqa: E402
-from charrnn.storage.runs import Run, list_runs, newest_run  # noqa: E402
+from charrnn.runs.directory import Run, list_runs, newest_run  # noqa: E402
 from charrnn.sweep.events import TrialEnded, TrialEvaluated  # noqa: E402
 from charrnn.sweep.search import Search, check  # noqa: E402
 from charrnn.sweep.space import Plan, parse_space  # noqa: E402

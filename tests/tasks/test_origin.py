@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from charrnn.config import RunConfig
 from charrnn.errors import UsageError
-from charrnn.storage.checkpoint import load_checkpoint
+from charrnn.options import RunConfig
+from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.tasks.registry import read_task
-from charrnn.tasks.tag import Tags
+from charrnn.tasks.tag.model import Tags
 from charrnn.training.start import new_run
 
 FILES = {  # a model to begin with, and data that lack its `q` and know a `z` that it does not
@@ -56,7 +56,7 @@ def test_a_character_s_weights_go_with_it(first, name, folder):
     config = config_of(folder, name, "new")
     task = read_task(config, start)
     weights = task.initial_weights(start, task.architecture(config.model), 1)
-    before, after = ("".join(map(chr, words["vocabulary"])) for words in (start.task, task.words()))
+    before, after = ("".join(map(chr, words["vocabulary"])) for words in (start.task, task.metadata()))
     assert set(before) | set("az") <= set(after) and "z" not in before
     for character in before:
         old, new = (

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import RunConfig
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
-from charrnn.tasks.classify import Classes
+from charrnn.options import RunConfig
+from charrnn.tasks.classify.model import Classes
 from charrnn.tasks.records import Pair, RecordTask
 from charrnn.tasks.registry import CODINGS, imported
-from charrnn.tasks.tag import Tags
-from charrnn.tasks.translate import Pairs, edit_distance
+from charrnn.tasks.tag.model import Tags
+from charrnn.tasks.translate.model import Pairs, edit_distance
 
 in_tmp_path = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 characters = st.characters(exclude_categories=("Cs",), exclude_characters="\t\n\r\ufeff")

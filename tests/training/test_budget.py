@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import TrainConfig
+from charrnn.options import TrainingOptions
 from charrnn.training.budget import Budget
 
 
@@ -41,7 +41,7 @@ def test_progress_is_the_share_of_the_budget_that_runs_out_first(budget, step, s
     ],
 )
 def test_a_budget_takes_the_smaller_of_steps_and_epochs_and_rounds_epochs_up(limits, steps, seconds):
-    assert Budget.of(TrainConfig(**limits), epoch_steps=100 / 30) == Budget(steps, seconds)
+    assert Budget.of(TrainingOptions(**limits), epoch_steps=100 / 30) == Budget(steps, seconds)
 
 
 @settings(deadline=None)
@@ -49,4 +49,4 @@ def test_a_budget_takes_the_smaller_of_steps_and_epochs_and_rounds_epochs_up(lim
 @example(steps=201)
 def test_a_budget_of_epochs_that_is_a_whole_number_of_steps_is_not_rounded_up(steps):
     """Tenths of an epoch are no exact binary fractions; 0.7 of 1000 steps is 700 all the same."""
-    assert Budget.of(TrainConfig(max_epochs=steps / 1000), epoch_steps=1000).steps == steps
+    assert Budget.of(TrainingOptions(max_epochs=steps / 1000), epoch_steps=1000).steps == steps

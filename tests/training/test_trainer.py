@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.config import ModelConfig, RunConfig, TextConfig, TrainConfig
 from charrnn.errors import DivergedError, RunError
-from charrnn.storage.checkpoint import load_checkpoint
-from charrnn.storage.runs import Run
+from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
+from charrnn.runs.checkpoint import load_checkpoint
+from charrnn.runs.directory import Run
 from charrnn.training.events import Done, Evaluated, Saved, Step
 from charrnn.training.start import new_run, resumed_run
 
@@ -29,9 +29,9 @@ def config(tmp_path, cell="lstm", layers=2, text=None, recurrent_dropout=0.2, **
     embedding = 3 if cell == "gru" else 0
     return RunConfig(
         (str(corpus),),
-        ModelConfig(cell, 8, layers, embedding),
-        TextConfig(**text or {}),
-        TrainConfig(**{"max_steps": 15, "dropout": 0.3, "recurrent_dropout": recurrent_dropout} | CHOSEN | train),
+        ModelOptions(cell, 8, layers, embedding),
+        DataOptions(**text or {}),
+        TrainingOptions(**{"max_steps": 15, "dropout": 0.3, "recurrent_dropout": recurrent_dropout} | CHOSEN | train),
     )
 
 
@@ -77,9 +77,9 @@ def task_config(tmp_path, name, task, **text):
         (tmp_path / file).write_text("".join(head))
     return RunConfig(
         (str(tmp_path / name),),
-        ModelConfig("gru", 8, 2),
-        TextConfig(task=task, **text),
-        TrainConfig(max_steps=15, dropout=0.3, recurrent_dropout=0.2, batch_size=5, workers=2, eval_every=4),
+        ModelOptions("gru", 8, 2),
+        DataOptions(task=task, **text),
+        TrainingOptions(max_steps=15, dropout=0.3, recurrent_dropout=0.2, batch_size=5, workers=2, eval_every=4),
     )
 
 
@@ -160,7 +160,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from charrnn.training.start import resumed_run
-from charrnn.storage.runs import Run
+from charrnn.runs.directory import Run
 moment, path = int(sys.argv[1]), Path(sys.argv[2])
 trainer = resumed_run(Run(path), Run(path).read_config())
 real, calls = os.fsync, 0

@@ -1,0 +1,1 @@
+"""What a trained network does, as numbers: gradient norms, unit probes, surprise, copied passages."""

@@ -1,0 +1,1 @@
+"""What computes gradients and scores: the interface, the engine on NumPy and the engine on PyTorch."""

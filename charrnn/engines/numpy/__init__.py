@@ -1,0 +1,1 @@
+"""The engine on NumPy: worker processes over shared memory."""

@@ -1,0 +1,1 @@
+"""The engine on PyTorch: GPUs, and several processes under torchrun."""

@@ -1,0 +1,299 @@
+"""The options of a run as frozen dataclasses: the one place for each option's name, type, range, default and help text.
+
+The command line, TOML files, `config.json` and the metadata of checkpoints all read and write these classes. A default of
+None means that the value is chosen for the data, the budget and the machine (`training/defaults.py`); a run's
+`config.json` holds the value that was chosen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from charrnn.errors import UsageError
+from charrnn.fields import CheckedFields, checked_field, flag
+
+CELLS = ("lstm", "gru", "rnn")
+OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
+SCHEDULES = ("cosine", "linear", "constant")
+TASKS = ("lm", "classify", "tag", "translate", "series", "caption")
+MAX_BATCH = 10**8  # upper limit of batch_size and seq_length; a larger value is a typing error
+MAX_STEPS = 10**12
+ALIASES = {"lr": "learning_rate"}  # short names of options
+
+MODEL_IS_GIVEN = "the architecture is that of the other model"
+EXCLUSIVE = (  # pairs of options that exclude each other, and the reason if it is not obvious
+    ("val_file", "val_fraction", ""),
+    ("bytes", "encoding", ""),
+    ("cell", "init_from", MODEL_IS_GIVEN),
+    ("hidden_size", "init_from", MODEL_IS_GIVEN),
+    ("num_layers", "init_from", MODEL_IS_GIVEN),
+    ("embedding_size", "init_from", MODEL_IS_GIVEN),
+)
+TASK_OPTIONS = {  # options that only some tasks have
+    "bytes": ("lm",),
+    "lines": ("lm",),
+    "features": ("caption",),
+    "delay": ("tag",),
+    "target": ("series",),
+}
+
+Options = TypeVar("Options", bound=CheckedFields)
+ExclusivePairs = Sequence[tuple[str, str, str]]
+
+
+def check_exclusive(options: dict[str, Any], pairs: ExclusivePairs = EXCLUSIVE) -> None:
+    """Raises UsageError if two options of a pair were both given. None, False and an empty list mean "not given"."""
+    given = {name for name, value in options.items() if value is not None and value is not False and value != []}
+    for first, second, reason in pairs:
+        if first in given and second in given:
+            raise UsageError(f"{flag(first)} and {flag(second)} exclude each other", reason)
+
+
+def select_options(cls: type[Options], options: dict[str, Any]) -> Options:
+    """An object of the class from those of the options that are its fields. Raises UsageError."""
+    names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls.from_dict({name: value for name, value in options.items() if name in names})
+
+
+@dataclass(frozen=True)
+class ModelOptions(CheckedFields):
+    """The shape of a network, as far as a user chooses it."""
+
+    cell: str = checked_field("lstm", "Recurrent cell: lstm, gru or rnn (tanh).", choices=CELLS)
+    hidden_size: int = checked_field(
+        256,
+        "Hidden units in each layer.",
+        low=1,
+        high=65536,
+        default_text="fits the time budget; 256 for other budgets",
+    )
+    num_layers: int = checked_field(1, "Number of recurrent layers.", low=1, high=64)
+    embedding_size: int = checked_field(
+        0,
+        "Size of a learned input embedding; 0 = one-hot input.",
+        low=0,
+        high=65536,
+        default_text="0; for --task tag 64",
+    )
+
+
+@dataclass(frozen=True)
+class DataOptions(CheckedFields):
+    """The task, and how its files are read and split."""
+
+    task: str = checked_field(
+        "lm",
+        "What the network learns: lm (text), classify, tag or translate (records), series (numbers), "
+        "caption (text from vectors, see --features).",
+        choices=TASKS,
+    )
+    bytes: bool = checked_field(False, "Use byte values instead of characters as the vocabulary: any file can be read.")
+    encoding: str = checked_field("utf-8", "Text encoding of the corpus.")
+    lines: bool = checked_field(False, "Each line is a separate record: the state is reset after each newline.")
+    val_fraction: float = checked_field(
+        0.1, "Fraction of the data used for validation, after the training part.", low=0, below=1
+    )
+    test_fraction: float = checked_field(0.0, "Fraction of the data used for a final test, at the end.", low=0, below=1)
+    val_file: str | None = checked_field(None, "Validate on this file instead of a fraction of the corpus.")
+    features: str | None = checked_field(
+        None, "Vectors that the lines describe, one row for each line: .npy or .csv. Implies --task caption."
+    )
+    delay: int | None = checked_field(
+        None, "tag: time steps between a character and its tag.", low=0, high=10**6, default_text="fits the records"
+    )
+    target: list[str] | None = checked_field(  # noqa: RUF009 - the default is None
+        None, "series: a column to predict from the others; repeatable."
+    )
+
+
+@dataclass(frozen=True)
+class TrainingOptions(CheckedFields):
+    """How a network is trained. Losses are in nats per character."""
+
+    batch_size: int | None = checked_field(
+        None,
+        "Number of parallel text streams (B).",
+        low=1,
+        high=MAX_BATCH,
+        default_text="32, less for a small corpus",
+    )
+    seq_length: int | None = checked_field(
+        None,
+        "Time steps of truncated back-propagation through time (T).",
+        low=1,
+        high=MAX_BATCH,
+        default_text="64, less for a small corpus",
+    )
+    optimizer: str = checked_field("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
+    learning_rate: float | None = checked_field(
+        None, "Peak learning rate.", low=0, default_text="fits the optimizer and the hidden size"
+    )
+    schedule: str = checked_field(
+        "constant", "Learning rate over the budget: constant, cosine or linear.", choices=SCHEDULES
+    )
+    warmup_steps: int = checked_field(
+        50, "Steps over which the learning rate rises linearly from 0.", low=0, high=MAX_STEPS
+    )
+    dropout: float | None = checked_field(
+        None,
+        "Dropout probability of each layer's outputs.",
+        low=0,
+        below=1,
+        default_text="more for a large model, less for a large corpus",
+    )
+    recurrent_dropout: float | None = checked_field(
+        None,
+        "Dropout probability of the recurrent weights, drawn at each step (DropConnect).",
+        low=0,
+        below=1,
+        default_text="as for --dropout",
+    )
+    weight_decay: float = checked_field(0.0, "Decoupled weight decay of the weight matrices (adamw).", low=0)
+    clip_norm: float = checked_field(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)
+    clip_value: float = checked_field(0.0, "Clip each element of the gradient; 0 = off.", low=0)
+    max_epochs: float | None = checked_field(
+        None, "Stop after this many passes over the training data.", low=0, high=1e6
+    )
+    max_steps: int | None = checked_field(None, "Stop after this many steps.", low=0, high=MAX_STEPS)
+    max_minutes: float | None = checked_field(
+        None, "Stop after this many minutes.", low=0, high=1e7, default_text="5, if no other budget is given"
+    )
+    patience: int = checked_field(
+        0, "Stop after this many evaluations without a lower validation loss; 0 = off.", low=0, high=MAX_STEPS
+    )
+    seed: int = checked_field(1, "Seed of all random generators.", low=0, high=2**63 - 1)
+    workers: int | None = checked_field(
+        None, "Processes that share each batch.", low=1, high=1024, default_text="the number of cores"
+    )
+    device: str = checked_field("cpu", "cpu (NumPy), torch (PyTorch on the CPU), cuda, cuda:N or mps.")
+    precision: str = checked_field(
+        "float32", "Precision of matrix products on a GPU: float32 or tf32.", choices=("float32", "tf32")
+    )
+    eval_every: int | None = checked_field(
+        None,
+        "Steps between evaluations.",
+        low=1,
+        high=MAX_STEPS,
+        default_text="20 evaluations, fewer if they would take more than 4 % of the time",
+    )
+    save_every: int | None = checked_field(
+        None, "Steps between saves.", low=1, high=MAX_STEPS, default_text="every 30 s and at each evaluation"
+    )
+    sample_every: int | None = checked_field(
+        None, "Steps between samples shown during training.", low=1, high=MAX_STEPS, default_text="never"
+    )
+
+
+@dataclass(frozen=True)
+class SamplingOptions(CheckedFields):
+    """How the next character is chosen from the model's distribution."""
+
+    temperature: float = checked_field(
+        0.7, "Divides the logits: lower is more predictable, higher more random; 0 = greedy.", low=0
+    )
+    top_k: int = checked_field(0, "Sample from the k most likely characters; 0 = all.", low=0)
+    top_p: float = checked_field(
+        1.0, "Sample from the most likely characters that together have this probability.", low=0, high=1
+    )
+    min_p: float = checked_field(
+        0.0, "Exclude characters less likely than this fraction of the most likely one.", low=0, high=1
+    )
+    greedy: bool = checked_field(False, "Always take the most likely character.")
+
+
+@dataclass(frozen=True)
+class Origin(CheckedFields):
+    """The checkpoint that a run was initialised from (`--init-from`), with its checksum at that time."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All options of a run: the content of `config.json`."""
+
+    corpus: tuple[str, ...]
+    model: ModelOptions
+    data: DataOptions
+    train: TrainingOptions
+    init_from: Origin | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "corpus": list(self.corpus),
+            "model": self.model.to_dict(),
+            "data": self.data.to_dict(),
+            "train": self.train.to_dict(),
+            "init_from": self.init_from and self.init_from.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Reads what `to_dict` wrote. Raises UsageError, KeyError or TypeError."""
+        return cls(
+            corpus=tuple(map(str, values["corpus"])),
+            model=ModelOptions.from_dict(values["model"]),
+            data=DataOptions.from_dict(values["data"]),
+            train=TrainingOptions.from_dict(values["train"]),
+            init_from=None if values.get("init_from") is None else Origin.from_dict(values["init_from"]),
+        )
+
+    @classmethod
+    def from_options(cls, corpus: Sequence[str], options: dict[str, Any]) -> RunConfig:
+        """From the options of `charrnn train` that were given, by name. Raises UsageError.
+
+        Paths become absolute, so that the run can be resumed from any directory.
+        """
+        check_exclusive(options)
+        data = select_options(DataOptions, options)
+        if data.features is not None and "task" not in options:
+            data = dataclasses.replace(data, task="caption")
+        _check_task_options(data, options)
+        for name in ("val_file", "features"):
+            if getattr(data, name) is not None:
+                data = dataclasses.replace(data, **{name: os.path.abspath(getattr(data, name))})
+        return cls(
+            corpus=absolute_paths(corpus),
+            model=select_options(ModelOptions, options),
+            data=data,
+            train=select_options(TrainingOptions, options),
+        )
+
+    def to_options(self) -> dict[str, Any]:
+        """The options of `charrnn train` that give this configuration: the inverse of `from_options`."""
+        options: dict[str, Any] = {"init_from": self.init_from and self.init_from.path}
+        if self.init_from is None:
+            options |= self.model.to_dict()
+        options |= self.data.to_dict() | self.train.to_dict()
+        if self.data.val_file is not None:
+            del options["val_fraction"]
+        if self.data.bytes:
+            del options["encoding"]
+        return {name: value for name, value in options.items() if value is not None}
+
+
+def absolute_paths(paths: Sequence[str]) -> tuple[str, ...]:
+    """The same paths, absolute; `-` is standard input and stays as it is."""
+    return tuple(path if path == "-" else os.path.abspath(path) for path in paths)
+
+
+def _check_task_options(data: DataOptions, options: dict[str, Any]) -> None:
+    """Raises UsageError for an option that the task does not have."""
+    for name, tasks in TASK_OPTIONS.items():
+        if options.get(name) not in (None, False) and data.task not in tasks:
+            raise UsageError(f"{flag(name)} is an option of --task {tasks[0]}, not of {data.task}")
+    if data.task == "caption" and data.features is None:
+        raise UsageError("--task caption needs --features FILE", "one row of numbers for each line of text")
+    if data.task == "caption" and data.val_file is not None:
+        raise UsageError("--val-file is not supported with --features", "use --val-fraction")
+    if data.task == "series" and data.val_file is not None:
+        raise UsageError("--val-file is not supported for --task series, which is split by time", "use --val-fraction")
+    if data.task == "series" and options.get("embedding_size"):
+        raise UsageError("--embedding-size is not supported for --task series: its input is numbers")
+    if data.val_fraction + data.test_fraction >= 1:
+        raise UsageError("--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1")

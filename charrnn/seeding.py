@@ -1,0 +1,36 @@
+"""The keys of all random generators. A generator is made from (seed, purpose, ...), so that no two purposes share numbers.
+
+Nothing else in the package calls `numpy.random.default_rng` with a tuple. The numbers are part of what a run computes:
+changing one changes the results of every seed.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+
+class Purpose(enum.IntEnum):
+    """What a generator is for, and what follows in its key."""
+
+    DROPOUT = 1  # masks of the layers' outputs; step
+    RECURRENT_DROPOUT = 2  # masks of the recurrent weights; step
+    ORDER = 3  # order of the windows, places of the segments; epoch or step
+    SPLIT = 4  # which record is in which part of the data
+    CHRONO_INIT = 5  # initial gate biases
+    FRESH_STARTS = 6  # which streams of a text start again from the zero state; step
+    SYMBOL_LENGTHS = 7  # how many characters the input symbols of a tagger may have; step
+    TRIAL = 8  # the values that a sweep tries; trial
+    RECORD = 9  # an answer that is drawn; number of the record
+    PARAMETERS = 10  # initial values; number of the parameter
+
+
+def random_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """The generator of a purpose."""
+    return np.random.default_rng(generator_key(seed, purpose, *key))
+
+
+def generator_key(seed: int, purpose: Purpose, *key: int) -> tuple[int, ...]:
+    """What the generator is made from; another library's generator can be seeded from it (`numpy.random.SeedSequence`)."""
+    return (seed, int(purpose), *key)

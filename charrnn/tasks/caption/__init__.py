@@ -1,0 +1,1 @@
+"""One to many: a line of text from a vector of numbers."""

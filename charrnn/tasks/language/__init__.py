@@ -1,0 +1,1 @@
+"""The language model: each character is predicted from those before it."""

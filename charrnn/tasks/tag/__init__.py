@@ -1,0 +1,1 @@
+"""Many to many, aligned: a tag for each character of a text."""

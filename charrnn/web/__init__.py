@@ -1,0 +1,1 @@
+"""A language model as a web page: HTML, CSS and JavaScript files, and the code that assembles them."""
