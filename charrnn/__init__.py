@@ -21,4 +21,4 @@ def load(path: str | Path, *, checkpoint: str = "best") -> Model:
     task, TextModel for a language model."""
     from charrnn.tasks import registry  # only now: `charrnn --help` has no need of NumPy
 
-    return registry.load(path, checkpoint=checkpoint)
+    return registry.load_model(path, checkpoint=checkpoint)

@@ -1,10 +1,10 @@
-"""The program: `charrnn`, and `python -m charrnn`."""
+"""The program: `charrnn` and `python -m charrnn`."""
 
 import sys
 
 
 def main() -> None:
-    """Runs the command line. Ctrl-C is heard from the first moment on, before anything of size is imported."""
+    """Runs the command line. Ctrl-C ends the program without a traceback, also while modules are being imported."""
     try:
         from charrnn.cli.app import main as run
 

@@ -1,44 +1,46 @@
-"""Errors that are the user's to mend: one line each, with the exit code that CLI.md promises for the kind.
+"""Errors that a user can correct: one line each, with an exit code. `charrnn/cli/README.md` lists the exit codes.
 
-Anything else that escapes is a bug (exit 1, with a traceback).
+Any other exception is a bug: exit code 1, with a traceback.
 """
 
 
 class CharRNNError(Exception):
-    """A mistake or a condition outside the program. `hint` says the way out; str() gives the whole line."""
+    """An error that the user can correct. str() gives the whole line: the message, and in parentheses the hint."""
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message, self.hint = printable(message), printable(hint)
+        """message: the problem, with the value and its limit. hint: how to correct it."""
+        self.message = printable(message)
+        self.hint = printable(hint)
         super().__init__(f"{self.message} ({self.hint})" if hint else self.message)
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey, or cannot show, written as escapes."""
+    """The text with escapes for control characters and for characters that a terminal cannot show."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UsageError(CharRNNError):
-    """An option out of range, or options that exclude each other."""
+    """An option is out of range, or two options exclude each other."""
 
     exit_code = 2
 
 
 class CorpusError(CharRNNError):
-    """A text that is missing, empty, undecodable or too small, or a character that a model does not know."""
+    """A text is missing, empty, undecodable or too small, or contains a character that the model does not know."""
 
     exit_code = 3
 
 
 class RunError(CharRNNError):
-    """A run or checkpoint that is missing, corrupt, locked, of another format, or in the way."""
+    """A run or checkpoint is missing, damaged, locked or of another format, or already exists."""
 
     exit_code = 4
 
 
 class DivergedError(CharRNNError):
-    """The loss or the gradients are no longer finite."""
+    """The loss or the gradient is not finite, or the loss is far above that of a random guess."""
 
     exit_code = 5
 
@@ -50,7 +52,7 @@ class StorageError(CharRNNError):
 
 
 class OutOfMemoryError(CharRNNError):
-    """What was asked for does not fit into the memory that there is."""
+    """The memory is too small."""
 
     exit_code = 6
 
@@ -59,6 +61,6 @@ class OutOfMemoryError(CharRNNError):
 
 
 class WorkerError(CharRNNError):
-    """A worker process ended in the middle of a run."""
+    """A worker process ended during a run."""
 
     exit_code = 4

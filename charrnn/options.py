@@ -188,6 +188,27 @@ class TrainingOptions(CheckedFields):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResolvedTraining(TrainingOptions):
+    """Training options after `training/defaults.py` has chosen a value for each option that needs one."""
+
+    batch_size: int
+    seq_length: int
+    learning_rate: float
+    dropout: float
+    recurrent_dropout: float
+    workers: int
+
+    @classmethod
+    def from_options(cls, train: TrainingOptions) -> ResolvedTraining:
+        """Raises ValueError if an option has no value."""
+        values = train.to_dict()
+        missing = [name for name in cls.__annotations__ if values[name] is None]
+        if missing:
+            raise ValueError(f"{missing[0]} has no value")
+        return cls(**values)
+
+
 @dataclass(frozen=True)
 class SamplingOptions(CheckedFields):
     """How the next character is chosen from the model's distribution."""

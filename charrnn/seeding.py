@@ -19,8 +19,8 @@ class Purpose(enum.IntEnum):
     ORDER = 3  # order of the windows, places of the segments; epoch or step
     SPLIT = 4  # which record is in which part of the data
     CHRONO_INIT = 5  # initial gate biases
-    FRESH_STARTS = 6  # which streams of a text start again from the zero state; step
-    SYMBOL_LENGTHS = 7  # how many characters the input symbols of a tagger may have; step
+    RESTARTS = 6  # which streams of a text restart from the zero state; step
+    AUGMENT = 7  # random changes that a task makes to a training batch; step
     TRIAL = 8  # the values that a sweep tries; trial
     RECORD = 9  # an answer that is drawn; number of the record
     PARAMETERS = 10  # initial values; number of the parameter

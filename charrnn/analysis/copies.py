@@ -1,12 +1,13 @@
-"""What of a text stands word for word in the corpus that a model was trained on.
+"""Passages of a text that occur word for word in the training text of a model.
 
-Windows of w characters are hashed by a polynomial modulo 2^64 (Karp & Rabin 1987): those of a whole stretch of the
-corpus at once, as differences of running sums. Hashes only say where to look; what counts is compared itself.
+The training text is searched in stretches, which bounds the memory. In each stretch the hashes of all windows of one
+width are compared with those of the text (Karp & Rabin 1987). Equal hashes only select places: the symbols at these
+places are compared as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,149 +16,142 @@ import numpy as np
 from charrnn.nn.arrays import Array
 from charrnn.tasks.language.corpus import Corpus
 
-PASSAGE = 30  # characters from which on a passage counts for the share
-STRETCH = 1 << 16  # characters of the corpus at once: what is computed of them stays in the cache
-BASE = 0x9E3779B97F4A7C15  # of the polynomial; odd, so that it has an inverse
+PASSAGE = 30  # the shortest passage that counts as copied
+STRETCH = 1 << 16  # symbols of the training text that are searched together; their hashes fit the cache
+BASE = 0x9E3779B1  # of the hash polynomial
+FILTER_BITS = 20  # leading bits of a hash that select the places where the whole hash is compared
 
 
 @dataclass(frozen=True)
 class Copies:
-    """What was found, of one text or of several. Numbers count symbols of the vocabulary: characters, or bytes."""
+    """The copied passages of one text or of several. Lengths count symbols of the vocabulary: characters or bytes."""
 
-    size: int  # of the text
-    copied: int  # of it, in passages of PASSAGE and more
+    text_length: int
+    copied_length: int  # symbols in copied passages of at least PASSAGE symbols
     length: int  # of the longest passage
     text: str  # the longest passage
-    offset: int | None  # where it first stands in the training text, from 0; None: nothing stands there
-    line: int | None  # the line there, from 1
+    offset: int | None  # of its first occurrence in the training text, from 0; None if nothing is copied
+    line: int | None  # of its first occurrence in the training text, from 1
 
     @property
     def share(self) -> float | None:
-        """Of the text, what is copied in passages of PASSAGE and more; None: the text is empty."""
-        return self.copied / self.size if self.size else None
+        """The copied fraction of the text; None for an empty text."""
+        return self.copied_length / self.text_length if self.text_length else None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"share": self.share, **{name: getattr(self, name) for name in ("length", "text", "offset", "line")}}
+        return {
+            "share": self.share,
+            "length": self.length,
+            "text": self.text,
+            "offset": self.offset,
+            "line": self.line,
+        }
 
 
-def together(found: Sequence[Copies]) -> Copies:
-    """Of several texts."""
-    size, copied = sum(each.size for each in found), sum(each.copied for each in found)
-    return replace(max(found, key=lambda each: each.length), size=size, copied=copied)
+def merge_copies(copies: Sequence[Copies]) -> Copies:
+    """The copies of several texts as those of one: lengths are added, the longest passage is kept."""
+    return replace(
+        max(copies, key=lambda one: one.length),
+        text_length=sum(one.text_length for one in copies),
+        copied_length=sum(one.copied_length for one in copies),
+    )
 
 
 def find_copies(text: str, corpus: Corpus) -> Copies:
-    """The passages of `text` that stand in the training part of the corpus."""
-    vocabulary, codes = corpus.vocabulary, corpus.vocabulary.codes_of(text)
-    known = np.isin(codes, vocabulary.codes)  # not what stands for bytes that are no character
-    ids = np.where(known, np.searchsorted(vocabulary.codes, codes), len(vocabulary)).astype(np.uint32)
-    trained = corpus.train[int(corpus.begun) :]  # without the start symbol
-    search = _Search(ids)
-    for start in range(0, len(trained), search.step):
-        search.read(trained[start : start + search.step + len(ids)], start)
-    if not search.length:
+    """The passages of `text` that occur in the training part of the corpus."""
+    vocabulary = corpus.vocabulary
+    codes = vocabulary.codes_of(text)
+    is_known = np.isin(codes, vocabulary.codes)
+    unknown_id = len(vocabulary)  # occurs nowhere in the corpus
+    ids = np.where(is_known, np.searchsorted(vocabulary.codes, codes), unknown_id)
+    training_ids = corpus.train[1:]  # without the start symbol
+    begin, length, offset = _find_longest_passage(ids, training_ids)
+    if not length:
         return Copies(len(ids), 0, 0, "", None, None)
-    passage = vocabulary.decode(ids[search.begin : search.begin + search.length])
-    line = 1 + int(np.count_nonzero(trained[: search.offset] == vocabulary.newline))
-    return Copies(len(ids), search.copied, search.length, passage, search.offset, line)
+    return Copies(
+        text_length=len(ids),
+        copied_length=_count_copied(ids, training_ids) if length >= PASSAGE else 0,
+        length=length,
+        text=vocabulary.decode(ids[begin : begin + length]),
+        offset=offset,
+        line=1 + int(np.count_nonzero(training_ids[:offset] == vocabulary.newline)),
+    )
 
 
-class _Search:
-    """The passages of a text that have been found in a corpus, as far as it was read."""
-
-    def __init__(self, ids: Array) -> None:
-        self.ids, self.text = ids, _as_text(ids)
-        self.step = max(STRETCH, len(ids))
-        size = self.step + len(ids)
-        self.powers, self.inverses = _powers(BASE, size), _powers(pow(BASE, -1, 1 << 64), size)
-        self.sums = self._sums(ids)
-        self.begin = self.length = self.offset = 0  # of the longest passage: in the text, its length, in the corpus
-        self.longer = _Sieve(self._windows(self.sums, 1))
-        # Of the windows of PASSAGE characters: where those stand that are still to be found, and which are found.
-        self.hashes = self._windows(self.sums, PASSAGE)
-        self.wanted: dict[str, list[int]] = {}
-        for n in range(len(self.hashes)):
-            self.wanted.setdefault(self.text[n : n + PASSAGE], []).append(n)
-        self.found = np.zeros(len(self.hashes), bool)
-        self.passages = _Sieve(self.hashes)
-
-    def read(self, stretch: Array, start: int) -> None:
-        """Some of the corpus, which begins at `start`, and as much behind it as a passage can be long."""
-        sums = self._sums(stretch)
-        while self.length < len(self.ids) and self._lengthen(stretch, start, sums):
-            self.longer = _Sieve(self._windows(self.sums, self.length + 1))
-        if self.length >= PASSAGE:
-            self._collect(stretch, sums)
-
-    def _lengthen(self, stretch: Array, start: int, sums: Array) -> bool:
-        """Looks for a passage that is longer than the longest so far."""
-        width = self.length + 1
-        for place in self.longer.places(self._windows(sums, width)):
-            begin = self.text.find(_as_text(stretch[place : place + width]))
-            if begin >= 0:
-                there = stretch[place : place + len(self.ids) - begin]
-                same = self.ids[begin : begin + len(there)] == there
-                self.length = len(same) if same.all() else int(same.argmin())
-                self.begin, self.offset = begin, start + place
-                return True
-        return False
-
-    def _collect(self, stretch: Array, sums: Array) -> None:
-        """Looks for windows of PASSAGE characters that were not found yet."""
-        before = len(self.wanted)
-        for place in self.passages.places(self._windows(sums, PASSAGE)):
-            self.found[self.wanted.pop(_as_text(stretch[place : place + PASSAGE]), [])] = True
-        if len(self.wanted) < before:
-            self.passages = _Sieve(self.hashes[~self.found])
-
-    @property
-    def copied(self) -> int:
-        """Characters that stand in a window that was found."""
-        windows = np.zeros(len(self.ids) + 1, int)  # that begin at a character, less those that have ended before it
-        windows[: len(self.found)] += self.found
-        windows[PASSAGE : PASSAGE + len(self.found)] -= self.found
-        return int(np.count_nonzero(np.cumsum(windows)))
-
-    def _sums(self, ids: Array) -> Array:
-        """Running sums (n + 1,) of id times BASE^place."""
-        sums = np.zeros(len(ids) + 1, np.uint64)
-        np.cumsum(ids * self.powers[: len(ids)], out=sums[1:])
-        return sums
-
-    def _windows(self, sums: Array, width: int) -> Array:
-        """The hashes of all windows, by the places where they begin."""
-        hashes: Array = sums[width:] - sums[: max(0, len(sums) - width)]
-        hashes *= self.inverses[: len(hashes)]
-        return hashes
+def _find_longest_passage(ids: Array, training_ids: Array) -> tuple[int, int, int]:
+    """(begin in the text, length, offset in the training text) of the longest passage; the length is 0 for none."""
+    begin = length = offset = 0
+    for start, stretch in _stretches(training_ids, overlap=len(ids)):
+        while length < len(ids) and (longer := _find_passage(ids, stretch, length + 1)):
+            begin, length, place = longer
+            offset = start + place
+    return begin, length, offset
 
 
-def _powers(base: int, number: int) -> Array:
-    powers = np.full(number, base, np.uint64)
-    powers[0] = 1
-    return np.cumprod(powers)
+def _find_passage(ids: Array, stretch: Array, min_length: int) -> tuple[int, int, int] | None:
+    """(begin in the text, length, place in the stretch) of the first passage of at least `min_length` symbols."""
+    text = _to_string(ids)
+    for place in matching_places(window_hashes(stretch, min_length), window_hashes(ids, min_length)):
+        begin = text.find(_to_string(stretch[place : place + min_length]))
+        if begin >= 0:
+            continuation = stretch[place : place + len(ids) - begin]
+            is_equal = ids[begin : begin + len(continuation)] == continuation
+            return begin, len(is_equal) if is_equal.all() else int(is_equal.argmin()), place
+    return None
 
 
-class _Sieve:
-    """A few hashes, to be found among many: by their first bits, and where those are the same by all."""
-
-    def __init__(self, hashes: Array) -> None:
-        self.hashes = np.sort(hashes)
-        bits = max(20, len(hashes).bit_length() + 5)  # so that one of 32 others is looked at twice, at most
-        self.shift, self.table = np.uint64(64 - bits), np.zeros(1 << bits, bool)
-        self.table[self._first_bits(hashes)] = True
-
-    def places(self, hashes: Array) -> list[int]:
-        """Where one of the few stands."""
-        places = np.flatnonzero(self.table[self._first_bits(hashes)])
-        there = hashes[places]
-        nearest = self.hashes.searchsorted(there).clip(max=len(self.hashes) - 1)
-        found: list[int] = places[self.hashes[nearest] == there].tolist()
-        return found
-
-    def _first_bits(self, hashes: Array) -> Array:
-        return (hashes >> self.shift).view(np.int64)
+def _count_copied(ids: Array, training_ids: Array) -> int:
+    """The number of symbols in windows of PASSAGE symbols that occur in the training text."""
+    text = _to_string(ids)
+    hashes = window_hashes(ids, PASSAGE)
+    is_copied = np.zeros(len(hashes), bool)
+    remaining: dict[str, list[int]] = {}  # windows that have not been seen in the training text -> their places
+    for place in range(len(hashes)):
+        remaining.setdefault(text[place : place + PASSAGE], []).append(place)
+    for _, stretch in _stretches(training_ids, overlap=PASSAGE - 1):
+        for place in matching_places(window_hashes(stretch, PASSAGE), hashes[~is_copied]):
+            is_copied[remaining.pop(_to_string(stretch[place : place + PASSAGE]), [])] = True
+    return int(np.count_nonzero(np.convolve(is_copied, np.ones(PASSAGE))))
 
 
-def _as_text(ids: Array) -> str:
-    """To compare and to find."""
+def _stretches(training_ids: Array, overlap: int) -> Iterator[tuple[int, Array]]:
+    """(start, symbols) of each stretch. It includes the first `overlap` symbols of the next stretch."""
+    step = max(STRETCH, overlap)
+    for start in range(0, len(training_ids), step):
+        yield start, training_ids[start : start + step + overlap]
+
+
+def window_hashes(ids: Array, width: int) -> Array:
+    """Hashes (N - width + 1,) of all windows of ids (N,), modulo 2^32.
+
+    The hash of a window is made from those of two windows of half its width. If the width is not a power of two, the
+    last two overlap. Width 6, for the symbols abcdef and the base B:
+
+        ab = a B + b,  abcd = ab B^2 + cd,  abcdef = abcd B^4 + cdef
+    """
+    hashes = ids.astype(np.uint32)
+    hashed_width = 1
+    while hashed_width < width:
+        shift = min(hashed_width, width - hashed_width)
+        factor = np.uint32(pow(BASE, hashed_width, 1 << 32))
+        hashes = hashes[: max(0, len(hashes) - shift)] * factor + hashes[shift:]
+        hashed_width += shift
+    return hashes
+
+
+def matching_places(hashes: Array, wanted: Array) -> list[int]:
+    """The places of those hashes that are also in `wanted`. This takes a tenth of the time of np.isin."""
+    shift = 32 - FILTER_BITS
+    table = np.zeros(1 << FILTER_BITS, bool)
+    table[wanted >> shift] = True
+    places = np.flatnonzero(table.take(hashes >> shift))
+    candidates = hashes[places]
+    wanted = np.sort(wanted)
+    nearest = wanted.searchsorted(candidates).clip(max=len(wanted) - 1)
+    matches: list[int] = places[wanted[nearest] == candidates].tolist()
+    return matches
+
+
+def _to_string(ids: Array) -> str:
+    """One character for each id. Strings can be searched and used as keys."""
     return ids.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")

@@ -1,7 +1,8 @@
-"""Probes: what a unit may have learnt to know, each a function of a text alone. To add one, add a line to PROBES.
+"""Probes: properties of a text that a unit may have learned to represent. To add a probe, add it to PROBES.
 
-A probe gives a number for each character: what is true once it has been read, since that is all that a network can know
-there. So a quotation begins with its first mark and is over at its last.
+A probe is a function of a text. It returns one number for each character: the property after that character has been
+read, computed from this character and those before it, because a network knows no more. A quotation therefore starts at
+its opening mark and ends before its closing mark.
 """
 
 from __future__ import annotations
@@ -16,74 +17,107 @@ from charrnn.nn.arrays import Array
 BLANK_LINE = r"\n\r?(\n)"
 
 
-def each(text: str, test: Callable[[str], bool]) -> Array:
-    """Which characters pass a test."""
-    codes, places = np.unique(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"), return_inverse=True)
-    return np.array([test(chr(code)) for code in codes.tolist()], bool)[places]
+def satisfies(text: str, test: Callable[[str], bool]) -> Array:
+    """Whether each character passes a test."""
+    codes, inverse = np.unique(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"), return_inverse=True)
+    return np.array([test(chr(code)) for code in codes.tolist()], bool)[inverse]
 
 
-def among(text: str, characters: str) -> Array:
-    """Which characters are some of these."""
-    return each(text, lambda character: character in characters)
+def is_one_of(text: str, characters: str) -> Array:
+    """Whether each character is one of the given characters."""
+    return satisfies(text, lambda character: character in characters)
 
 
-def within(text: str, pattern: str) -> Array:
-    """Which characters stand in the group of a regular expression, wherever it matches; ^ is the start of a line."""
+def in_group(text: str, pattern: str) -> Array:
+    """Whether each character is in group 1 of a match of a regular expression. ^ matches at the start of each line."""
     inside = np.zeros(len(text), bool)
     for match in re.finditer(pattern, text, re.MULTILINE):
         inside[match.start(1) : match.end(1)] = True
     return inside
 
 
-def since(marks: Array) -> Array:
-    """How many characters ago the last mark was; there is one before the text."""
+def distance_from_last(marks: Array) -> Array:
+    """The number of characters since the last mark. There is a mark before the text.
+
+    Marks 0 0 1 0 0 give 1 2 0 1 2.
+    """
     places = np.arange(len(marks))
-    ago: Array = places - np.maximum.accumulate(np.where(marks, places, -1))
-    return ago
+    distances: Array = places - np.maximum.accumulate(np.where(marks, places, -1))
+    return distances
 
 
-def count(marks: Array, start: Array) -> Array:
-    """How many marks there have been behind the last `start`."""
-    total = np.append(0, np.cumsum(marks))
-    counted: Array = total[1:] - total[np.arange(1, len(total)) - since(start)]
-    return counted
+def count_since(marks: Array, starts: Array) -> Array:
+    """The number of marks after the last start. There is a start before the text.
+
+    Marks 1 1 0 1 with starts 0 0 1 0 give 1 2 0 1.
+    """
+    totals = np.append(0, np.cumsum(marks))
+    places = np.arange(1, len(totals))
+    counts: Array = totals[places] - totals[places - distance_from_last(starts)]
+    return counts
 
 
-def depth(text: str) -> Array:
-    """How many brackets are open, of those in this paragraph; one that closes nothing is not counted."""
-    start = within(text, BLANK_LINE)
-    level = count(among(text, "([{").astype(int) - among(text, ")]}"), start)
-    fall = len(text) * np.cumsum(start)  # lower in each paragraph, so that each has a lowest level of its own
-    lowest = np.minimum.accumulate(np.minimum(level, 0) - fall) + fall
-    opened: Array = level - lowest
-    return opened
+def bracket_depth(text: str) -> Array:
+    """The number of brackets opened in this paragraph and not closed. Unmatched closing brackets are ignored."""
+    starts = in_group(text, BLANK_LINE)
+    balance = count_since(is_one_of(text, "([{").astype(int) - is_one_of(text, ")]}"), starts)
+    # The depth is the balance above its lowest value so far in the paragraph. One accumulation computes these lowest
+    # values for all paragraphs, because each paragraph is shifted below the one before it.
+    shift = len(text) * np.cumsum(starts)
+    lowest = np.minimum.accumulate(np.minimum(balance, 0) - shift) + shift
+    depth: Array = balance - lowest
+    return depth
 
 
 PROBES: dict[str, Callable[[str], Array]] = {
+    # Double marks "..." and curly or angle marks, but not triple quotes. A blank line ends an unclosed quotation.
     "inside quotation marks": lambda text: (
-        within(text, r'"""|("[^"]*?)(?:"|(?=\n\r?\n)|\Z)') | within(text, "([“„«][^“”„»]*)")
+        in_group(text, r'"""|("[^"]*?)(?:"|(?=\n\r?\n)|\Z)') | in_group(text, "([“„«][^“”„»]*)")
     ),
-    "inside single quotes": lambda text: within(text, r"(?:(?<!\w)|(?<=\b[bfru]))('[^'\n]*)'?"),
-    "inside triple quotes": lambda text: within(text, r'("""(?s:.*?))(?:"""|\Z)'),
-    "inside brackets": lambda text: depth(text) > 0,
-    "open brackets": depth,
-    "inside a <tag>": lambda text: within(text, r"<([/!\w][^<>\n]*)"),
-    "inside a # comment": lambda text: within(text, r"(#[^\n]*)"),
-    "in the head of an if, while or for": lambda text: within(text, r"^[ \t]*(?:if|elif|while|for)\b([^:\n]*)"),
-    "in an import or from line": lambda text: within(text, r"^[ \t]*(?:import|from)\b([^\n]*)"),
-    "upper case": lambda text: each(text, str.isupper),
-    "in a capitalised word": lambda text: within(text, r"\b([A-Z]\w*)"),
-    "in a line of capitals so far": lambda text: within(text, r"^([A-Z][^a-z\n]*)"),
-    "digit": lambda text: each(text, str.isdigit),
-    "vowel": lambda text: among(text, "aeiouAEIOU"),
-    "letter": lambda text: each(text, str.isalpha),
-    "just after a space": lambda text: among(text, " "),
-    "just after a line feed": lambda text: among(text, "\n"),
-    "just after a full stop": lambda text: among(text, ".!?"),
-    "place in the word": lambda text: since(~each(text, str.isalpha)),
-    "place in the line": lambda text: since(among(text, "\n")),
-    "place in the sentence": lambda text: since(among(text, ".!?")),
-    "lines since a blank one": lambda text: count(among(text, "\n"), within(text, BLANK_LINE)),
-    "indentation": lambda text: count(within(text, r"^([ \t]+)"), among(text, "\n")),
-    "in the indentation": lambda text: within(text, r"^([ \t]+)"),
+    # '...' on one line. A mark inside a word is an apostrophe; Python's prefixes b, f, r and u are allowed.
+    "inside single quotes": lambda text: in_group(text, r"(?:(?<!\w)|(?<=\b[bfru]))('[^'\n]*)'?"),
+    # Python's docstrings.
+    "inside triple quotes": lambda text: in_group(text, r'("""(?s:.*?))(?:"""|\Z)'),
+    # Any of ( [ {.
+    "inside brackets": lambda text: bracket_depth(text) > 0,
+    # The number of open brackets.
+    "open brackets": bracket_depth,
+    # Between the < and > of HTML or XML.
+    "inside a <tag>": lambda text: in_group(text, r"<([/!\w][^<>\n]*)"),
+    # From a # to the end of the line.
+    "inside a # comment": lambda text: in_group(text, r"(#[^\n]*)"),
+    # From the keyword to the colon, in Python.
+    "in the head of an if, while or for": lambda text: in_group(text, r"^[ \t]*(?:if|elif|while|for)\b([^:\n]*)"),
+    # After the keyword, in Python.
+    "in an import or from line": lambda text: in_group(text, r"^[ \t]*(?:import|from)\b([^\n]*)"),
+    # The character is an upper-case letter.
+    "upper case": lambda text: satisfies(text, str.isupper),
+    # From the upper-case first letter to the end of the word.
+    "in a capitalised word": lambda text: in_group(text, r"\b([A-Z]\w*)"),
+    # The line starts with an upper-case letter and has no lower-case letter so far, like a speaker's name in a play.
+    "in an upper-case line so far": lambda text: in_group(text, r"^([A-Z][^a-z\n]*)"),
+    # The character is a digit.
+    "digit": lambda text: satisfies(text, str.isdigit),
+    # The character is a vowel of the Latin alphabet.
+    "vowel": lambda text: is_one_of(text, "aeiouAEIOU"),
+    # The character is a letter of any alphabet.
+    "letter": lambda text: satisfies(text, str.isalpha),
+    # The character is a space, so a word may follow.
+    "just after a space": lambda text: is_one_of(text, " "),
+    # The character is a line feed, so a line follows.
+    "just after a line feed": lambda text: is_one_of(text, "\n"),
+    # The character ends a sentence.
+    "just after a full stop": lambda text: is_one_of(text, ".!?"),
+    # The number of letters of the word so far.
+    "position in the word": lambda text: distance_from_last(~satisfies(text, str.isalpha)),
+    # The number of characters of the line so far.
+    "position in the line": lambda text: distance_from_last(is_one_of(text, "\n")),
+    # The number of characters since the end of the last sentence.
+    "position in the sentence": lambda text: distance_from_last(is_one_of(text, ".!?")),
+    # The number of line feeds since the last blank line.
+    "lines since a blank line": lambda text: count_since(is_one_of(text, "\n"), in_group(text, BLANK_LINE)),
+    # The number of spaces and tabs at the start of this line.
+    "indentation": lambda text: count_since(in_group(text, r"^([ \t]+)"), is_one_of(text, "\n")),
+    # In the spaces and tabs at the start of a line.
+    "in the indentation": lambda text: in_group(text, r"^([ \t]+)"),
 }

@@ -1,4 +1,4 @@
-"""A text as a language model reads it: what each character costs, and what each unit is busy with once it is read."""
+"""How a language model reads a text: the loss of each character, and the values of the units after it."""
 
 from __future__ import annotations
 
@@ -7,68 +7,79 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from charrnn.engines.numpy.backend import NumpyBackend
 from charrnn.errors import UsageError
+from charrnn.models.network import Network
 from charrnn.nn.arrays import Array
-from charrnn.nn.parameters import flatten
 from charrnn.nn.stack import CELLS
 from charrnn.tasks.language.model import TextModel
-from charrnn.tasks.language.scoring import reading_of
+from charrnn.tasks.language.scoring import prepare_scoring
 
-Unit = tuple[int, int]  # layer and unit in it, counted from 0 as in the parameters' names and arrays
+Unit = tuple[int, int]  # layer, and unit in the layer; both are counted from 0
 
 
-class Reading:
-    """A text of N characters. A character of several bytes is one here, also where the model reads bytes."""
+class TextReading:
+    """A text of N characters and a language model that reads it.
+
+    A character of several bytes counts as one, also for a byte model. Its loss is the sum over its bytes. The values of
+    the units are those after its last byte.
+    """
 
     def __init__(self, model: TextModel, ids: Array) -> None:
-        """ids: of the text, not empty."""
-        self.model, self.ids = model, ids
-        self.text, self.ends = model.vocabulary.characters(ids)
-        self.names = CELLS[model.architecture.cell].quantity_names
+        """ids: of the text, at least one."""
+        self.model = model
+        self.ids = ids
+        self.text, self.last_places = model.vocabulary.characters(ids)  # (N,), the place of each character's last id
+        self.quantity_names = CELLS[model.architecture.cell].quantity_names
 
     def nats(self) -> Array:
-        """What each character costs (N,), given all before it."""
-        sums: Array = np.add.reduceat(self.model.nats(self.ids), np.append(0, self.ends[:-1] + 1))
-        return sums
+        """The loss of each character (N,), given all characters before it."""
+        first_places = np.append(0, self.last_places[:-1] + 1)
+        nats: Array = np.add.reduceat(self.model.nats(self.ids), first_places)
+        return nats
 
-    def known(self, name: str | None) -> str:
-        """The name of a quantity: of the activity, if none is given. Raises UsageError for one that the cell lacks."""
-        if name is not None and name not in self.names:
-            what = f"{name}: the cell {self.model.architecture.cell} has no such quantity"
-            raise UsageError(what, f"it has {', '.join(self.names)}")
-        return name or self.names[0]
+    def quantity_name(self, name: str | None) -> str:
+        """The name itself, or the activity if it is None. Raises UsageError if the cell has no such quantity."""
+        if name is not None and name not in self.quantity_names:
+            problem = f"{name}: the cell {self.model.architecture.cell} has no such quantity"
+            raise UsageError(problem, f"it has {', '.join(self.quantity_names)}")
+        return name or self.quantity_names[0]
 
     def quantities(self, name: str | None = None) -> Iterator[tuple[Array, Array]]:
-        """Piece by piece, in no certain order: which characters (n,), and a quantity of all units, layer by layer, once
-        each of these has been read (n, L H).
+        """Yields parts of the text, in any order: places of characters (n,), and a quantity of all units (n, L H).
 
-        name: as in the cell's equations; by default the activity, tanh(c) of an LSTM, else h.
+        name: of a quantity in the equations of the cell, such as "h" or "f". By default the activity: tanh(c) of an
+        LSTM, h of other cells.
         """
-        model, which = self.model, self.names.index(self.known(name))
-        last = model.vocabulary.start  # is to be predicted, and is never read
-        character = np.full(len(self.ids) + 1, -1)
-        character[self.ends + 1] = np.arange(len(self.ends))
-        flat = flatten(model.architecture.specs(), model.checkpoint.weights)
-        ids, record_end = model.started(np.append(self.ids, last)), model.record_end()
+        architecture = self.model.architecture
+        index = self.quantity_names.index(self.quantity_name(name))
+        # Places count predictions. Prediction p is made after id p - 1 of the text has been read.
+        character_at = np.full(len(self.ids) + 1, -1)
+        character_at[self.last_places + 1] = np.arange(len(self.last_places))
+        # The id at the end is predicted, never read. It makes the network read the last character.
+        ids = self.model.prepend_start(np.append(self.ids, self.model.vocabulary.start))
         with threadpool_limits(1):
-            reading, network, state = reading_of(model.architecture, flat, ids, record_end)
-            for step in range(reading.steps):
-                network.hidden(reading.batch(step), state)
-                places = reading.places(step)
-                characters = np.where(places < 0, -1, character[places])
-                here = characters >= 0
-                of_layers = [layer.quantities()[which][here] for layer in network.stack.layers]
-                yield characters[here], np.concatenate(of_layers, axis=1)
+            text_pass, network, state = prepare_scoring(
+                NumpyBackend(), architecture, self.model.parameters, ids, self.model.record_end()
+            )
+            assert isinstance(network, Network)  # only the engine on NumPy keeps the quantities
+            for step in range(text_pass.steps):
+                network.forward_hidden(text_pass.batch(step), state)
+                places = text_pass.places(step)  # (T, B)
+                characters = np.where(places < 0, -1, character_at[places])
+                is_read = characters >= 0
+                by_layer = [layer.quantities()[index][is_read] for layer in network.stack.layers]
+                yield characters[is_read], np.concatenate(by_layer, axis=1)
 
-    def of_units(self, units: Sequence[Unit], name: str | None = None) -> Array:
-        """A quantity of some units (N, K). Raises UsageError also for a unit that is not there."""
-        shape = self.model.architecture
+    def unit_values(self, units: Sequence[Unit], name: str | None = None) -> Array:
+        """A quantity of some units (N, len(units)). Raises UsageError for a unit or quantity that does not exist."""
+        architecture = self.model.architecture
         for layer, unit in units:
-            if not (0 <= layer < shape.num_layers and 0 <= unit < shape.hidden_size):
-                highest = f"{shape.num_layers - 1}.{shape.hidden_size - 1}"
-                raise UsageError(f"unit {layer}.{unit}: not in this network", f"layer.unit, from 0.0 to {highest}")
+            if not (0 <= layer < architecture.num_layers and 0 <= unit < architecture.hidden_size):
+                last = f"{architecture.num_layers - 1}.{architecture.hidden_size - 1}"
+                raise UsageError(f"unit {layer}.{unit}: not in this network", f"layer.unit, from 0.0 to {last}")
+        columns = [layer * architecture.hidden_size + unit for layer, unit in units]
         values = np.empty((len(self.text), len(units)), np.float32)
-        columns = [layer * shape.hidden_size + unit for layer, unit in units]
-        for characters, of_all in self.quantities(name):
-            values[characters] = of_all[:, columns]
+        for characters, part in self.quantities(name):
+            values[characters] = part[:, columns]
         return values

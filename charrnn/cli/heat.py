@@ -1,4 +1,4 @@
-"""Numbers behind the characters of a text: as colours on a terminal, as digits where there are none."""
+"""A number for each character of a text in a terminal: as background colours, or as digits without colours."""
 
 from __future__ import annotations
 
@@ -6,130 +6,134 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charrnn.plots.symbols import visible_symbol, wrap
+
 if TYPE_CHECKING:
     from rich.color import Color, ColorSystem
 
-RGB = tuple[int, int, int]  # red, green, blue
-
-# From dark to bright, evenly. Each character has its own ground, so that dark and light terminals show the same.
-RISING = ((27, 23, 38), (66, 20, 104), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))
-AROUND_ZERO = ((36, 92, 168), (30, 56, 98), (27, 23, 38), (104, 44, 34), (190, 74, 38))
-RISING_OF_256 = (234, 54, 90, 126, 161, 203, 209, 215, 222, 230)
-AROUND_ZERO_OF_256 = (25, 18, 17, 234, 52, 88, 130)
-SHADES = 64  # of 24-bit colours
-BAR = 49  # cells of the scale
+# Background colours from the lowest value to the highest. The text has a foreground colour that is readable on them, so
+# the result does not depend on the theme of the terminal.
+INCREASING_RGB = ((27, 23, 38), (66, 20, 104), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))
+DIVERGING_RGB = ((36, 92, 168), (30, 56, 98), (27, 23, 38), (104, 44, 34), (190, 74, 38))
+INCREASING_256 = (234, 54, 90, 126, 161, 203, 209, 215, 222, 230)  # numbers in the 256-colour palette
+DIVERGING_256 = (25, 18, 17, 234, 52, 88, 130)
+NUM_SHADES = 64  # of 24-bit colours
+LEGEND_WIDTH = 49  # cells
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the numbers are, between which values they lie, and which of these are written on the scale."""
+    """What the values mean and how they are shown. A scale with negative values is symmetric around zero."""
 
     caption: str
     low: float
     high: float
-    ticks: int
-    step: float  # of a digit
-    open: bool = False  # there may be values above the highest
+    ticks: int  # values written on the legend
+    digit_step: float  # how much a digit counts
+    open_ended: bool = False  # whether there may be values above `high`
 
-    def share(self, value: float) -> float:
-        """Where a value stands on the scale, from 0 to 1."""
+    @property
+    def is_diverging(self) -> bool:
+        return self.low < 0
+
+    def fraction(self, value: float) -> float:
+        """The position of a value on the scale, from 0 to 1."""
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
 
-def colour_system(wish: str) -> ColorSystem | None:
-    """24-bit or 256 colours, as the terminal says that it can; None for none. wish: always, auto or never."""
+def select_colours(mode: str) -> ColorSystem | None:
+    """24-bit or 256 colours, as the terminal supports, or None for digits. mode: "always", "auto" or "never"."""
     from rich.color import ColorSystem
     from rich.console import Console
 
-    console = Console(force_terminal=True if wish == "always" else None)
-    if wish == "never" or (wish == "auto" and (console.no_color or console.color_system is None)):
+    console = Console(force_terminal=True if mode == "always" else None)
+    if mode == "never" or (mode == "auto" and (console.no_color or console.color_system is None)):
         return None
     return ColorSystem.TRUECOLOR if console.color_system == "truecolor" else ColorSystem.EIGHT_BIT
 
 
-def coloured(text: str, values: Sequence[float], scale: Scale, system: ColorSystem, width: int) -> Iterator[str]:
-    """The text in lines of at most `width` cells, and the scale under it."""
+def coloured_lines(text: str, values: Sequence[float], scale: Scale, system: ColorSystem, width: int) -> Iterator[str]:
+    """The text in lines of at most `width` cells with coloured backgrounds, then a legend."""
     from rich.style import Style
 
-    grounds = _grounds(scale, system)
-    styles = [Style(color=_readable_on(ground), bgcolor=ground) for ground in grounds]
+    styles = [Style(color=_foreground(colour), bgcolor=colour) for colour in _backgrounds(scale, system)]
 
-    def paint(shown: str, value: float) -> str:
-        return styles[round(scale.share(value) * (len(styles) - 1))].render(shown, color_system=system)
+    def paint(symbol: str, value: float) -> str:
+        return styles[round(scale.fraction(value) * (len(styles) - 1))].render(symbol, color_system=system)
 
-    for shown, part in _rows(text, width):
-        yield "".join(map(paint, shown, values[part]))
-    labels = _labels(scale)
-    places = [scale.low + (scale.high - scale.low) * n / (BAR - 1) for n in range(BAR)]
+    for symbols, part in _rows(text, width):
+        yield "".join(map(paint, symbols, values[part]))
+    legend_values = [scale.low + (scale.high - scale.low) * n / (LEGEND_WIDTH - 1) for n in range(LEGEND_WIDTH)]
+    legend = "".join(map(paint, _legend(scale), legend_values))
     yield ""
-    yield "".join(map(paint, labels, places)) + (" " if BAR + len(scale.caption) < width else "\n") + scale.caption
+    yield legend + (" " if LEGEND_WIDTH + len(scale.caption) < width else "\n") + scale.caption
 
 
-def plain(text: str, values: Sequence[float], scale: Scale, width: int) -> Iterator[str]:
-    """The text in lines of at most `width` cells; under each character its number as a digit, none for 0. Of numbers
-    around zero those above it stand over the characters."""
+def digit_lines(text: str, values: Sequence[float], scale: Scale, width: int) -> Iterator[str]:
+    """The text in lines of at most `width` cells. The digits of its values are below the characters; on a diverging
+    scale the positive values are above and the negative ones below. A value near zero has no digit."""
+    for symbols, part in _rows(text, width):
+        if scale.is_diverging:
+            yield _digits(symbols, values[part], scale)
+        yield "".join(symbols).rstrip()
+        yield _digits(symbols, [-value for value in values[part]] if scale.is_diverging else values[part], scale)
+    position = "positive above a character, negative below" if scale.is_diverging else "below each character"
+    yield ""
+    yield f"{scale.caption}, in steps of {scale.digit_step:g} (9: or more): {position}"
+
+
+def _digits(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> str:
+    """A row with a digit at each symbol whose value is positive."""
     from rich.cells import cell_len
 
-    def digits(shown: list[str], numbers: Sequence[float]) -> str:
-        row = ""
-        for cell, number in zip(shown, numbers, strict=True):
-            digit = min(9, round(number / scale.step))
-            row += (str(digit) if digit > 0 else "").ljust(cell_len(cell))
-        return row.rstrip()
-
-    for shown, part in _rows(text, width):
-        if scale.low < 0:
-            yield digits(shown, values[part])
-        yield "".join(shown).rstrip()
-        yield digits(shown, [-value if scale.low < 0 else value for value in values[part]])
-    where = "above a character +, below it -" if scale.low < 0 else "below each character"
-    yield ""
-    yield f"{scale.caption}, in steps of {scale.step:g} (9: or more): {where}"
+    row = ""
+    for symbol, value in zip(symbols, values, strict=True):
+        digit = min(9, round(value / scale.digit_step))
+        row += (str(digit) if digit > 0 else "").ljust(cell_len(symbol))
+    return row.rstrip()
 
 
 def _rows(text: str, width: int) -> Iterator[tuple[list[str], slice]]:
-    """What is shown of each row, and which characters it is."""
+    """The visible symbols of each row, and the slice of its characters in the text."""
     from rich.cells import cell_len
 
-    from charrnn.plots.symbols import rows, symbol
-
-    shown = list(map(symbol, text))
-    for part in rows(text, list(map(cell_len, shown)), width):
-        yield shown[part], part
+    symbols = list(map(visible_symbol, text))
+    for part in wrap(text, list(map(cell_len, symbols)), width):
+        yield symbols[part], part
 
 
-def _labels(scale: Scale) -> str:
-    """The scale's own text, BAR cells wide."""
-    row = " " * BAR
+def _legend(scale: Scale) -> str:
+    """The values at the ticks, spread over LEGEND_WIDTH cells."""
+    row = " " * LEGEND_WIDTH
     for n in range(scale.ticks):
-        share = n / (scale.ticks - 1)
-        label = f"{scale.low + share * (scale.high - scale.low):.3g}" + ("+" if scale.open and share == 1 else "")
-        start = min(round(share * (BAR - 1)), BAR - len(label))
+        fraction = n / (scale.ticks - 1)
+        label = f"{scale.low + fraction * (scale.high - scale.low):.3g}"
+        if scale.open_ended and fraction == 1:
+            label += "+"
+        start = min(round(fraction * (LEGEND_WIDTH - 1)), LEGEND_WIDTH - len(label))
         row = row[:start] + label + row[start + len(label) :]
     return row
 
 
-def _grounds(scale: Scale, system: ColorSystem) -> list[Color]:
+def _backgrounds(scale: Scale, system: ColorSystem) -> list[Color]:
     """The colours of a scale, from its lowest value to its highest."""
-    from rich.color import Color, ColorSystem
+    from rich.color import Color, ColorSystem, blend_rgb
+    from rich.color_triplet import ColorTriplet
 
     if system is not ColorSystem.TRUECOLOR:
-        return [Color.from_ansi(n) for n in (AROUND_ZERO_OF_256 if scale.low < 0 else RISING_OF_256)]
-    anchors = AROUND_ZERO if scale.low < 0 else RISING
-    return [Color.from_rgb(*_between(anchors, n / (SHADES - 1))) for n in range(SHADES)]
+        return [Color.from_ansi(number) for number in (DIVERGING_256 if scale.is_diverging else INCREASING_256)]
+    anchors = [ColorTriplet(*rgb) for rgb in (DIVERGING_RGB if scale.is_diverging else INCREASING_RGB)]
+    colours = []
+    for n in range(NUM_SHADES):
+        position = n / (NUM_SHADES - 1) * (len(anchors) - 1)
+        k = min(int(position), len(anchors) - 2)
+        colours.append(Color.from_triplet(blend_rgb(anchors[k], anchors[k + 1], position - k)))
+    return colours
 
 
-def _between(anchors: Sequence[RGB], share: float) -> RGB:
-    """The colour at a share of the way along the anchors."""
-    place = share * (len(anchors) - 1)
-    n = min(int(place), len(anchors) - 2)
-    red, green, blue = (round(a + (b - a) * (place - n)) for a, b in zip(anchors[n], anchors[n + 1], strict=True))
-    return red, green, blue
-
-
-def _readable_on(ground: Color) -> Color:
+def _foreground(background: Color) -> Color:
     """Black or white, whichever has more contrast (relative luminance as in WCAG)."""
     from rich.color import Color
 
-    red, green, blue = ((c / 255) ** 2.2 for c in ground.get_truecolor())
+    red, green, blue = ((channel / 255) ** 2.2 for channel in background.get_truecolor())
     return Color.from_ansi(16 if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else 231)

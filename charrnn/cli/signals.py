@@ -1,4 +1,4 @@
-"""Signals: the first asks for an end, the second is obeyed at once."""
+"""Signals: the first one asks a command to save and stop, a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import NoReturn, Protocol
 
 import typer
 
-from charrnn.cli.terminal import say
+from charrnn.cli.terminal import print_stderr
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruptible(Protocol):
-    """Work that can save itself and stop."""
+    """Work that can be asked to save and stop."""
 
     def interrupt(self, signal: int) -> None: ...
 
 
 @contextlib.contextmanager
 def interrupting(work: Interruptible) -> Iterator[None]:
-    """Asks the work to end at the first signal; a second one acts as if nothing were here."""
-    # A signal that is ignored (nohup, a background job) stays so.
-    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    """Interrupts the work at the first signal. A second signal has its default effect."""
+    # A signal that is ignored, as SIGHUP under nohup, stays ignored.
+    numbers = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
-    def hear(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         work.interrupt(number)
         signal.signal(number, signal.SIG_DFL)
 
-    for number in heard:
-        signal.signal(number, hear)
+    for number in numbers:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in heard:
+        for number in numbers:
             signal.signal(number, signal.SIG_DFL)
 
 
-def leave_interrupted(number: int, command: str) -> NoReturn:
-    """Says how to go on, and exits as a shell expects of a process that a signal ended."""
-    say(f"interrupted and saved; go on with: {command}")
+def exit_interrupted(number: int, command: str) -> NoReturn:
+    """Prints the command that continues the work. The exit code is that of a process that the signal has ended."""
+    print_stderr(f"interrupted and saved; to continue: {command}")
     raise typer.Exit(128 + number)

@@ -1,4 +1,4 @@
-"""charrnn sweep: many runs, the best options."""
+"""charrnn sweep: trains many runs on one corpus and finds the best options."""
 
 from __future__ import annotations
 
@@ -12,69 +12,83 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from charrnn.cli.arguments import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
-from charrnn.cli.signals import interrupting, leave_interrupted
-from charrnn.cli.terminal import Bar, make_console, show_value
+from charrnn.cli.signals import exit_interrupted, interrupting
+from charrnn.cli.terminal import Bar, format_value, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
 
 if TYPE_CHECKING:
-    from charrnn.sweep.search import Search
-    from charrnn.sweep.space import Plan
+    from charrnn.sweep.plan import Plan
+    from charrnn.sweep.runner import SweepRunner
+    from charrnn.sweep.space import Dimension
 
-TRIALS = 20  # of a search, if --trials does not say
-SHOWN = 10  # trials in the table at the end
-SWEEP = "Sweep"
+DEFAULT_TRIALS = 20  # of a search
+MAX_TABLE_ROWS = 10
+PANEL = "Sweep"
 
 Corpus = Annotated[list[str] | None, typer.Argument(help="Text files, as for train.", show_default=False)]
 Grid = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=A,B,...: every combination; repeatable.", show_default=False, rich_help_panel=SWEEP),
+    typer.Option(
+        help="NAME=A,B,...: train every combination of these values. Repeatable.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
 ]
-SearchOption = Annotated[
+Search = Annotated[
     list[str] | None,
     typer.Option(
         "--search",
-        help="NAME=log:LOW:HIGH, int:LOW:HIGH, float:LOW:HIGH or choice:A,B,...: searched by TPE; repeatable.",
+        help="NAME=log:LOW:HIGH, int:LOW:HIGH, float:LOW:HIGH or choice:A,B,...: search these values with TPE. "
+        "Repeatable.",
         show_default=False,
-        rich_help_panel=SWEEP,
+        rich_help_panel=PANEL,
     ),
 ]
 Trials = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Trials in the whole study, however many commands work on it.",
-        show_default=f"{TRIALS}; of a grid, all",
-        rich_help_panel=SWEEP,
+        help="Number of trials in the study, however many commands work on it.",
+        show_default=f"{DEFAULT_TRIALS}, or the whole grid",
+        rich_help_panel=PANEL,
     ),
 ]
 Jobs = Annotated[
-    int, typer.Option(min=1, max=1024, help="Trials trained at once; they share the cores.", rich_help_panel=SWEEP)
+    int,
+    typer.Option(
+        min=1, max=1024, help="Number of trials trained at the same time. They share the cores.", rich_help_panel=PANEL
+    ),
 ]
 StudyName = Annotated[
     str | None,
-    typer.Option("--study", help="Name of the study.", show_default="the corpus's", rich_help_panel=SWEEP),
+    typer.Option("--study", help="Name of the study.", show_default="name of the corpus", rich_help_panel=PANEL),
 ]
 Storage = Annotated[
     str | None,
     typer.Option(
-        help="Where the study is kept: a journal file, or the URL of an Optuna storage.",
+        help="Where the study is saved: a journal file, or the URL of a database.",
         show_default="runs/<study>/study.journal",
-        rich_help_panel=SWEEP,
+        rich_help_panel=PANEL,
     ),
 ]
 Prune = Annotated[
     bool,
     typer.Option(
-        "--prune", help="End trials early that are worse than the median; see --eval-every.", rich_help_panel=SWEEP
+        "--prune",
+        help="Stop a trial early if its validation loss is worse than the median. See --eval-every.",
+        rich_help_panel=PANEL,
     ),
 ]
-
-
 Repeats = Annotated[
     int,
-    typer.Option(min=1, max=1000, help="Seeds to train each point with; their median judges.", rich_help_panel=SWEEP),
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Number of runs of each trial, with different seeds. The median loss counts.",
+        rich_help_panel=PANEL,
+    ),
 ]
 
 
@@ -82,19 +96,19 @@ Repeats = Annotated[
 def sweep(
     corpus: Corpus = None,
     grid: Grid = None,
-    search: SearchOption = None,
+    search: Search = None,
     trials: Trials = None,
     jobs: Jobs = 1,
     repeats: Repeats = 1,
     prune: Prune = False,
     study: StudyName = None,
     storage: Storage = None,
-    config: ConfigFile = None,  # its options arrive as if they had been given
+    config: ConfigFile = None,  # read by its callback
     json_output: Json = False,
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Search for good options: many runs on one corpus. The best validation loss wins.
+    """Search for good options: many runs on one corpus, compared by their validation loss.
 
     [bold]Examples[/bold]
 
@@ -102,112 +116,118 @@ def sweep(
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --search dropout=float:0:0.5 --trials 40 --jobs 2 --prune
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --storage /shared/study.journal
 
-    Any option of train can be given, and is then the same in all trials; a hidden size neither given nor varied is 256.
-    Each trial is a run, runs/<study>/<number>.
-    The same command goes on with a sweep that was stopped or killed, and started twice, or on other machines with one
-    --storage, it shares the work.
+    Options of train have the same value in all trials. The hidden size is 256 unless it is given or varied.
+    Each trial is a run, saved as runs/<study>/<number>.
+    To continue a sweep that was interrupted or killed, run the same command again.
+    If the same command is started several times, the processes share the work, also on several machines with one
+    --storage.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    runs = {"jobs": jobs, "prune": prune, "repeats": repeats}
-    searcher = _searcher(corpus or [], grid or [], search or [], given(settings), trials, runs, study, storage)
-    with interrupting(searcher), SweepDisplay(searcher, quiet=quiet) as display:
-        for event in searcher.run():
-            display.show(event)
-    result = _result(searcher, corpus or [])
-    if json_output:
-        typer.echo(json.dumps(result))
-    elif searcher.signal is None:
-        _print(result, searcher.plan)
-    if searcher.signal is not None:
-        leave_interrupted(searcher.signal, shlex.join(["charrnn", *sys.argv[1:]]))
-    if result["best"] is None:
-        _explain(result["trials"])
-
-
-def _searcher(
-    corpus: list[str],
-    grid: list[str],
-    search: list[str],
-    options: dict[str, Any],
-    trials: int | None,
-    runs: dict[str, Any],
-    study: str | None,
-    storage: str | None,
-) -> Search:
-    from charrnn.sweep.space import Plan, parse_space, space_size
-
+    corpus = corpus or []
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn sweep FILE --search NAME=...")
-    space = parse_space(grid, search, options)
-    points = space_size(space)
-    if trials is not None and trials > points:
-        raise UsageError(f"--trials {trials}: more than there are points to try, {points:g}")
     from charrnn.runs.directory import runs_root
+    from charrnn.sweep.plan import Plan
+    from charrnn.sweep.space import parse_space
     from charrnn.training.start import corpus_stem
 
-    with extra("sweep", "optuna"):
-        from charrnn.sweep.search import Search
-
-    name = study if study is not None else corpus_stem(corpus[0])
-    if Path(name).name != name or name[:1] in ("", "."):
-        raise UsageError(f"--study {name}: must be a name for a directory")
+    options = given(settings)
+    space = parse_space(grid or [], search or [], options)
     plan = Plan(
         corpus=tuple(corpus),
         options=options,
         space=space,
         is_grid=bool(grid),
-        study=name,
-        trials=trials or int(points if grid else min(points, TRIALS)),
-        **runs,
+        study=_check_study_name(study if study is not None else corpus_stem(corpus[0])),
+        trials=_trial_count(trials, space, is_grid=bool(grid)),
+        jobs=jobs,
+        prune=prune,
+        repeats=repeats,
     )
+    with extra("sweep", "optuna"):
+        from charrnn.sweep.runner import SweepRunner
     with extra("torch", "torch"):
-        return Search(plan, runs_root() / name, storage)
+        runner = SweepRunner(plan, runs_root() / plan.study, storage)
+    with interrupting(runner), SweepDisplay(runner, quiet=quiet) as display:
+        for event in runner.run():
+            display.show(event)
+    report = _report(runner)
+    if json_output:
+        typer.echo(json.dumps(report))
+    elif runner.signal is None:
+        _print_report(report, plan)
+    if runner.signal is not None:
+        exit_interrupted(runner.signal, shlex.join(["charrnn", *sys.argv[1:]]))
+    if report["best"] is None:
+        _raise_reason(report["trials"])
 
 
-def _result(searcher: Search, corpus: list[str]) -> dict[str, Any]:
-    trials = searcher.rows()
+def _check_study_name(name: str) -> str:
+    if Path(name).name != name or name[:1] in ("", "."):
+        raise UsageError(f"--study {name}: not a valid name for a directory")
+    return name
+
+
+def _trial_count(trials: int | None, space: tuple[Dimension, ...], *, is_grid: bool) -> int:
+    """The number of trials: the given number, or the default. Raises UsageError if the space has fewer points."""
+    from charrnn.sweep.space import space_size
+
+    points = space_size(space)
+    if trials is not None and trials > points:
+        raise UsageError(f"--trials {trials}: the options that vary have only {points:g} combinations")
+    if trials is not None:
+        return trials
+    return int(points if is_grid else min(points, DEFAULT_TRIALS))
+
+
+def _report(runner: SweepRunner) -> dict[str, Any]:
+    """The result of the sweep, as `--json` prints it."""
+    plan = runner.plan
+    trials = runner.trial_rows()
     best = next((row for row in trials if row["state"] == "completed"), None)
-    command = None  # that trains the winner again
+    command = None
     if best is not None:
-        chosen = {"hidden_size": ModelOptions.hidden_size, "seed": searcher.plan.seed, "workers": best["workers"]}
-        command = train_command(corpus, chosen | searcher.plan.options | best["params"])
+        defaults = {"hidden_size": ModelOptions.hidden_size, "seed": plan.seed, "workers": best["workers"]}
+        command = train_command(plan.corpus, defaults | plan.options | best["params"])
     return {
-        "study": searcher.plan.study,
+        "study": plan.study,
         "trials": trials,
         "best": best,
-        "importances": searcher.importances(),
+        "importances": runner.importances(),
         "command": command,
     }
 
 
-def _print(result: dict[str, Any], plan: Plan) -> None:
-    """The best trials, what mattered, and how to have the winner again."""
+def _print_report(report: dict[str, Any], plan: Plan) -> None:
+    """Prints the best trials, the importance of the options, and the command that trains the best model again."""
     from rich.markup import escape
     from rich.table import Table
 
-    console = make_console()
     names = [dimension.name for dimension in plan.space]
-    states = [row["state"] for row in result["trials"]]
+    states = [row["state"] for row in report["trials"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    title = escape(show_value(f"study {result['study']}: {counts}"))
-    val = "val" if plan.repeats == 1 else f"val, median of {plan.repeats}"
-    table = Table("trial", val, *(name.replace("_", " ") for name in names), "run", title=title)
-    for row in result["trials"][:SHOWN]:
-        if row["state"] == "completed":
-            values = [row["value"], *(row["params"][name] for name in names)]
-            table.add_row(
-                str(row["number"]), *(escape(show_value(value)) for value in values), escape(show_value(row["run"]))
-            )
-    console.print(table)
-    if result["importances"]:
-        shares = (f"{name.replace('_', ' ')} {share:.0%}" for name, share in result["importances"].items())
-        print("of the differences, each option alone explains: " + ", ".join(shares))
-    if result["command"]:
-        print(f"the best again: {show_value(result['command'])}")
+    loss_header = "val loss" if plan.repeats == 1 else f"val loss, median of {plan.repeats}"
+    table = Table(
+        "trial",
+        loss_header,
+        *(name.replace("_", " ") for name in names),
+        "run",
+        title=escape(format_value(f"study {report['study']}: {counts}")),
+    )
+    completed = [row for row in report["trials"] if row["state"] == "completed"]
+    for row in completed[:MAX_TABLE_ROWS]:
+        values = [row["number"], row["value"], *(row["params"][name] for name in names), row["run"]]
+        table.add_row(*(escape(format_value(value)) for value in values))
+    print_table(table)
+    if report["importances"]:
+        shares = (f"{name.replace('_', ' ')} {share:.0%}" for name, share in report["importances"].items())
+        print("share of the differences that each option explains: " + ", ".join(shares))
+    if report["command"]:
+        print(f"train the best again: {format_value(report['command'])}")
 
 
-def _explain(trials: list[dict[str, Any]]) -> None:
-    """Raises an error if no trial came to an end."""
+def _raise_reason(trials: list[dict[str, Any]]) -> None:
+    """Raises the error of a sweep that has no completed trial, unless other processes still train trials of it."""
     if trials and all(row["state"] == "diverged" for row in trials):
         raise DivergedError("every trial diverged", "try lower learning rates")
     if not any(row["state"] == "running" for row in trials):
@@ -216,48 +236,51 @@ def _explain(trials: list[dict[str, Any]]) -> None:
 
 
 class SweepDisplay:
-    """A line for each trial that ends, and on a terminal a bar for the sweep below them."""
+    """Prints a line for each trial that ends. On a terminal, a progress bar of the sweep is below these lines."""
 
-    def __init__(self, searcher: Search, *, quiet: bool) -> None:
-        self.searcher, self.bar = searcher, Bar(quiet=quiet)
-        self.progress: dict[int, float] = {}  # of the trials that run
+    def __init__(self, runner: SweepRunner, *, quiet: bool) -> None:
+        self.runner = runner
+        self.bar = Bar(quiet=quiet)
+        self.progress: dict[int, float] = {}  # progress of each running trial
 
     def __enter__(self) -> Self:
-        plan = self.searcher.plan
-        jobs = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
-        jobs += f", each with {plan.repeats} seeds" if plan.repeats > 1 else ""
-        self.bar.words(f"study: {self.searcher.folder}, {plan.trials} trials{jobs}")
+        plan = self.runner.plan
+        jobs = f", {plan.jobs} at the same time" if plan.jobs > 1 else ""
+        repeats = f", {plan.repeats} runs each" if plan.repeats > 1 else ""
+        self.bar.print_wrapped(f"study: {self.runner.folder}, {plan.trials} trials{jobs}{repeats}")
         self.bar.open(total=plan.trials)
-        self._advance()
+        self._update_bar()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
     def show(self, event: TrialEvaluated | TrialEnded) -> None:
-        if isinstance(event, TrialEnded):
-            self.progress.pop(event.number, None)
-            self._advance()
-            self.bar.line(self._line(event))
-        else:
+        if isinstance(event, TrialEvaluated):
             self.progress[event.number] = event.progress
-            self._advance()
+            self._update_bar()
+        else:
+            self.progress.pop(event.number, None)
+            self._update_bar()
+            self.bar.print(self._describe(event))
 
-    def _line(self, event: TrialEnded) -> str:
-        trials = self.searcher.rows()
-        (row,) = (row for row in trials if row["number"] == event.number)
-        loss = "" if row["value"] is None else f" {show_value(row['value'])}"
-        values = ", ".join(f"{name} {show_value(value)}" for name, value in row["params"].items())
+    def _describe(self, event: TrialEnded) -> str:
+        trials = self.runner.trial_rows()
+        row = next(row for row in trials if row["number"] == event.number)
+        loss = "" if row["value"] is None else f" {format_value(row['value'])}"
+        values = ", ".join(f"{name} {format_value(value)}" for name, value in row["params"].items())
         error = f": {row['error']}" if "error" in row else ""
-        return f"trial {event.number}: {event.state}{loss}  {values}{error}  ({self._summary(trials)})"
+        return f"trial {event.number}: {event.state}{loss}  {values}{error}  ({self._summarize(trials)})"
 
-    def _summary(self, trials: list[dict[str, Any]]) -> str:
-        ended = sum(row["state"] != "running" for row in trials)
-        best = next((f", best {show_value(row['value'])}" for row in trials if row["state"] == "completed"), "")
-        return f"{ended} of {self.searcher.plan.trials}{best}"
+    def _summarize(self, trials: list[dict[str, Any]]) -> str:
+        best = next((f", best {format_value(row['value'])}" for row in trials if row["state"] == "completed"), "")
+        return f"{_count_ended(trials)} of {self.runner.plan.trials}{best}"
 
-    def _advance(self) -> None:
-        if self.bar.drawn:
-            trials = self.searcher.rows()
-            ended = sum(row["state"] != "running" for row in trials)
-            self.bar.move(ended + sum(self.progress.values()), self._summary(trials))
+    def _update_bar(self) -> None:
+        if self.bar.is_drawn:
+            trials = self.runner.trial_rows()
+            self.bar.move(_count_ended(trials) + sum(self.progress.values()), self._summarize(trials))
+
+
+def _count_ended(trials: list[dict[str, Any]]) -> int:
+    return sum(row["state"] != "running" for row in trials)

@@ -1,4 +1,4 @@
-"""What is shown on a terminal and in a pipe: tables, values, lines above a bar."""
+"""Output for terminals and pipes: values, tables, and lines above a progress bar."""
 
 from __future__ import annotations
 
@@ -14,24 +14,38 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
     from tqdm import tqdm
 
+UNLIMITED = 10**6  # columns of a pipe
 
-def make_console() -> Any:
-    """Rich's console on stdout."""
+
+def make_console() -> Console:
+    """A console that writes to stdout. Lines are wrapped on a terminal only."""
     from rich.console import Console
 
-    # A pipe or a file has no edge to wrap at.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 250)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
 
 
-def say(text: str) -> None:
-    """A line on stderr. What files and names hold reaches no terminal as it is: see `printable`."""
+def table_width(table: Table) -> int:
+    """The columns that a table needs, so that no cell is wrapped or cut."""
+    console = make_console()
+    return console.measure(table, options=console.options.update(width=UNLIMITED)).maximum
+
+
+def print_table(table: Table) -> None:
+    """Prints a table on stdout. Cells are wrapped on a terminal that is too narrow, and never in a pipe."""
+    make_console().print(table)
+
+
+def print_stderr(text: str) -> None:
+    """Prints lines on stderr. Characters that a terminal would interpret are escaped."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
-def show_value(value: Any) -> str:
-    """A value in a table, safe to print."""
+def format_value(value: Any) -> str:
+    """A value for a table, with characters escaped that a terminal would interpret."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -39,32 +53,33 @@ def show_value(value: Any) -> str:
     return printable(str(value))
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Minutes and seconds: 1:05."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if math.isfinite(seconds) else "?"
 
 
-def mend_streams() -> None:
-    """Standard streams that can be used: one that was closed must not give its place to a file that is opened later.
+def prepare_streams() -> None:
+    """Makes the standard streams usable, also if some of them are closed.
 
-    Closed standard input is empty; to closed standard output nothing can be written, which is an error where there is
-    something to write; on standard error what cannot be written is dropped.
+    A closed standard input is empty. Writing to a closed standard output is an error. What cannot be written to standard
+    error is dropped. A file that is opened later does not get the number of a closed stream.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # the lowest number that is free
+            os.open(os.devnull, mode)  # gets the lowest number that is free
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = io.TextIOWrapper(_Forgiving(2, "w", closefd=False), write_through=True, line_buffering=True)
+        sys.stderr = io.TextIOWrapper(LossyFile(2, "w", closefd=False), write_through=True, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
 
 
-class _Forgiving(io.FileIO):
-    """A file into which what cannot be written is dropped: a full or closed stderr ends no training."""
+class LossyFile(io.FileIO):
+    """A file that drops what cannot be written, so that a full or closed stderr does not end a training."""
 
     def write(self, data: Any) -> int:
         try:
@@ -74,50 +89,50 @@ class _Forgiving(io.FileIO):
 
 
 class Bar:
-    """Lines on stderr and, if that is a terminal, a bar below them. A terminal that has gone away stops nothing."""
+    """Prints lines on stderr. If that is a terminal, a progress bar is below them. Errors of the terminal are ignored."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.bar: tqdm[Any] | None = None
 
     def open(self, total: float) -> None:
-        """Draws the bar, on a terminal."""
+        """Draws the bar if stderr is a terminal."""
         if not self.quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            shape = "{percentage:3.0f}%|{bar}| {desc}"
-            self.bar = tqdm(total=total, bar_format=shape, dynamic_ncols=True, leave=False, file=sys.stderr)
+            bar_format = "{percentage:3.0f}%|{bar}| {desc}"
+            self.bar = tqdm(total=total, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr)
 
     @property
-    def drawn(self) -> bool:
+    def is_drawn(self) -> bool:
         return self.bar is not None
 
-    def move(self, place: float, text: str) -> None:
-        """Moves the bar on to `place`, with a text behind it."""
+    def move(self, position: float, text: str) -> None:
+        """Moves the end of the bar to a position between 0 and `total`, and shows a text beside the bar."""
         if self.bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.bar.set_description_str(text, refresh=False)
-                self.bar.update(min(self.bar.total, place) - self.bar.n)
+                self.bar.update(min(self.bar.total, position) - self.bar.n)
 
-    def line(self, text: str) -> None:
-        """A line above the bar."""
+    def print(self, text: str) -> None:
+        """Prints lines above the bar."""
         if self.quiet:
             return
         with contextlib.suppress(OSError, ValueError):
             if self.bar is None:
-                say(text)
+                print_stderr(text)
             else:
                 self.bar.write("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
 
-    def words(self, text: str) -> None:
-        """A line of words: on a terminal broken between them, the rest indented."""
-        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
-        shape = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        for line in shape.wrap(text):
-            self.line(line)
+    def print_wrapped(self, text: str) -> None:
+        """Prints a line above the bar. On a terminal it is broken between words, with an indent."""
+        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else UNLIMITED
+        wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in wrapper.wrap(text):
+            self.print(line)
 
     def close(self) -> None:
-        """Takes the bar away: what it said last is no longer true."""
+        """Removes the bar."""
         if self.bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.bar.close()

@@ -1,1 +1,1 @@
-"""From files to numbers: reading, the vocabulary, the parts of a text, streams and batches."""
+"""From files to arrays: reading, the vocabulary, numbers, windows and batches."""

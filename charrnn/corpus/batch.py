@@ -1,32 +1,60 @@
-"""A batch: what one step of training, or of scoring, needs to know."""
+"""A batch: what one step of training or scoring needs, and nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from charrnn.nn.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """T time steps of B streams. A topology is nothing but where inputs, weights and resets stand."""
+    """T time steps of B streams. A task chooses the inputs and targets, the scored steps and the resets."""
 
     x: Array  # (T, B) ids, or (T, B, D) numbers
     targets: Array  # (T, B) ids, or (T, B, M) numbers
-    weights: Array | None = None  # (T, B), 0 where nothing is scored; None: 1 everywhere
-    keep: Array | None = None  # (T, B, 1), 0 where the state starts anew; None: nowhere
-    features: Array | None = None  # (B, F), a vector that stands in the place of each stream's first input
-    direct: Array | None = None  # (T, B, K), the features that add to each step's outputs directly; 0 for none
+    loss_mask: Array | None = None  # (T, B), 1 where the step is scored, else 0; None: all steps are scored
+    reset_mask: Array | None = None  # (T, B, 1) bool, True where the step starts from the zero state; None: nowhere
+    features: Array | None = None  # (B, F), vectors that replace the first input of each stream
+    ngrams: Array | None = None  # (T, B, K), ids of the n-grams around each step; 0 means none
 
-    def streams(self, rows: slice) -> Batch:
-        """These streams of it."""
-        its = (None if array is None else array[:, rows] for array in (self.weights, self.keep, self.direct))
-        weights, keep, direct = its
-        features = None if self.features is None else self.features[rows]
-        return Batch(self.x[:, rows], self.targets[:, rows], weights, keep, features, direct)
+    def select_streams(self, rows: slice) -> Batch:
+        """A batch of some of the streams."""
+        return Batch(
+            x=self.x[:, rows],
+            targets=self.targets[:, rows],
+            loss_mask=None if self.loss_mask is None else self.loss_mask[:, rows],
+            reset_mask=None if self.reset_mask is None else self.reset_mask[:, rows],
+            features=None if self.features is None else self.features[rows],
+            ngrams=None if self.ngrams is None else self.ngrams[:, rows],
+        )
 
     @property
-    def scored(self) -> float:
-        """The sum of the weights."""
+    def num_scored(self) -> float:
+        """The number of scored steps: the sum of the loss mask."""
         steps, streams = self.x.shape[:2]
-        return steps * streams if self.weights is None else float(self.weights.sum())
+        return steps * streams if self.loss_mask is None else float(self.loss_mask.sum())
+
+
+class BatchStream(Protocol):
+    """An endless sequence of training batches. A batch depends only on its step, so a run can resume at any step."""
+
+    @property
+    def epoch_steps(self) -> float:
+        """The number of steps per epoch."""
+
+    def batch(self, step: int) -> Batch: ...
+
+
+class BatchPass(Protocol):
+    """A sequence of batches in which every prediction is scored exactly once."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def predictions(self) -> int:
+        """The number of scored predictions."""
+
+    def batch(self, step: int) -> Batch: ...

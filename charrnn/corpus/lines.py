@@ -1,39 +1,45 @@
-"""Lines of text files, each with the place where it stands."""
+"""The lines of text files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from charrnn.corpus.reading import display_name, read_codes
-from charrnn.options import DataOptions
+from charrnn.corpus.reading import display_name, read_texts
 
 
 class Line(NamedTuple):
-    """A line without its end, and where it is: `words.tsv, line 7`."""
+    """A line of a file, without its line end."""
 
     text: str
     path: str
-    number: int
+    number: int  # from 1
 
     @property
     def place(self) -> str:
+        """For messages: `words.tsv, line 7`."""
         return f"{display_name(self.path)}, line {self.number}"
 
 
-def read_lines(paths: Sequence[str], config: DataOptions, notices: list[str]) -> Iterator[Line]:
-    """The lines of all files in order; LF or CR LF ends a line. Raises what read_codes raises."""
+def read_lines(paths: Sequence[str], encoding: str, notices: list[str]) -> Iterator[Line]:
+    """Yields the lines of some files in order. A line ends in LF or CR LF. Raises what read_texts raises."""
     for path in paths:
-        for lines in lines_as_they_come(path, config, notices):
+        for lines in read_available_lines(path, encoding, notices):
             yield from lines
 
 
-def lines_as_they_come(path: str, config: DataOptions, notices: list[str]) -> Iterator[list[Line]]:
-    """The lines of a file, as many at a time as can be read without waiting."""
-    number, held = 0, ""
-    for codes in read_codes([path], config, notices):
-        *whole, held = (held + codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")).split("\n")
-        yield [Line(text.removesuffix("\r"), path, number + n) for n, text in enumerate(whole, 1)]
-        number += len(whole)
-    if held:
-        yield [Line(held.removesuffix("\r"), path, number + 1)]
+def read_available_lines(path: str, encoding: str, notices: list[str]) -> Iterator[list[Line]]:
+    """Yields the lines of a file, each time as many as can be read without waiting, but at least one."""
+    number = 1
+    incomplete = ""  # a line whose end has not been read yet
+    for text in read_texts([path], encoding, notices):
+        *texts, incomplete = (incomplete + text).split("\n")
+        if texts:
+            yield [Line(text.removesuffix("\r"), path, number + n) for n, text in enumerate(texts)]
+        number += len(texts)
+    if incomplete:
+        yield [Line(incomplete.removesuffix("\r"), path, number)]
+
+
+def lines_as_they_come(path: str, config: object, notices: list[str]) -> Iterator[list[Line]]:
+    return read_available_lines(path, "utf-8", notices)

@@ -1,4 +1,4 @@
-"""Numbers from files: tables with a header, vectors a line, and how both are standardised."""
+"""Numbers from files: tables with a header, and files with one vector per row. How columns are standardised."""
 
 from __future__ import annotations
 
@@ -15,46 +15,52 @@ from charrnn.corpus.lines import read_lines
 from charrnn.corpus.reading import display_name
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
-from charrnn.options import DataOptions
+
+PRECISION = 1e-12  # a column that varies by less than this fraction of its largest value is taken as constant
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A file of rows under a header. cells: text as it stands, a row a list."""
+    """A CSV file with a header."""
 
     path: str
     columns: tuple[str, ...]
-    cells: list[list[str]]
+    cells: list[list[str]]  # the texts of each row
 
     def numbers(self, columns: Sequence[str]) -> Array:
-        """These columns as numbers (rows, columns). Raises CorpusError naming row and column of what is none."""
-        places = [self.columns.index(column) for column in columns]
+        """Some columns as numbers (rows, columns). Raises CorpusError for a cell that is not a finite number."""
         values = np.empty((len(self.cells), len(columns)))
-        for n, row in enumerate(self.cells):
-            for m, place in enumerate(places):
-                values[n, m] = _number(row[place], f"{display_name(self.path)}, row {n + 1}, column {columns[m]}")
+        for m, column in enumerate(columns):
+            for n, text in enumerate(self.texts(column)):
+                try:
+                    values[n, m] = _parse_number(text)
+                except ValueError as error:
+                    place = f"{display_name(self.path)}, row {n + 1}, column {column}"
+                    raise CorpusError(f"{place}: {error}") from None
         return values
 
     def texts(self, column: str) -> list[str]:
-        place = self.columns.index(column)
-        return [row[place] for row in self.cells]
+        """The cells of a column."""
+        index = self.columns.index(column)
+        return [row[index] for row in self.cells]
 
     def is_text(self, column: str) -> bool:
         """Whether no cell of the column is a number."""
-        return not any(_is_number(text) for text in self.texts(column))
+        return not any(map(_is_number, self.texts(column)))
 
 
 def read_table(path: str, notices: list[str], encoding: str = "utf-8") -> Table:
-    """CSV with a header. Raises CorpusError for what is none, naming file, row and column."""
+    """Reads a CSV file with a header. Raises CorpusError if it is not one."""
     name = display_name(path)
-    rows = _rows(path, notices, encoding)
+    rows = _read_csv(path, notices, encoding)
     if not rows:
         raise CorpusError(f"{name}: no rows")
-    columns, cells = tuple(text.strip() for text in rows[0]), rows[1:]
-    if all(_is_number(column) for column in columns):
+    columns = tuple(text.strip() for text in rows[0])
+    cells = rows[1:]
+    if all(map(_is_number, columns)):
         raise CorpusError(f"{name}: no header", "its first row must name the columns")
     if len(set(columns)) < len(columns) or "" in columns:
-        raise CorpusError(f"{name}: a column without a name of its own")
+        raise CorpusError(f"{name}: a column has no name, or two columns have the same name")
     if not cells:
         raise CorpusError(f"{name}: no rows below the header")
     for number, row in enumerate(cells, 1):
@@ -66,90 +72,116 @@ def read_table(path: str, notices: list[str], encoding: str = "utf-8") -> Table:
     return Table(path, columns, cells)
 
 
-def _rows(path: str, notices: list[str], encoding: str) -> list[list[str]]:
-    lines = (line.text for line in read_lines([path], DataOptions(encoding=encoding), notices))
+def read_vectors(path: str) -> Array:
+    """Reads one vector per row (N, F), from a .npy file or from a .csv file without a header. Raises CorpusError."""
+    if path.endswith(".npy"):
+        vectors = _read_npy_vectors(path)
+    elif path.endswith(".csv"):
+        vectors = _read_csv_vectors(path)
+    else:
+        raise CorpusError(f"{path}: must end in .npy or .csv")
+    not_finite = np.argwhere(~np.isfinite(vectors))
+    if len(not_finite):
+        row, column = not_finite[0] + 1
+        raise CorpusError(f"{path}, row {row}, column {column}: not a finite number")
+    return vectors
+
+
+def _read_npy_vectors(path: str) -> Array:
+    try:
+        with open(path, "rb") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError):
+        raise CorpusError(f"{path}: not a plain array of numbers", "pickled objects are never read") from None
+    if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.size:
+        raise _not_a_table(path)
+    vectors: Array = values.astype(np.float64)
+    return vectors
+
+
+def _read_csv_vectors(path: str) -> Array:
+    rows = _read_csv(path, [], "utf-8")
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise _not_a_table(path)
+    columns = tuple(str(n + 1) for n in range(len(rows[0])))
+    return Table(path, columns, rows).numbers(columns)
+
+
+def _not_a_table(path: str) -> CorpusError:
+    return CorpusError(f"{path}: not a table of numbers with one row per line of text")
+
+
+def _read_csv(path: str, notices: list[str], encoding: str) -> list[list[str]]:
+    """The rows of a CSV file, without empty rows."""
+    lines = (line.text for line in read_lines([path], encoding, notices))
     try:
         return [row for row in csv.reader(lines) if row]
     except csv.Error as error:
         raise CorpusError(f"{display_name(path)}: not CSV: {error}") from None
 
 
-def read_vectors(path: str) -> Array:
-    """A vector a row (N, F), from .npy (never pickled) or from .csv without a header. Raises CorpusError."""
-    if path.endswith(".npy"):
-        try:
-            with open(path, "rb") as file:
-                values = np.lib.format.read_array(file, allow_pickle=False)
-        except OSError as error:
-            raise CorpusError(f"{path}: {error.strerror or error}") from None
-        except (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError):
-            raise CorpusError(f"{path}: not a plain array of numbers", "pickled objects are never read") from None
-        if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.size:
-            raise CorpusError(f"{path}: not a table of numbers, a row for each line")
-        vectors: Array = values.astype(np.float64)
-    elif path.endswith(".csv"):
-        rows = _rows(path, [], "utf-8")
-        if not rows or any(len(row) != len(rows[0]) for row in rows):
-            raise CorpusError(f"{path}: not a table of numbers, a row for each line")
-        vectors = np.empty((len(rows), len(rows[0])))
-        for (n, m), _ in np.ndenumerate(vectors):
-            vectors[n, m] = _number(rows[n][m], f"{path}, row {n + 1}, column {m + 1}")
-    else:
-        raise CorpusError(f"{path}: must end in .npy or .csv")
-    bad = np.argwhere(~np.isfinite(vectors))
-    if len(bad):
-        raise CorpusError(f"{path}, row {bad[0, 0] + 1}, column {bad[0, 1] + 1}: not a finite number")
-    return vectors
-
-
 @dataclass(frozen=True, eq=False)
-class Standard:
-    """Columns standardised: less their mean, over their standard deviation."""
+class Standardizer:
+    """Standardises columns: subtracts their mean and divides by their standard deviation."""
 
     mean: Array  # (D,)
-    std: Array  # (D,), 1 where nothing varies
+    std: Array  # (D,), 1 for constant columns
 
     @classmethod
-    def of(cls, values: Array) -> Standard:
-        """From rows (N, D). Raises CorpusError for numbers too large to be squared."""
+    def fit(cls, values: Array, levels: Array | None = None) -> Standardizer:
+        """From rows (N, D). Raises CorpusError if the squares of the numbers overflow.
+
+        levels: rows (M, D), if the values are their differences. The rounding errors of differences depend on them.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, std = values.mean(axis=0), values.std(axis=0)
+            mean = values.mean(axis=0)
+            std = values.std(axis=0)
         if not np.isfinite([mean, std]).all():
-            raise CorpusError(f"numbers up to {np.abs(values).max():g} have no finite spread", "scale them down")
-        return cls(mean, np.where(std > 1e-12 * np.maximum(1, np.abs(mean)), std, 1.0))
+            problem = f"numbers up to {np.abs(values).max():g} have no finite standard deviation"
+            raise CorpusError(problem, "scale them down")
+        # Because of rounding errors, the standard deviation of a constant column is not exactly zero.
+        largest_values = np.abs(values if levels is None else levels).max(axis=0)
+        return cls(mean, np.where(std > PRECISION * largest_values, std, 1.0))
 
     @classmethod
-    def from_dict(cls, values: Any, width: int) -> Standard:
-        """As it stands in a checkpoint. Raises KeyError, TypeError or ValueError."""
-        mean, std = (np.array([float(number) for number in values[name]]) for name in ("mean", "std"))
+    def from_dict(cls, values: Any, width: int) -> Standardizer:
+        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        mean = np.array([float(number) for number in values["mean"]])
+        std = np.array([float(number) for number in values["std"]])
         if len(mean) != width or len(std) != width or not np.isfinite([mean, std]).all() or (std <= 0).any():
-            raise ValueError("its numbers are standardised by something else")
+            raise ValueError("invalid means or standard deviations in the checkpoint")
         return cls(mean, std)
 
     def to_dict(self) -> dict[str, list[float]]:
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     def apply(self, values: Array) -> Array:
+        """Rows (N, D) -> standardised rows (N, D), float32."""
         standardised: Array = ((values - self.mean) / self.std).astype(np.float32)
         return standardised
 
-    def undo(self, values: Array) -> Array:
-        """In the columns' own units."""
+    def invert(self, values: Array) -> Array:
+        """Standardised rows (N, D) -> rows (N, D) in the columns' own units."""
         numbers: Array = values.astype(np.float64) * self.std + self.mean
         return numbers
 
 
 def _is_number(text: str) -> bool:
+    """Whether a text is an ASCII number. Python's `float` also accepts other digits, and underscores between digits."""
     try:
         float(text)
     except ValueError:
         return False
-    return text.isascii() and "_" not in text  # which Python would read over
+    return text.isascii() and "_" not in text
 
 
-def _number(text: str, place: str) -> float:
+def _parse_number(text: str) -> float:
+    """Raises ValueError."""
     if not _is_number(text):
-        raise CorpusError(f"{place}: {text.strip()!r} is not a number")
-    if not math.isfinite(float(text)):
-        raise CorpusError(f"{place}: {text.strip()} is not a finite number")
-    return float(text)
+        raise ValueError(f"{text.strip()!r} is not a number")
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text.strip()} is not a finite number")
+    return number

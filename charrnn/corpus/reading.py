@@ -1,8 +1,9 @@
-"""Reading text: files, gzip files and standard input as chunks of code points, in bounded memory."""
+"""Text files, gzip files and standard input, read in chunks, so that memory is bounded."""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import os
 import stat
@@ -13,117 +14,143 @@ from io import BufferedReader
 
 import numpy as np
 
+from charrnn.corpus.vocabulary import smallest_uint
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 
-CHUNK = 1 << 20  # bytes
-BOMB_RATIO, BOMB_SIZE = 200, 1 << 26  # text compresses to a third, or to a hundredth when it repeats itself
+CHUNK_SIZE = 1 << 20  # bytes
+# A gzip file may unpack to this multiple of its size, and always to this size. Gzip makes text about 3 times smaller,
+# repetitive text up to 100 times.
+MAX_GZIP_RATIO = 200
+MIN_GZIP_LIMIT = 1 << 26  # bytes
 
 
 def display_name(path: str) -> str:
+    """The name of a file for messages."""
     return "standard input" if path == "-" else path
 
 
-def read_codes(paths: Sequence[str], config: DataOptions, notices: list[str]) -> Iterator[Array]:
-    """The files' code points (or byte values) in order, as arrays of the smallest unsigned type that holds each.
+def read_codes(paths: Sequence[str], data: DataOptions, notices: list[str]) -> Iterator[Array]:
+    """Yields the code points of some files in order, or their bytes, in arrays of the smallest unsigned type.
 
-    Appends to `notices` what the user should know. Raises CorpusError naming file, place and way out; UsageError for an
-    unknown encoding.
+    Appends to `notices` if a file has CR LF line ends, which are kept, or a byte order mark, which is dropped. Raises
+    CorpusError for a file that cannot be read or decoded, UsageError for an unknown encoding.
     """
-    try:
-        b"x".decode(config.encoding)
-    except UnicodeError:
-        pass  # a text encoding, in which this is no text
-    except (LookupError, ValueError, TypeError):
-        raise UsageError(f"--encoding {config.encoding!a}: no such text encoding") from None
     for path in paths:
-        name = display_name(path)
-        try:
-            with _open(path) as file:
-                yield from _bytes(file) if config.bytes else _characters(file, name, config.encoding, notices)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise CorpusError(f"{name}: damaged gzip file: {error}") from None
-        except OSError as error:
-            raise CorpusError(f"{name}: {error.strerror or error}") from None
+        if data.bytes:
+            with _open_file(path) as file:
+                while chunk := file.read1(CHUNK_SIZE):
+                    yield np.frombuffer(chunk, np.uint8)
+            continue
+        has_crlf = False
+        last_character = ""
+        for text in read_texts([path], data.encoding, notices):
+            if not has_crlf and "\r\n" in last_character + text:
+                has_crlf = True
+                notices.append(
+                    f"{display_name(path)}: lines end in CR LF; both are kept as characters "
+                    "(tr -d '\\r' removes the CR characters)"
+                )
+            last_character = text[-1]
+            codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+            yield codes.astype(smallest_uint(int(codes.max())))
 
 
-def read_text(path: str, encoding: str = "utf-8") -> str:
-    """A whole text, for primes and scoring."""
-    chunks = read_codes([path], DataOptions(encoding=encoding), [])
-    return b"".join(chunk.astype("<u4").tobytes() for chunk in chunks).decode("utf-32-le", "surrogatepass")
+def read_texts(paths: Sequence[str], encoding: str, notices: list[str]) -> Iterator[str]:
+    """Yields the text of some files in order, in pieces that are not empty. Drops byte order marks, see read_codes."""
+    _check_encoding(encoding)
+    for path in paths:
+        with _open_file(path) as file:
+            yield from _decode(file, display_name(path), encoding, notices)
 
 
-def _open(path: str) -> BufferedReader | gzip.GzipFile:
+def read_text(path: str) -> str:
+    """The whole text of a UTF-8 file. Raises CorpusError."""
+    return "".join(read_texts([path], "utf-8", []))
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        b"x".decode(encoding)
+    except UnicodeError:
+        pass  # the encoding exists, but b"x" is not valid in it
+    except (LookupError, ValueError, TypeError):
+        raise UsageError(f"--encoding {encoding!a}: no such text encoding") from None
+
+
+@contextlib.contextmanager
+def _open_file(path: str) -> Iterator[BufferedReader | gzip.GzipFile]:
+    """Opens a file. An error while the file is opened or read becomes a CorpusError."""
+    name = display_name(path)
+    try:
+        with _open_binary(path) as file:
+            yield file
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(f"{name}: damaged gzip file: {error}") from None
+    except OSError as error:
+        raise CorpusError(f"{name}: {error.strerror or error}") from None
+
+
+def _open_binary(path: str) -> BufferedReader | gzip.GzipFile:
     if path == "-":
         return open(sys.stdin.fileno(), "rb", closefd=False)
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it
-    kind = os.fstat(file.fileno()).st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)) and not os.path.samefile(path, f"/dev/fd/{sys.stdin.fileno()}"):
+    mode = os.fstat(file.fileno()).st_mode
+    is_file_or_pipe = stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+    if not is_file_or_pipe and not os.path.samefile(path, f"/dev/fd/{sys.stdin.fileno()}"):
         file.close()
         raise CorpusError(f"{path}: a device, not a file", "files, pipes and standard input are read")
-    return _Guarded(file) if path.endswith(".gz") else file
+    return _LimitedGzipFile(file) if path.endswith(".gz") else file
 
 
-class _Guarded(gzip.GzipFile):
-    """A gzip file that refuses to unpack a bomb."""
+class _LimitedGzipFile(gzip.GzipFile):
+    """A gzip file that refuses to unpack to an implausible size (a decompression bomb)."""
 
     def __init__(self, file: BufferedReader) -> None:
         super().__init__(fileobj=file)
-        self.packed, self.limit = file, max(BOMB_SIZE, BOMB_RATIO * os.fstat(file.fileno()).st_size)
+        self.packed_file = file
+        self.limit = max(MIN_GZIP_LIMIT, MAX_GZIP_RATIO * os.fstat(file.fileno()).st_size)
 
     def read1(self, size: int = -1) -> bytes:
         data = super().read1(size)
         if self.tell() > self.limit:
-            raise CorpusError(
-                f"{self.packed.name}: unpacks to over {BOMB_RATIO} times its size", "unpack it yourself if you trust it"
-            )
+            problem = f"{self.packed_file.name}: unpacks to over {MAX_GZIP_RATIO} times its size"
+            raise CorpusError(problem, "unpack it yourself if you trust it")
         return data
 
     def close(self) -> None:
         super().close()
-        self.packed.close()
+        self.packed_file.close()
 
 
-def _bytes(file: BufferedReader | gzip.GzipFile) -> Iterator[Array]:
-    while data := file.read1(CHUNK):
-        yield np.frombuffer(data, np.uint8)
-
-
-def _characters(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, notices: list[str]) -> Iterator[Array]:
+def _decode(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, notices: list[str]) -> Iterator[str]:
+    """Yields the text of one file in pieces that are not empty."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    offset, first, seen_crlf, ended_cr = 0, True, False, False
+    chunk_start = 0  # position of the chunk in the file
+    is_first = True
     while True:
-        data = file.read1(CHUNK)  # of a pipe, what there is
-        pending = len(decoder.getstate()[0])
+        chunk = file.read1(CHUNK_SIZE)  # a pipe may return less, so that its reader need not wait
+        num_undecoded = len(decoder.getstate()[0])  # bytes of an incomplete character at the end of the last chunk
         try:
-            text = decoder.decode(data, final=not data)
+            text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            place = offset - pending + error.start
+            position = chunk_start - num_undecoded + error.start
             byte = error.object[error.start] if error.start < len(error.object) else 0
             raise CorpusError(
-                f"{name}: not {encoding} at byte {place} (0x{byte:02x})",
+                f"{name}: not {encoding} at byte {position} (0x{byte:02x})",
                 "training takes --encoding latin-1, or --bytes for any file; iconv -f latin1 -t utf-8 converts one",
             ) from None
         except UnicodeError as error:
-            raise CorpusError(
-                f"{name}: not {encoding}: {error}", "try another --encoding, or --bytes for any file"
-            ) from None
-        offset += len(data)
-        if first and text:
-            first = False
-            if text[0] == "\ufeff":
+            problem = f"{name}: not {encoding}: {error}"
+            raise CorpusError(problem, "try another --encoding, or --bytes for any file") from None
+        chunk_start += len(chunk)
+        if is_first and text:
+            is_first = False
+            if text.startswith("\ufeff"):
                 text = text[1:]
                 notices.append(f"{name}: dropped the byte order mark at the start")
         if text:
-            if not seen_crlf and ("\r\n" in text or (ended_cr and text[0] == "\n")):
-                seen_crlf = True
-                notices.append(
-                    f"{name}: lines end in CR LF; both are kept as characters (tr -d '\\r' takes the CR away)"
-                )
-            ended_cr = text[-1] == "\r"
-            codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-            largest = int(codes.max())
-            yield codes.astype(np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32)
-        if not data:
+            yield text
+        if not chunk:
             return

@@ -1,4 +1,4 @@
-"""The vocabulary: which symbols a model knows, and their places, which are their ids."""
+"""The vocabulary: the symbols that a model knows. The id of a symbol is its position in the vocabulary."""
 
 from __future__ import annotations
 
@@ -13,129 +13,139 @@ import numpy as np
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 
+LINE_FEED = 10
+UNKNOWN = np.iinfo(np.uint32).max  # marks codes that are not in the vocabulary
+
 
 def smallest_uint(largest: int) -> type[np.unsignedinteger[Any]]:
-    """The smallest unsigned type that holds `largest`."""
+    """The smallest unsigned type that can hold the value `largest`."""
     return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The symbols of a corpus, characters or byte values, in code-point order; a symbol's place is its id."""
+    """Characters in code-point order, or byte values."""
 
-    codes: Array  # (V,) uint32, ascending: code points, or byte values
+    codes: Array  # (V,) uint32, ascending: code points or byte values
     is_bytes: bool = False
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
-        """As it stands in a checkpoint. Raises KeyError, or ValueError for what is no vocabulary."""
-        codes, is_bytes = values["vocabulary"], values["bytes"]
-        whole = isinstance(codes, list) and all(type(code) is int for code in codes)
-        if not whole or not isinstance(is_bytes, bool):
-            raise ValueError("its vocabulary is not a list of codes")
+        """From the metadata of a checkpoint. Raises KeyError or ValueError if they are damaged."""
+        codes = values["vocabulary"]
+        is_bytes = values["bytes"]
+        is_list_of_codes = isinstance(codes, list) and all(type(code) is int for code in codes)
+        if not is_list_of_codes or not isinstance(is_bytes, bool):
+            raise ValueError("the vocabulary is not a list of codes")
         limit = 0xFF if is_bytes else 0x10FFFF
         if not codes or codes[0] < 0 or codes[-1] > limit or any(a >= b for a, b in pairwise(codes)):
-            raise ValueError("its vocabulary is not in order")
+            raise ValueError("the codes of the vocabulary are out of range or not ascending")
         return cls(np.array(codes, np.uint32), is_bytes)
 
     @classmethod
     def of_characters(cls, values: dict[str, Any]) -> Vocabulary:
-        """The same, for what reads no bytes."""
+        """Like `from_dict`, for tasks that do not support bytes."""
         vocabulary = cls.from_dict(values)
         if vocabulary.is_bytes:
-            raise ValueError("its vocabulary is of bytes")
+            raise ValueError("the vocabulary consists of bytes")
         return vocabulary
 
     @classmethod
-    def of(cls, chunks: Sequence[Array], is_bytes: bool) -> Vocabulary:
-        """All symbols that stand in the chunks of codes."""
-        seen = np.zeros(0x110000, bool)
+    def from_chunks(cls, chunks: Sequence[Array], is_bytes: bool) -> Vocabulary:
+        """All symbols in some arrays of codes."""
+        is_used = np.zeros(0x110000, bool)
         for chunk in chunks:
-            seen[chunk] = True
-        return cls(np.flatnonzero(seen).astype(np.uint32), is_bytes)
+            is_used[chunk] = True
+        return cls(np.flatnonzero(is_used).astype(np.uint32), is_bytes)
 
     @classmethod
-    def of_texts(cls, texts: Iterable[str], known: Vocabulary | None = None) -> Vocabulary:
-        """All characters that stand in the texts, and those of a vocabulary that is known."""
+    def of_texts(cls, texts: Iterable[str], other: Vocabulary | None = None) -> Vocabulary:
+        """All characters in some texts, and those of another vocabulary."""
         codes = sorted({ord(character) for character in set("".join(texts))})
         vocabulary = cls(np.array(codes, np.uint32))
-        return vocabulary if known is None else vocabulary.with_those_of(known)
+        return vocabulary if other is None else vocabulary.union(other)
 
     def to_dict(self) -> dict[str, Any]:
         return {"vocabulary": self.codes.tolist(), "bytes": self.is_bytes}
 
-    def with_those_of(self, other: Vocabulary) -> Vocabulary:
+    def union(self, other: Vocabulary) -> Vocabulary:
+        """The symbols of both vocabularies."""
         return Vocabulary(np.union1d(self.codes, other.codes).astype(np.uint32), self.is_bytes)
 
     def __len__(self) -> int:
         return len(self.codes)
 
+    def __contains__(self, character: str) -> bool:
+        code = ord(character)
+        return code < len(self._id_table) and int(self._id_table[code]) < len(self)
+
     @cached_property
-    def _ids(self) -> Array:
-        """Code -> id; the largest value where there is none."""
-        table = np.full(int(self.codes[-1]) + 2, np.iinfo(np.uint32).max, np.uint32)
+    def _id_table(self) -> Array:
+        """Code -> id, or UNKNOWN. The last entry is UNKNOWN and is used for all larger codes."""
+        table = np.full(int(self.codes[-1]) + 2, UNKNOWN, np.uint32)
         table[self.codes] = np.arange(len(self))
         return table
 
     @property
     def newline(self) -> int | None:
-        """The id of the line feed, if it is known."""
-        place = int(np.searchsorted(self.codes, 10))
-        return place if place < len(self) and self.codes[place] == 10 else None
+        """The id of the line feed, if the vocabulary contains it."""
+        place = int(np.searchsorted(self.codes, LINE_FEED))
+        return place if place < len(self) and self.codes[place] == LINE_FEED else None
 
     @property
     def start(self) -> int:
-        """The id that stands before a text without a prime: the line feed where there is one, else the first symbol."""
+        """The id of the start symbol, which is read before every text: the line feed, or else the first symbol."""
         return self.newline or 0
 
-    def knows(self, character: str) -> bool:
-        code = ord(character)
-        return code < len(self._ids) and int(self._ids[code]) < len(self)
-
     def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
-        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError naming the first unknown one."""
-        ids = self._ids.take(codes, mode="clip")  # beyond the end of the table is unknown, as its last entry
-        unknown = ids == np.iinfo(np.uint32).max
-        if unknown.any():
+        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it."""
+        ids = self._id_table.take(codes, mode="clip")
+        is_unknown = ids == UNKNOWN
+        if is_unknown.any():
             if not skip_unknown:
-                position = int(unknown.argmax())
-                what = f"{self.describe(int(codes[position]))} at position {position} is not in the vocabulary"
-                raise CorpusError(what, "leave such out with --on-unknown skip")
-            ids = ids[~unknown]
+                position = int(is_unknown.argmax())
+                symbol = self.describe(int(codes[position]))
+                raise CorpusError(
+                    f"{symbol} at position {position} is not in the vocabulary", "skip it with --on-unknown skip"
+                )
+            ids = ids[~is_unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
-        """Text -> ids, through UTF-8 if the symbols are bytes. Raises CorpusError naming an unknown character."""
+        """Text -> ids. A byte vocabulary encodes the text as UTF-8. Errors as for `codes_to_ids`."""
         return self.codes_to_ids(self.codes_of(text), skip_unknown=skip_unknown)
 
     def codes_of(self, text: str) -> Array:
-        """Text -> code points, or if the symbols are bytes those of UTF-8. Raises CorpusError for what has none."""
+        """Text -> code points, or the bytes of its UTF-8 form. Raises CorpusError for a character without one."""
         if not self.is_bytes:
             return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         try:
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
         except UnicodeEncodeError as error:
-            what = f"character {text[error.start]!r} at position {error.start} has no bytes in UTF-8"
-            raise CorpusError(what) from None
+            character = f"character {text[error.start]!r} at position {error.start}"
+            raise CorpusError(f"{character} cannot be encoded as UTF-8") from None
 
     def decode(self, ids: Array | Sequence[int]) -> str:
-        """Ids -> text; bytes that are not UTF-8 become U+FFFD."""
+        """Ids -> text. Bytes that are not valid UTF-8 become U+FFFD."""
         codes = self.codes[np.asarray(ids, np.intp)]
         if self.is_bytes:
             return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return "".join(map(chr, codes.tolist()))
 
     def characters(self, ids: Array) -> tuple[str, Array]:
-        """The characters of a text, not empty, and the place of the last id of each: of bytes, as UTF-8 has them, a
-        character takes one or several; what is no UTF-8 becomes U+FFFD."""
+        """The characters of a text that is not empty, and for each character the position of its last id.
+
+        A byte vocabulary has up to four ids per character, as UTF-8 has bytes. Invalid bytes become U+FFFD.
+        """
         if not self.is_bytes:
             return self.decode(ids), np.arange(len(ids))
         codes = self.codes[ids].astype(np.uint8)
-        starts = np.flatnonzero((codes & 0xC0) != 0x80)  # all other bytes go on with a character
+        starts = np.flatnonzero((codes & 0xC0) != 0x80)  # bytes 10xxxxxx continue a character
         starts = np.union1d(starts, [0])
         texts = (piece.tobytes().decode("utf-8", "replace") for piece in np.split(codes, starts[1:]))
-        return "".join(text if len(text) == 1 else "\ufffd" for text in texts), np.append(starts[1:], len(ids)) - 1
+        text = "".join(text if len(text) == 1 else "\ufffd" for text in texts)
+        return text, np.append(starts[1:], len(ids)) - 1
 
     def describe(self, code: int) -> str:
-        """A symbol by name, as character 'ß' (U+00DF) or byte 0xff."""
+        """A symbol for messages: character 'ß' (U+00DF), or byte 0xff."""
         return f"byte 0x{code:02x}" if self.is_bytes else f"character {chr(code)!r} (U+{code:04X})"

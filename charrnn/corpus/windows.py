@@ -1,32 +1,36 @@
-"""Windows: whole records packed end to end, dealt out anew in each epoch. No state crosses a record's end."""
+"""Windows: whole records packed into sequences of T steps. The state is reset at the start of each record.
+
+R records with N steps in total, W windows, B windows in a batch. An array `places` gives for each step of a window or
+batch the step of the records (0 ... N - 1) that is there. An empty step has place -1.
+"""
 
 from __future__ import annotations
 
 import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
-from charrnn.tasks.tag.ngrams import Found
+from charrnn.seeding import Purpose, random_generator
 
-ORDER, DETAIL = 3, 7  # purposes of random numbers: a generator is keyed by (seed, purpose, epoch or step)
-SIMPLER = 0.5  # of the steps in training are read in less detail, where there are levels
+# A task's changes to a batch: batch, places (T, B), generator (None when scoring) -> batch.
+Augment = Callable[[Batch, Array, np.random.Generator | None], Batch]
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """R records, their steps end to end: N in all."""
+    """R records. The arrays hold the steps of all records, concatenated."""
 
     x: Array  # (N,) ids, or (N, D) numbers
     targets: Array  # (N,) ids, or (N, M) numbers
-    weights: Array  # (N,) bool: whether the step is scored
-    starts: Array  # (R + 1,): where each begins, and where the last ends
-    features: Array | None = None  # (R, F): each record begins with such a vector, and has a window of its own
-    levels: Array | None = None  # (K, N): x in ever more detail, the last x itself; training reads less at some steps
-    lag: int = 0  # how many steps a target comes behind what it is of
-    strings: Found | None = None  # those that stand around what a step's target is of
+    loss_mask: Array  # (N,) bool, whether the step is scored
+    starts: Array  # (R + 1,), the first step of each record, followed by N
+    features: Array | None = None  # (R, F), vectors that replace the first inputs; such records do not share windows
+    target_delay: int = 0  # steps between a character and the step that predicts its target
+    augment: Augment | None = None
 
     @property
     def lengths(self) -> Array:
@@ -37,95 +41,98 @@ class Records:
 
 
 class Windows:
-    """Records packed into windows of T steps. One that is longer loses its beginning."""
+    """Records packed into windows of T steps. Of a record with more than T steps only the last T are used."""
 
     def __init__(self, records: Records, seq_length: int) -> None:
-        self.records, self.seq_length = records, seq_length
+        self.records = records
+        self.seq_length = seq_length
         lengths = np.minimum(records.lengths, seq_length)
-        alone = records.features is not None
-        window, offset = (np.arange(len(lengths)), np.zeros(len(lengths), int)) if alone else pack(lengths, seq_length)
+        if records.features is None:
+            window, offset = pack(lengths, seq_length)
+        else:
+            window = np.arange(len(lengths))
+            offset = np.zeros(len(lengths), int)
         self.number = int(window.max(initial=-1)) + 1
-        # Which step of the records stands where, (W, T); -1 at a window's empty end.
-        self.places = np.full((self.number, seq_length), -1, np.int32 if len(records.x) < 2**31 else np.int64)
-        inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        at = np.repeat(offset, lengths) + inside
-        self.places[np.repeat(window, lengths), at] = np.repeat(records.starts[1:] - lengths, lengths) + inside
-        self.begins = np.zeros((self.number, seq_length), bool)
-        self.begins[window, offset] = True
-        self.weights = records.weights
-        if records.lag and (cut := records.lengths > seq_length).any():
-            self.weights = records.weights.copy()
-            for stop in records.starts[1:][cut].tolist():  # targets of what was lost
-                self.weights[stop - seq_length : min(stop, stop - seq_length + records.lag)] = False
-        self.scored = int(self.weights[self.places[self.places >= 0]].sum())
+        self.places = _places(records, lengths, window, offset, (self.number, seq_length))
+        self.starts_record = np.zeros((self.number, seq_length), bool)
+        self.starts_record[window, offset] = True
+        self.loss_mask = _mask_lost_targets(records, seq_length)
+        self.num_scored = int(self.loss_mask[self.places[self.places >= 0]].sum())
 
     @property
-    def shares(self) -> tuple[float, float]:
-        """Of all steps, those that are scored and those that are empty."""
-        size = max(1, self.places.size)
-        return self.scored / size, float((self.places < 0).sum()) / size
+    def scored_fraction(self) -> float:
+        """The fraction of all steps that are scored."""
+        return self.num_scored / max(1, self.places.size)
 
-    def batch(self, chosen: Array, level: Array | None = None) -> Batch:
-        """These windows side by side; -1 is an empty one. level (T, B): in which detail each step is read."""
-        places = np.where(chosen >= 0, self.places[chosen].T, -1)
-        there, records = places >= 0, self.records
-        keep = ~(self.begins[chosen].T & there)
-        features = None if records.features is None else records.features[chosen]
-        weights = (self.weights[places] & there).astype(np.float32)
-        x = records.x[places] if level is None or records.levels is None else records.levels[level, places]
-        direct = None if records.strings is None else records.strings.at(places)
-        return Batch(x, records.targets[places], weights, keep[:, :, None], features, direct)
+    @property
+    def empty_fraction(self) -> float:
+        """The fraction of all steps that are empty."""
+        return float((self.places < 0).sum()) / max(1, self.places.size)
+
+    def batch(self, chosen: Array, rng: np.random.Generator | None = None) -> Batch:
+        """A batch of the chosen windows (B,); -1 is an empty window. rng: given in training, see `Augment`."""
+        places = self.batch_places(chosen)
+        is_step = places >= 0
+        records = self.records
+        batch = Batch(
+            x=records.x[places],
+            targets=records.targets[places],
+            loss_mask=(self.loss_mask[places] & is_step).astype(np.float32),
+            reset_mask=(self.starts_record[chosen].T & is_step)[:, :, None],
+            features=None if records.features is None else records.features[chosen],
+        )
+        return batch if records.augment is None else records.augment(batch, places, rng)
+
+    def batch_places(self, chosen: Array) -> Array:
+        """The places (T, B) of the chosen windows."""
+        return np.where(chosen >= 0, self.places[chosen].T, -1)
 
 
 class WindowStream:
-    """B windows a step, for training. Each epoch has an order of its own, drawn from (seed, epoch)."""
+    """B windows per training step. Each epoch has its own random order of the windows."""
 
     def __init__(self, windows: Windows, batch_size: int, seed: int) -> None:
-        self.windows, self.batch_size, self.seed = windows, batch_size, seed
-        self.order: tuple[int, Array] | None = None
+        self.windows = windows
+        self.batch_size = batch_size
+        self.seed = seed
+        self._last_order: tuple[int, Array] | None = None  # epoch, order
 
     @property
     def epoch_steps(self) -> float:
         return self.windows.number / self.batch_size
 
     def batch(self, step: int) -> Batch:
-        places = step * self.batch_size + np.arange(self.batch_size)
-        epochs, inside = np.divmod(places, self.windows.number)
-        chosen = np.empty_like(places)
+        counts = step * self.batch_size + np.arange(self.batch_size)  # windows read before, in all epochs
+        epochs, ranks = np.divmod(counts, self.windows.number)
+        chosen = np.empty_like(counts)
         for epoch in np.unique(epochs).tolist():
-            chosen[epochs == epoch] = self._order(epoch)[inside[epochs == epoch]]
-        return self.windows.batch(chosen, self._detail(step))
-
-    def _detail(self, step: int) -> Array | None:
-        """In which detail each step is read (T, B)."""
-        levels = self.windows.records.levels
-        if levels is None:
-            return None
-        rng, shape = np.random.default_rng((self.seed, DETAIL, step)), (self.windows.seq_length, self.batch_size)
-        return np.where(rng.random(shape) < SIMPLER, rng.integers(0, len(levels) - 1, shape), len(levels) - 1)
+            in_epoch = epochs == epoch
+            chosen[in_epoch] = self._order(epoch)[ranks[in_epoch]]
+        rng = random_generator(self.seed, Purpose.AUGMENT, step) if self.windows.records.augment else None
+        return self.windows.batch(chosen, rng)
 
     def _order(self, epoch: int) -> Array:
-        if self.order is None or self.order[0] != epoch:
-            rng = np.random.default_rng((self.seed, ORDER, epoch))
-            self.order = epoch, rng.permutation(self.windows.number)
-        return self.order[1]
+        if self._last_order is None or self._last_order[0] != epoch:
+            rng = random_generator(self.seed, Purpose.ORDER, epoch)
+            self._last_order = (epoch, rng.permutation(self.windows.number))
+        return self._last_order[1]
 
 
 class WindowPass:
-    """Every window once, for validation and scoring."""
+    """Reads every window once, for validation and scoring."""
 
     def __init__(self, windows: Windows, batch_size: int) -> None:
-        self.windows, self.batch_size = windows, batch_size
+        self.windows = windows
+        self.batch_size = batch_size
         self.steps = -(-windows.number // batch_size)
 
     @property
     def predictions(self) -> int:
-        return self.windows.scored
+        return self.windows.num_scored
 
     def places(self, step: int) -> Array:
-        """Which step of the records stands where in the batch (T, B); -1 for none."""
-        chosen = self._chosen(step)
-        return np.where(chosen >= 0, self.windows.places[chosen].T, -1)
+        """The places (T, B) of a batch."""
+        return self.windows.batch_places(self._chosen(step))
 
     def batch(self, step: int) -> Batch:
         return self.windows.batch(self._chosen(step))
@@ -136,28 +143,63 @@ class WindowPass:
 
 
 def pack(lengths: Array, size: int) -> tuple[Array, Array]:
-    """Which window each record goes to, and where it begins there: the fullest one with room, the longest record first
-    (best fit, decreasing)."""
-    window, offset = np.empty(len(lengths), np.int64), np.empty(len(lengths), np.int64)
-    rooms: list[int] = []  # the sizes of room that there are, ascending
-    of_room: dict[int, list[int]] = {}  # the windows with so much room
+    """Assigns records to windows of `size` steps (best fit decreasing). Returns the windows (R,) and offsets (R,).
+
+    The longest record is assigned first. A record goes to the fullest window that has space for it, or to a new window.
+
+    >>> pack(np.array([2, 5, 3]), 5)  # record 1 fills window 0; records 2 and 0 share window 1
+    (array([1, 0, 1]), array([3, 0, 0]))
+    """
+    window = np.empty(len(lengths), np.int64)
+    offset = np.empty(len(lengths), np.int64)
+    free_sizes: list[int] = []  # distinct numbers of free steps, ascending
+    windows_with: dict[int, list[int]] = {}  # number of free steps -> windows
     number = 0
     for record in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[record])
-        place = bisect.bisect_left(rooms, length)
-        if place == len(rooms):
-            room, chosen = size, number
+        place = bisect.bisect_left(free_sizes, length)
+        if place == len(free_sizes):
+            free = size
+            chosen = number
             number += 1
         else:
-            room = rooms[place]
-            chosen = of_room[room].pop()
-            if not of_room[room]:
-                del rooms[place], of_room[room]
-        window[record], offset[record] = chosen, size - room
-        left = room - length
-        if left:
-            if left not in of_room:
-                of_room[left] = []
-                bisect.insort(rooms, left)
-            of_room[left].append(chosen)
+            free = free_sizes[place]
+            chosen = windows_with[free].pop()
+            if not windows_with[free]:
+                del free_sizes[place]
+                del windows_with[free]
+        window[record] = chosen
+        offset[record] = size - free
+        rest = free - length
+        if rest:
+            if rest not in windows_with:
+                windows_with[rest] = []
+                bisect.insort(free_sizes, rest)
+            windows_with[rest].append(chosen)
     return window, offset
+
+
+def _places(records: Records, lengths: Array, window: Array, offset: Array, shape: tuple[int, int]) -> Array:
+    """The places (W, T) of all windows. The last lengths[r] steps of record r start at offset[r] of window[r]."""
+    places = np.full(shape, -1, np.int32 if len(records.x) < 2**31 else np.int64)
+    first_steps = records.starts[1:] - lengths
+    # Counts the steps of each record from 0. For lengths 2 and 3 it is [0, 1, 0, 1, 2].
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places[np.repeat(window, lengths), np.repeat(offset, lengths) + within] = np.repeat(first_steps, lengths) + within
+    return places
+
+
+def _mask_lost_targets(records: Records, seq_length: int) -> Array:
+    """The loss mask (N,) of the records, without targets whose characters are not in a window.
+
+    A target follows its character after `target_delay` steps. In a record that is cut to its last T steps, the first
+    targets have lost their characters.
+    """
+    shortened = records.lengths > seq_length
+    if not records.target_delay or not shortened.any():
+        return records.loss_mask
+    mask = records.loss_mask.copy()
+    for stop in records.starts[1:][shortened].tolist():
+        start = stop - seq_length
+        mask[start : min(stop, start + records.target_delay)] = False
+    return mask

@@ -1,75 +1,75 @@
-"""Which engine trains: the workers on NumPy, or PyTorch where `--device` names it; and what is there to choose from."""
+"""The engine for a device: NumPy workers for `cpu`, PyTorch for everything else. Checks that the device exists."""
 
 from __future__ import annotations
 
 import re
-from functools import partial
-from typing import TYPE_CHECKING
 
-from charrnn.engines.numpy.team import Team
-from charrnn.engines.processes import of_torchrun
+from charrnn.engines.base import Backend, Engine
+from charrnn.engines.numpy.backend import NumpyBackend
+from charrnn.engines.numpy.engine import NumpyEngine
+from charrnn.engines.processes import torchrun_variable
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import NewNetwork
-from charrnn.options import TrainingOptions
-
-if TYPE_CHECKING:
-    from charrnn.engines.torch.team import TorchTeam
+from charrnn.options import ResolvedTraining, TrainingOptions
 
 
-def new_team(architecture: Architecture, train: TrainingOptions, dtype: str = "float32") -> Team | TorchTeam:
-    """The engine that --device names. The settings must all be chosen."""
+def new_engine(architecture: Architecture, train: ResolvedTraining, dtype: str = "float32") -> Engine:
+    """The engine that trains on `train.device`."""
     if train.device == "cpu":
-        return Team(architecture, train, dtype)
-    from charrnn.engines.torch.team import TorchTeam
+        return NumpyEngine(architecture, train, dtype)
+    from charrnn.engines.torch.engine import TorchEngine
 
-    return TorchTeam(architecture, train, dtype)
-
-
-def check_engine(train: TrainingOptions) -> None:
-    """Raises UsageError for a device that is not there or does not go with the other settings, ModuleNotFoundError
-    where PyTorch is not."""
-    processes = of_torchrun("WORLD_SIZE", 1)
-    if not re.fullmatch(r"cpu|torch|cuda(:\d+)?|mps", train.device):
-        raise UsageError(f"--device {train.device}: not one of cpu, torch, cuda, cuda:N, mps")
-    if train.precision != "float32" and not train.device.startswith("cuda"):
-        raise UsageError(f"--precision {train.precision} goes with --device cuda, not {train.device}")
-    if processes > 1 and train.device not in ("torch", "cuda"):
-        raise UsageError(
-            f"--device {train.device} under torchrun", "its processes take --device torch, or cuda, a GPU each"
-        )
-    if train.device == "cpu":
-        return
-    if train.device not in (there := devices()):
-        raise UsageError(f"--device {train.device}: not there", f"there are {', '.join(there)}")
-    if train.device == "cuda" and (mine := f"cuda:{of_torchrun('LOCAL_WORLD_SIZE', 1) - 1}") not in there:
-        raise UsageError(f"--device cuda: a process of torchrun would need {mine}", f"there are {', '.join(there)}")
-    if train.batch_size is not None and train.batch_size < processes:
-        raise UsageError(
-            f"--batch-size {train.batch_size}: fewer streams than torchrun has processes", f"at least {processes}"
-        )
+    return TorchEngine(architecture, train, dtype)
 
 
-def scoring_network(device: str) -> NewNetwork:
-    """What reads texts and records with a trained model on a device of PyTorch's. Raises as check_engine does."""
+def new_backend(device: str = "cpu") -> Backend:
+    """What computes with trained networks on a device. Raises what check_device raises."""
+    if device == "cpu":
+        return NumpyBackend()
     train = TrainingOptions(device=device)
-    check_engine(train)
-    from charrnn.engines.torch.device import prepared_device
-    from charrnn.engines.torch.network import TorchScorer
+    check_device(train)
+    from charrnn.engines.torch.backend import TorchBackend
+    from charrnn.engines.torch.device import prepare_device
 
-    return partial(TorchScorer, prepared_device(train))
+    return TorchBackend(prepare_device(train))
 
 
-def devices() -> list[str]:
-    """What `--device` can be here."""
+def check_device(train: TrainingOptions) -> None:
+    """Raises UsageError for a device that does not exist or does not fit the other options; ModuleNotFoundError if
+    PyTorch is not installed."""
+    device = train.device
+    processes = torchrun_variable("WORLD_SIZE", 1)
+    if not re.fullmatch(r"cpu|torch|cuda(:\d+)?|mps", device):
+        raise UsageError(f"--device {device}: not one of cpu, torch, cuda, cuda:N, mps")
+    if train.precision != "float32" and not device.startswith("cuda"):
+        raise UsageError(f"--precision {train.precision} needs --device cuda, not {device}")
+    if processes > 1 and device not in ("torch", "cuda"):
+        raise UsageError(f"--device {device} under torchrun", "use --device torch, or cuda with one GPU per process")
+    if device == "cpu":
+        return
+    available = available_devices()
+    if device not in available:
+        raise UsageError(f"--device {device}: not available", f"available: {', '.join(available)}")
+    last_gpu = f"cuda:{torchrun_variable('LOCAL_WORLD_SIZE', 1) - 1}"
+    if device == "cuda" and last_gpu not in available:
+        raise UsageError(f"--device cuda: torchrun needs {last_gpu}", f"available: {', '.join(available)}")
+    if train.batch_size is not None and train.batch_size < processes:
+        raise UsageError(f"--batch-size {train.batch_size}: must be at least the {processes} processes of torchrun")
+
+
+def available_devices() -> list[str]:
+    """The values that `--device` can have on this machine."""
     import torch
 
-    there, gpus = ["cpu", "torch"], torch.cuda.device_count()
+    devices = ["cpu", "torch"]
+    gpus = torch.cuda.device_count()
     if gpus:
-        there += ["cuda", *(f"cuda:{n}" for n in range(gpus))]
-    return [*there, "mps"] if torch.backends.mps.is_available() else there
+        devices += ["cuda", *(f"cuda:{n}" for n in range(gpus))]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return devices
 
 
-def devices_of_jobs(device: str) -> list[str]:
-    """What jobs side by side may share: of `cuda` all GPUs."""
-    return [name for name in devices() if name.startswith("cuda:")] if device == "cuda" else [device]
+def job_devices(device: str) -> list[str]:
+    """The devices that jobs running at the same time can share: all GPUs for `cuda`."""
+    return [name for name in available_devices() if name.startswith("cuda:")] if device == "cuda" else [device]

@@ -1,6 +1,8 @@
-"""Choosing the next character of each of B streams. Pure functions: the randomness is handed in. V symbols."""
+"""Choosing the next symbol of each of B streams. Pure functions: random numbers are arguments. V symbols."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,37 +10,76 @@ from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 
 
-def weights(logits: Array, config: SamplingOptions) -> Array:
-    """Logits (B, V), the largest of each row 0 -> unnormalised probabilities (B, V), 0 for what may not be chosen.
+def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
+    """Logits (B, V) whose maximum in each row is 0 -> unnormalised probabilities (B, V), 0 for excluded symbols.
 
-    In this order: temperature, top-k, top-p (Holtzman et al. 2020), min-p. The most likely symbol always stays.
+    Applies temperature, top-k, top-p (Holtzman et al. 2020) and min-p in this order. The most likely symbol is never
+    excluded.
     """
-    w: Array = np.exp(logits if config.temperature == 1 else logits / max(config.temperature, 1e-6))
-    if config.top_k or config.top_p < 1:
-        order = np.argsort(-w, axis=1, kind="stable")
-        ordered = np.take_along_axis(w, order, axis=1)
-        if config.top_k:
-            ordered[:, config.top_k :] = 0
-        if config.top_p < 1:
-            before = np.cumsum(ordered, axis=1) - ordered
-            ordered[:, 1:][before[:, 1:] >= max(config.top_p, 1e-9) * ordered.sum(axis=1, keepdims=True)] = 0
-        np.put_along_axis(w, order, ordered, axis=1)
-    if config.min_p:
-        w[w < config.min_p * w.max(axis=1, keepdims=True)] = 0
-    return w
+    p: Array = np.exp(logits if options.temperature == 1 else logits / max(options.temperature, 1e-6))
+    if options.top_k or options.top_p < 1:
+        order = np.argsort(-p, axis=1, kind="stable")
+        ordered = np.take_along_axis(p, order, axis=1)
+        if options.top_k:
+            ordered[:, options.top_k :] = 0
+        if options.top_p < 1:
+            more_likely = np.cumsum(ordered, axis=1) - ordered  # total of the symbols that are more likely
+            limit = max(options.top_p, 1e-9) * ordered.sum(axis=1, keepdims=True)
+            ordered[:, 1:][more_likely[:, 1:] >= limit] = 0
+        np.put_along_axis(p, order, ordered, axis=1)
+    if options.min_p:
+        p[p < options.min_p * p.max(axis=1, keepdims=True)] = 0
+    return p
 
 
-def choose(logits: Array, config: SamplingOptions, u: Array) -> tuple[Array, Array]:
-    """Logits (B, V) and uniform numbers u (B,) in [0, 1) -> the next ids (B,), and their nats (B,) under the model
-    (before any filter)."""
+def choose(logits: Array, options: SamplingOptions, u: Array) -> tuple[Array, Array]:
+    """Logits (B, V), uniform random numbers u (B,) in [0, 1) -> ids (B,), and their nats (B,) before filtering."""
     shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
-    if config.greedy or config.temperature == 0:
+    if options.greedy or options.temperature == 0:
         ids = shifted.argmax(axis=1)
     else:
-        w = weights(shifted, config)
-        cumulative = np.add.accumulate(w, axis=1)
-        # Inverts the cumulative distribution; <= never takes a symbol of weight zero, nor does a u that rounds up to 1.
+        p = filtered_probabilities(shifted, options)
+        cumulative = np.add.accumulate(p, axis=1)
+        # Inverts the cumulative distribution. The comparison with <= never chooses an excluded symbol. The minimum
+        # keeps the threshold below the total even if the product is rounded up.
         total = cumulative[:, -1]
-        below = np.minimum(u.astype(w.dtype) * total, np.nextafter(total, 0))
-        ids = np.add.reduce(cumulative <= below[:, None], axis=1)
-    return ids, np.log(np.add.reduce(np.exp(shifted), axis=1)) - shifted[np.arange(len(ids)), ids]
+        threshold = np.minimum(u.astype(p.dtype) * total, np.nextafter(total, 0))
+        ids = np.add.reduce(cumulative <= threshold[:, None], axis=1)
+    nats = np.log(np.add.reduce(np.exp(shifted), axis=1)) - shifted[np.arange(len(ids)), ids]
+    return ids, nats
+
+
+def draw_texts(
+    step: Callable[[Array], Array],
+    logits: Array,
+    options: SamplingOptions,
+    uniforms: Sequence[Callable[[], float]],
+    end: int,
+    limit: int,
+) -> list[tuple[list[int], list[float]]]:
+    """Draws a text for each of B streams. A text ends with the symbol `end`, or after `limit` symbols.
+
+    step: ids (B,) -> logits (B, V).
+    logits: (B, V), of the first symbol.
+    uniforms: (B,) functions that return a random number in [0, 1). Each stream has its own, so that its text does not
+        depend on the other streams.
+
+    Returns for each stream the ids, without `end`, and the nats of all symbols, including `end`.
+    """
+    streams = len(uniforms)
+    ids: list[list[int]] = [[] for _ in range(streams)]
+    nats: list[list[float]] = [[] for _ in range(streams)]
+    unfinished = list(range(streams))
+    for _ in range(limit):
+        chosen = np.full(streams, end)
+        u = np.array([uniforms[n]() for n in unfinished])
+        chosen[unfinished], costs = choose(logits[unfinished], options, u)
+        for n, i, cost in zip(unfinished, chosen[unfinished].tolist(), costs.tolist(), strict=True):
+            nats[n].append(cost)
+            if i != end:
+                ids[n].append(i)
+        unfinished = [n for n in unfinished if chosen[n] != end]
+        if not unfinished:
+            break
+        logits = step(chosen)
+    return list(zip(ids, nats, strict=True))

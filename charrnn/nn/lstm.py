@@ -1,16 +1,31 @@
-"""Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000).
+"""Long short-term memory (Hochreiter & Schmidhuber 1997), with the forget gate of Gers, Schmidhuber & Cummins (2000).
 
-i_t = sigma(x_t W_ii^T + b_ii + h_{t-1} W_hi^T + b_hi)     input gate
-f_t = sigma(x_t W_if^T + b_if + h_{t-1} W_hf^T + b_hf)     forget gate
-g_t =  tanh(x_t W_ig^T + b_ig + h_{t-1} W_hg^T + b_hg)     candidate
-o_t = sigma(x_t W_io^T + b_io + h_{t-1} W_ho^T + b_ho)     output gate                   (1)
-c_t = f_t c_{t-1} + i_t g_t                                                              (2)
-h_t = o_t tanh(c_t)                                                                      (3)
+Forward pass, where sigma is the logistic function and products of gates are elementwise:
+
+    i = sigma(x W_ii^T + b_ii + h_prev W_hi^T + b_hi)       input gate       (1)
+    f = sigma(x W_if^T + b_if + h_prev W_hf^T + b_hf)       forget gate      (2)
+    g =  tanh(x W_ig^T + b_ig + h_prev W_hg^T + b_hg)       candidate        (3)
+    o = sigma(x W_io^T + b_io + h_prev W_ho^T + b_ho)       output gate      (4)
+    c = f c_prev + i g                                      cell state       (5)
+    h = o tanh(c)                                           hidden state     (6)
+
+Backward pass, where dgates = (da_o, da_i, da_f, da_g) are the gradients of the pre-activations, that is, of the
+arguments of sigma and tanh in (1) to (4):
+
+    da_o    = dh tanh(c) o (1 - o)                                           (6), (4)
+    dc     += dh o (1 - tanh(c)^2)                                           (6)
+    da_i    = dc g i (1 - i)                                                 (5), (1)
+    da_f    = dc c_prev f (1 - f)                                            (5), (2)
+    da_g    = dc i (1 - g^2)                                                 (5), (3)
+    dc_prev = dc f                                                           (5)
+    dh_prev = da_i W_hi + da_f W_hf + da_g W_hg + da_o W_ho                  (1) to (4)
+
+Shapes: x (B, D); gates, c, h (B, H); W_i* (H, D); W_h* (H, H); biases (H,).
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,64 +34,81 @@ from charrnn.nn.recurrent import RecurrentLayer, Slot, State
 
 
 class LSTM(RecurrentLayer):
-    """Slots: o, i, f (the sigmoids side by side), g (with i and f: what the cell state's gradient reaches).
-    State: h, c."""
+    """The slots hold o, i, f and g. The state is (h, c).
 
-    slots = (Slot(3, 3, 0.5), Slot(0, 0, 0.5), Slot(1, 1, 0.5), Slot(2, 2, 1.0))
-    gates = 4
+    In this order the gates with a sigmoid (o, i, f) are adjacent, and so are the gates that dc reaches (i, f, g).
+    """
+
+    slots = (
+        Slot(x_gate=3, h_gate=3, scale=0.5),  # o
+        Slot(x_gate=0, h_gate=0, scale=0.5),  # i
+        Slot(x_gate=1, h_gate=1, scale=0.5),  # f
+        Slot(x_gate=2, h_gate=2, scale=1.0),  # g
+    )
+    num_gates = 4
     num_states = 2
-    num_saved = 1
+    num_saved = 1  # tanh(c)
     num_scratch = 2
     quantity_names = ("tanh(c)", "h", "c", "i", "f", "g", "o")
 
     @staticmethod
-    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
-        (_, c_prev), (h, c), (tanh_c,) = last, new, saved
-        np.tanh(a, out=a)
-        sigmoids = a[:3]
+    def step(gates: Array, prev: State, new: State, saved: Sequence[Array], scratch: Array) -> None:
+        c_prev = prev[1]
+        h, c = new
+        tanh_c = saved[0]
+
+        np.tanh(gates, out=gates)
+        sigmoids = gates[:3]
         sigmoids *= 0.5
-        sigmoids += 0.5  # (1)
-        o, i, f, g = a
+        sigmoids += 0.5
+        o, i, f, g = gates  # (1) to (4)
+
         np.multiply(i, g, out=scratch)
         np.multiply(f, c_prev, out=c)
-        c += scratch  # (2)
+        c += scratch  # (5)
+
         np.tanh(c, out=tanh_c)
-        np.multiply(o, tanh_c, out=h)  # (3)
+        np.multiply(o, tanh_c, out=h)  # (6)
 
     def quantities(self) -> tuple[Array, ...]:
-        (o, i, f, g), (h, c) = self.a, self.states[:, 1:]
+        o, i, f, g = self.gates
+        h, c = self.states[:, 1:]
         return self.saved[0], h, c, i, f, g, o
 
-    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
-        (o, i, f, g), c_prev, tanh_c = self.a[:, part], self.states_in[1, part], self.saved[0, part]
-        h = self.states[0, part.start + 1 : part.stop + 1]
-        written, forget = self.scratch[:, : len(f)]
-        # In the place of each gate the factor of its gradient that does not depend on dh and dc, before the loop;
-        # sigma' = s (1 - s), tanh' = 1 - t^2.
+    def local_derivatives(self, part: slice) -> tuple[Array, ...]:
+        o, i, f, g = self.gates[:, part]  # (steps, B, H) each
+        c_prev = self.prev_states[1, part]
+        tanh_c = self.saved[0, part]
+        h = self.states_after(part)[0]
+        forget, candidate = self.scratch[:, : len(f)]
+
         forget[...] = f
         np.subtract(1, f, out=f)
         f *= forget
-        f *= c_prev  # (2), (1)
-        np.multiply(h, tanh_c, out=tanh_c)
-        np.subtract(o, tanh_c, out=tanh_c)  # (3): dc / dh = o (1 - tanh^2 c), where o tanh c = h
+        f *= c_prev  # (5), (2): da_f = dc c_prev f (1 - f)
+
+        dc_dh = np.multiply(h, tanh_c, out=tanh_c)
+        np.subtract(o, dc_dh, out=dc_dh)  # (6): o (1 - tanh(c)^2) = o - h tanh(c)
+
         np.subtract(1, o, out=o)
-        o *= h  # (3), (1): tanh c o (1 - o)
-        np.multiply(i, g, out=written)
-        g *= written
-        np.subtract(i, g, out=g)  # (2), (1): i (1 - g^2)
+        o *= h  # (6), (4): tanh(c) o (1 - o) = h (1 - o)
+
+        np.multiply(i, g, out=candidate)
+        g *= candidate
+        np.subtract(i, g, out=g)  # (5), (3): i (1 - g^2) = i - g (i g)
+
         np.subtract(1, i, out=i)
-        i *= written  # (2), (1): g i (1 - i)
+        i *= candidate  # (5), (1): g i (1 - i)
+        return dc_dh, forget
+
+    def step_backward(self, dgates: Array, dstate: State, factors: Sequence[Array]) -> None:
         dh, dc = dstate
-        keeps = itertools.repeat(None) if keep is None else keep[part][::-1]
-        scratch = self.scratch[0, 0]
-        steps = (self.a[:, part].swapaxes(0, 1), dy[part], tanh_c, forget)
-        for da, dy_t, dc_dh, f_t, keep_t in zip(*(array[::-1] for array in steps), keeps, strict=False):
-            dh += dy_t
-            da[0] *= dh  # do
-            np.multiply(dh, dc_dh, out=scratch)
-            dc += scratch
-            da[1:] *= dc  # di, df, dg
-            dc *= f_t  # (2)
-            self.back_through_w_hh(da, dh)
-            if keep_t is not None:
-                dstate *= keep_t
+        dc_dh, f = factors
+
+        dgates[0] *= dh  # da_o: (6), (4)
+        np.multiply(dh, dc_dh, out=self.step_scratch)
+        dc += self.step_scratch  # (6)
+
+        dgates[1:] *= dc  # da_i, da_f, da_g: (5), (1) to (3)
+        dc *= f  # (5)
+        self.recurrent_product_backward(dgates, dh)  # (1) to (4)

@@ -56,13 +56,13 @@ def embedding_backward(dy: Array, ids: Array, dweight: Array) -> None:
     OneHot(ids.ravel(), dy.dtype).sum_rows(dy.reshape(-1, dweight.shape[1]), out=dweight)
 
 
-def bag_forward(weight: Array, ids: Array) -> Array:
+def embedding_bag_forward(weight: Array, ids: Array) -> Array:
     """weight (V, D), ids (N, K) -> (N, D), the sum of the rows that each chooses. Row 0 stands for none and is zero."""
     y: Array = np.take(weight, ids, axis=0).sum(axis=1)
     return y
 
 
-def bag_backward(dy: Array, ids: Array, dweight: Array) -> None:
+def embedding_bag_backward(dy: Array, ids: Array, dweight: Array) -> None:
     """Adds the gradient of the rows that ids (N, K) chose to dweight (V, D), none to row 0."""
     places = ids.astype(np.intp)[:, :, None] * dweight.shape[1] + np.arange(dweight.shape[1])  # in the flat weights
     np.add.at(dweight.reshape(-1), places.ravel(), np.broadcast_to(dy[:, None], places.shape).ravel())

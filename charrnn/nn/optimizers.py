@@ -1,8 +1,10 @@
-"""Optimizers: in place on flat vectors, so that a slice of the parameters is stepped exactly like the whole.
+"""Optimizers, decoupled weight decay, the running average of the parameters, and gradient clipping.
 
-They use operators alone, so that PyTorch's tensors are stepped by the same rules; lr and t may be tensors too.
+All functions work in place on flat vectors, elementwise, so that a slice of the parameters is updated exactly like the
+whole. They use operators only, so that they accept PyTorch tensors too, for `lr` and `t` as well.
 
-g is the gradient, p the parameters, m and v the moments, t the number of this step (from 1), lr the learning rate.
+p: parameters; g: gradient; m, v: moments (one vector each, zero at first); t: number of the step, from 1; lr: learning
+rate.
 """
 
 from __future__ import annotations
@@ -12,22 +14,40 @@ from typing import NamedTuple
 
 from charrnn.nn.arrays import Array
 
-BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-8
-SQUARED_SHARE = 0.5
-RMS_DECAY, MOMENTUM = 0.95, 0.9
-AVERAGED_SHARE = 0.1
+BETA1 = 0.9
+BETA2 = 0.99
+EPSILON = 1e-8
+LONG_MEMORY_SHARE = 0.5  # v averages over this share of all steps (adam_long_memory)
+RMSPROP_DECAY = 0.95
+MOMENTUM = 0.9
+AVERAGED_SHARE = 0.1  # the running average covers about this share of all steps
 
 
 def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Kingma & Ba 2015: p -= lr m^ / (sqrt(v^) + eps), the moments corrected for their start at zero.
+    """Adam (Kingma & Ba 2015): p -= lr m_hat / (sqrt(v_hat) + epsilon)."""
+    m, v = moments
+    m += (1 - BETA1) * (g - m)
+    v += (1 - BETA2) * (g * g - v)
+    _adam_step(p, m, v, t, lr)
 
-    From step 200 on v chrono_init half of all steps, not 100: where it forgets between two uses of a weight, that one's
-    steps grow the more seldom it is used.
+
+def adam_long_memory(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
+    """Adam with a second moment that averages over half of all steps: beta2 = max(BETA2, 1 - 2 / t).
+
+    Adam's v averages over 1 / (1 - BETA2) = 100 steps. The rule is the same up to step 200. From then on v averages over
+    t / 2 steps. The difference matters for a weight that is used rarely, for example once in 500 steps: Adam's v is
+    almost zero again at the next use, so the rarer a weight is used, the larger is each of its steps.
     """
     m, v = moments
     m += (1 - BETA1) * (g - m)
-    short, long = 1 / (1 - BETA2), SQUARED_SHARE * t
-    v += (g * g - v) / ((short + long + abs(short - long)) / 2)  # the larger one, of tensors too
+    adam_steps = 1 / (1 - BETA2)
+    long_steps = LONG_MEMORY_SHARE * t
+    v += (g * g - v) / ((adam_steps + long_steps + abs(adam_steps - long_steps)) / 2)  # max(), for tensors too
+    _adam_step(p, m, v, t, lr)
+
+
+def _adam_step(p: Array, m: Array, v: Array, t: int, lr: float) -> None:
+    """p -= lr m_hat / (sqrt(v_hat) + epsilon), where m_hat and v_hat are corrected for the start at zero."""
     denominator = v**0.5
     denominator /= (1 - BETA2**t) ** 0.5
     denominator += EPSILON
@@ -37,14 +57,14 @@ def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
 
 
 def rmsprop(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Tieleman & Hinton 2012: p -= lr g / (sqrt(v) + eps)."""
+    """RMSProp (Tieleman & Hinton 2012): p -= lr g / (sqrt(v) + epsilon), where v averages g^2."""
     (v,) = moments
-    v += (1 - RMS_DECAY) * (g * g - v)
+    v += (1 - RMSPROP_DECAY) * (g * g - v)
     p -= lr * g / (v**0.5 + EPSILON)
 
 
 def adagrad(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Duchi, Hazan & Singer 2011: v sums the squares; p -= lr g / (sqrt(v) + eps)."""
+    """Adagrad (Duchi, Hazan & Singer 2011): p -= lr g / (sqrt(v) + epsilon), where v sums g^2."""
     (v,) = moments
     v += g * g
     p -= lr * g / (v**0.5 + EPSILON)
@@ -59,15 +79,17 @@ def sgd(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
 
 
 class Optimizer(NamedTuple):
-    """A rule, the number of moment vectors it needs, and a learning rate that suits it."""
+    """An update rule update(p, g, moments, t, lr), its number of moments and its default learning rate."""
 
     update: Callable[[Array, Array, Array, int, float], None]
-    moments: int
+    num_moments: int
     learning_rate: float
 
 
+# The engines apply `decay_weights` before the update of adamw and adamw-long (Loshchilov & Hutter 2019).
 OPTIMIZERS = {
-    "adamw": Optimizer(adam, 2, 8e-3),  # with decoupled weight decay (Loshchilov & Hutter 2019): see `decay`
+    "adamw": Optimizer(adam, 2, 8e-3),
+    "adamw-long": Optimizer(adam_long_memory, 2, 8e-3),
     "adam": Optimizer(adam, 2, 8e-3),
     "rmsprop": Optimizer(rmsprop, 1, 2e-3),
     "adagrad": Optimizer(adagrad, 1, 3e-2),
@@ -75,17 +97,20 @@ OPTIMIZERS = {
 }
 
 
-def decay(p: Array, rate: float, is_matrix: Array) -> None:
-    """Decoupled weight decay: p -= rate x p where `is_matrix` is 1, and not where it is 0 (biases)."""
-    p -= rate * is_matrix * p
+def decay_weights(p: Array, rate: float, matrix_mask: Array) -> None:
+    """Decoupled weight decay (Loshchilov & Hutter 2019): p -= rate p, for matrices only (see `parameters.matrix_mask`)."""
+    p -= rate * matrix_mask * p
 
 
-def average(a: Array, p: Array, t: int) -> None:
-    """Moves a, the running average of the parameters, towards p: about the mean of the last tenth of all steps, however
-    many there have been (polynomial decay: Shamir & Zhang 2013, after Polyak & Juditsky 1992)."""
-    a += (p - a) / (1 + AVERAGED_SHARE * (t - 1))
+def update_average(average: Array, p: Array, t: int) -> None:
+    """Moves the running average of the parameters towards p. The first step sets it to p.
+
+    The average covers about the last tenth of all steps, however many there are: polynomial-decay averaging (Shamir &
+    Zhang 2013), after Polyak & Juditsky (1992).
+    """
+    average += (p - average) / (1 + AVERAGED_SHARE * (t - 1))
 
 
 def clip_factor(norm: float, clip_norm: float) -> float:
-    """What the gradient is multiplied with so that its L2 norm is at most clip_norm (Pascanu et al. 2013); 0 = off."""
+    """The factor that scales a gradient of L2 norm `norm` down to at most `clip_norm` (Pascanu et al. 2013). 0 = off."""
     return clip_norm / norm if clip_norm and norm > clip_norm else 1.0

@@ -7,7 +7,7 @@ memory and saving are each one operation on one array.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,13 +25,13 @@ class ParamSpec(NamedTuple):
     init: Initialiser
 
 
-def count(specs: Sequence[ParamSpec]) -> int:
+def count_parameters(specs: Sequence[ParamSpec]) -> int:
     """Number of scalars in all parameters."""
     return sum(math.prod(spec.shape) for spec in specs)
 
 
-def views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
-    """Named views, in the order of `specs`, into the vector `flat` (count(specs),)."""
+def named_views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
+    """Named views, in the order of `specs`, into the vector `flat` (count_parameters(specs),)."""
     named, start = {}, 0
     for spec in specs:
         stop = start + math.prod(spec.shape)
@@ -42,21 +42,22 @@ def views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
 
 def flatten(specs: Sequence[ParamSpec], named: dict[str, Array]) -> Array:
     """The vector of which `named` could be the views; of their own type."""
-    flat = np.empty(count(specs), named[specs[0].name].dtype)
-    for name, view in views(specs, flat).items():
+    flat = np.empty(count_parameters(specs), named[specs[0].name].dtype)
+    for name, view in named_views(specs, flat).items():
         view[...] = named[name]
     return flat
 
 
-def initialise(specs: Sequence[ParamSpec], flat: Array, seed: int) -> None:
-    """Fill `flat` with initial values; each parameter draws from a generator of its own, keyed by seed and place."""
-    for place, (spec, view) in enumerate(zip(specs, views(specs, flat).values(), strict=True)):
-        view[...] = spec.init(np.random.default_rng((seed, place)), spec.shape)
+def initialise(specs: Sequence[ParamSpec], flat: Array, generators: Iterable[np.random.Generator]) -> None:
+    """Fills `flat` with initial values. `generators` yields one generator for each parameter."""
+    remaining = iter(generators)
+    for spec, view in zip(specs, named_views(specs, flat).values(), strict=True):
+        view[...] = spec.init(next(remaining), spec.shape)
 
 
-def mark_matrices(specs: Sequence[ParamSpec], flat: Array) -> Array:
+def matrix_mask(specs: Sequence[ParamSpec], flat: Array) -> Array:
     """Fills `flat` with 1 where a parameter is a matrix and 0 where it is a bias."""
-    for view in views(specs, flat).values():
+    for view in named_views(specs, flat).values():
         view[...] = view.ndim > 1
     return flat
 

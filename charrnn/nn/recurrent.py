@@ -1,21 +1,25 @@
-"""What the three cells share: a layer unrolled over T time steps, forward and backward.
+"""A recurrent layer: the loop over T time steps, forward and backward. The cells (rnn.py, lstm.py, gru.py) subclass it.
 
-Everything that does not depend on the previous step is one large product over all T: the projection of the inputs
-before the loop, the gradients of the weights after it. Only h_prev x W_hh and the gates stay inside the loop, which
-each cell writes out with its own equations (rnn.py, lstm.py, gru.py).
+Inside the loop are only the computations that depend on the previous step: h_prev W_hh^T and the gates. Everything else
+is one large matrix product over many steps: the products with the inputs, and the gradients of the weights.
 
-Shapes: T time steps, B streams, D input width, H hidden size, V vocabulary. A cell keeps its pre-activations (later
-its gates) in S slots, an array (S, T, B, H) in which each slot of each step is contiguous. Slots, not PyTorch's gates,
-because a GRU keeps the two halves of its n gate apart, and so that the gates that are treated alike stand together.
+Shapes: T time steps, B streams, D input width, H hidden size, G = num_gates x H, S slots.
 
-A sigmoid is computed as sigma(a) = tanh(a / 2) / 2 + 1/2, so that one tanh serves all gates; the inner 1/2 is the
-slot's `scale`, folded into the weights before the loop.
+Slots. The gates are stored in a buffer (S, T, B, H), one slot for each gate, in an order that suits the cell: gates
+that are computed alike are adjacent. A GRU has one slot more than it has gates, because its candidate keeps the product
+with the input and the product with the hidden state apart.
+
+One tanh for all gates. Since sigma(a) = tanh(a / 2) / 2 + 1/2, a cell calls tanh once for all of its gates. The inner 1/2
+is the `scale` of a slot. The weights and the biases are multiplied by it before the loop.
+
+Chunks. The steps are processed in chunks of about CHUNK_ROWS rows (steps x streams), so that the gates of a chunk are
+still in the cache when the loop needs them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -24,13 +28,13 @@ from charrnn.nn import arrays
 from charrnn.nn.arrays import Array
 from charrnn.nn.ops import OneHot
 
-State = tuple[Array, ...]  # arrays (B, H)
+State = tuple[Array, ...]  # num_states arrays (B, H)
 
-CHUNK_ROWS = 512  # T B of the steps that are projected, run through and undone together, while they are in the cache
+CHUNK_ROWS = 512  # rows (steps x streams) of a chunk
 
 
-class Weights(NamedTuple):
-    """A layer's parameters, or their gradients; G = gates x H. Named and shaped as in PyTorch."""
+class LayerWeights(NamedTuple):
+    """The parameters of a layer, or their gradients. Names, shapes and gate order are those of PyTorch."""
 
     w_ih: Array  # (G, D)
     w_hh: Array  # (G, H)
@@ -39,18 +43,23 @@ class Weights(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Which of PyTorch's gates feed a slot (None: that half does not), and the factor folded into its weights."""
+    """The pre-activations of one slot: scale * (x W_ih[x_gate]^T + b_ih[x_gate] + h_prev W_hh[h_gate]^T + b_hh[h_gate]).
+
+    The gates are numbered as in PyTorch. None: the slot has no such term. In each cell the slots that read x come first
+    and the slots that read h_prev come last, so that both are slices.
+    """
 
     x_gate: int | None
     h_gate: int | None
     scale: float
 
 
-def blocks(batch_size: int, hidden_size: int) -> int:
-    """Into how many column blocks W_hh is cut for h_prev x W_hh.
+def num_blocks(batch_size: int, hidden_size: int) -> int:
+    """The number of column blocks that W_hh^T is cut into for the product h_prev W_hh^T.
 
-    OpenBLAS multiplies without repacking when rows x inner x columns is at most 10^6, up to twice as fast; blocks of 64
-    columns, then 32 and 16, were best for B = 16-64, H = 128-1024. A rule, not a race: the same bits on every start.
+    OpenBLAS multiplies small matrices (rows x inner x columns <= 10^6) without copying them first, up to twice as fast.
+    Blocks of 64 columns were the fastest, then 32 and 16, for B = 16 to 64 and H = 128 to 1024. Example: B = 32 and
+    H = 256 give 4 blocks, each (256, 64). The rule depends on the shape only, so a run always computes the same bits.
     """
     for columns in (64, 32, 16):
         if hidden_size % columns == 0 and batch_size * hidden_size * columns <= 1_000_000:
@@ -59,206 +68,313 @@ def blocks(batch_size: int, hidden_size: int) -> int:
 
 
 class RecurrentLayer:
-    """A layer's work space for B streams and up to T steps. Between calls it holds no state of the network:
-    `forward` takes a state and returns one; `backward` inverts the forward call just before it."""
+    """One layer for B streams and up to T steps. A cell defines the class variables and the methods marked below.
+
+    The buffers are allocated once. Between calls the layer holds no network state: `forward` takes a state and returns
+    the next one, and `backward` is the backward pass of the last call of `forward`.
+    """
 
     slots: ClassVar[tuple[Slot, ...]]
-    gates: ClassVar[int]
-    num_states: ClassVar[int] = 1  # arrays (B, H) in a state: h, and c for an LSTM
-    num_saved: ClassVar[int] = 0  # arrays (B, H) that `step` leaves for the way back, besides the gates and the state
-    num_scratch: ClassVar[int] = 0  # slots of work space for the way back
-    quantity_names: ClassVar[tuple[str, ...]] = ("h",)  # as in the equations; first a unit's activity
+    num_gates: ClassVar[int]
+    num_states: ClassVar[int] = 1  # arrays (B, H) in a state: h, or h and c
+    num_saved: ClassVar[int] = (
+        0  # arrays (B, H) that a step saves for the backward pass, in addition to gates and state
+    )
+    num_scratch: ClassVar[int] = 0  # work arrays (B, H) for each step of the backward pass
+    quantity_names: ClassVar[tuple[str, ...]] = ("h",)  # see `quantities`
 
-    def __init__(self, weights: Weights, batch_size: int, seq_length: int) -> None:
-        self.weights, self.w_hh = weights, weights.w_hh  # the second is what of the first is left after DropConnect
-        self.masked_w_hh: Array | None = None
-        self.T, self.B, self.H = seq_length, batch_size, weights.w_hh.shape[1]
+    def __init__(self, weights: LayerWeights, batch_size: int, seq_length: int) -> None:
+        self.weights = weights
+        self.T = seq_length
+        self.B = batch_size
+        self.H = weights.w_hh.shape[1]
         self.dtype = weights.w_hh.dtype
-        self.a = self.empty(len(self.slots), self.T)  # pre-activations, then gates, on the way back their gradients
-        self.states = self.empty(self.num_states, self.T + 1)  # before and after each step
-        self.states_in: Array = self.states[:, :-1]  # what each step starts from: zero where a record starts
-        self.saved = self.empty(self.num_saved, self.T)
-        self.chunk = min(self.T, -(-CHUNK_ROWS // self.B))  # steps
-        self.scratch = self.empty(max(1, self.num_scratch), self.chunk)
-        self.recurrent = [n for n, slot in enumerate(self.slots) if slot.h_gate is not None]
-        k = blocks(self.B, self.H)
-        packed = (self.gates, k, self.H, self.H // k)
-        self.w_forward, self.w_backward = arrays.empty(packed, self.dtype), arrays.empty(packed, self.dtype)
-        self.product = arrays.empty((self.gates, self.B, self.H), self.dtype)  # h_prev x W_hh of one step
-        self.product_blocks = self.product.reshape(self.gates, self.B, k, -1).transpose(0, 2, 1, 3)
+        # Pre-activations, which become the gates and in the backward pass the gradients of the pre-activations.
+        self.gates = self.new_buffer(len(self.slots), self.T)  # (S, T, B, H)
+        self.states = self.new_buffer(self.num_states, self.T + 1)  # (num_states, T+1, B, H), step t: from [t] to [t+1]
+        # The state that each step starts from: `states` itself, or a copy with zeros where the state is reset.
+        self.prev_states: Array = self.states[:, :-1]  # (num_states, T, B, H)
+        self.saved = self.new_buffer(self.num_saved, self.T)  # (num_saved, T, B, H)
+        self.chunk_steps = min(self.T, -(-CHUNK_ROWS // self.B))
+        self.scratch = self.new_buffer(self.num_scratch, self.chunk_steps)  # (num_scratch, chunk_steps, B, H)
+        self.step_scratch = arrays.empty((self.B, self.H), self.dtype)
+        self.recurrent_slots = slice(sum(slot.h_gate is None for slot in self.slots), None)
+        k = num_blocks(self.B, self.H)
+        self.w_hh_blocks = arrays.empty((self.num_gates, k, self.H, self.H // k), self.dtype)
+        self.product = arrays.empty((self.num_gates, self.B, self.H), self.dtype)  # of one step with W_hh
+        self.product_blocks = self.product.reshape(self.num_gates, self.B, k, -1).transpose(0, 2, 1, 3)  # a view
+        # Allocated when they are needed.
+        self.masked_w_hh: Array | None = None  # (G, H)
+        self.reset_states: Array | None = None  # (num_states, T, B, H)
 
-    def empty(self, number: int, steps: int) -> Array:
+    def new_buffer(self, number: int, steps: int) -> Array:
         """A buffer (number, steps, B, H)."""
         return arrays.empty((number, steps, self.B, self.H), self.dtype)
 
+    def states_after(self, part: slice) -> Array:
+        """The states after the steps of `part` (num_states, steps, B, H)."""
+        return self.states[:, part.start + 1 : part.stop + 1]
+
+    # Defined by the cells
+
     @staticmethod
-    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
-        """One time step: pre-activations a (S, B, H), turned into gates, and the last state -> the new state (which may
-        be the last one's arrays). scratch (B, H)."""
+    def step(gates: Array, prev: State, new: State, saved: Sequence[Array], scratch: Array) -> None:
+        """One time step. Turns the pre-activations in `gates` (S, B, H) into gates and writes the state `new`.
+
+        `new` may be the same arrays as `prev`. scratch: (B, H).
+        """
         raise NotImplementedError
 
-    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
-        """The steps of `part` back. Turns a[:, part] into the pre-activations' gradients, and dstate, the gradient of
-        the state after these steps, into that of the state before them."""
+    def local_derivatives(self, part: slice) -> tuple[Array, ...]:
+        """The factors of the backward pass that do not depend on dh and dc, for all steps of `part` at once.
+
+        Overwrites gates[:, part] with the derivative of each pre-activation's gradient with respect to dh or dc. Returns
+        further factors that `step_backward` needs, each (steps, B, H).
+        """
+        raise NotImplementedError
+
+    def step_backward(self, dgates: Array, dstate: State, factors: Sequence[Array]) -> None:
+        """One time step back. `dstate` becomes the gradient of the state before the step.
+
+        dgates: (S, B, H), the local derivatives of the step, which become the gradients of its pre-activations.
+        """
         raise NotImplementedError
 
     def quantities(self) -> tuple[Array, ...]:
-        """Those of `quantity_names` as the last forward call left them: each (T, B, H), valid until the next call."""
+        """The values named in `quantity_names`, of the last call of `forward`: each (T, B, H), valid until the next call.
+
+        The names are those of the equations. The first one is the activity of a unit.
+        """
         return (self.states[0, 1:],)
 
-    def chunks(self, steps: int) -> list[slice]:
-        return [slice(start, min(start + self.chunk, steps)) for start in range(0, steps, self.chunk)]
+    # Forward pass
 
-    def forward(self, x: Array, state: Array, keep: Array | None = None, w_mask: Array | None = None) -> Array:
-        """x (T, B, D), or ids (T, B) for one-hot input; state (num_states, B, H), overwritten with the final state;
-        keep (T, B, 1) is 0 where a step starts from the zero state, else 1; w_mask (G, H) multiplies W_hh (DropConnect:
-        Wan et al. 2013, Merity et al. 2018). Returns y (T, B, H), valid until the next call."""
-        steps = len(x)
-        self.w_hh = self.weights.w_hh if w_mask is None else self._masked(w_mask)
-        self._pack(forward=True)
-        if keep is None:
-            self.states_in = self.states[:, :-1]
-        elif np.may_share_memory(self.states_in, self.states):
-            self.states_in = self.empty(self.num_states, self.T)
+    def forward(
+        self, x: Array, state: Array, *, reset_mask: Array | None = None, recurrent_mask: Array | None = None
+    ) -> Array:
+        """Runs the layer over T time steps.
+
+        x: (T, B, D), or ids (T, B) for a one-hot input. `backward` reads it again.
+        state: (num_states, B, H), overwritten with the final state.
+        reset_mask: bool (T, B, 1), True where a step starts from the zero state.
+        recurrent_mask: (G, H), multiplies W_hh (DropConnect).
+
+        Returns the outputs h (T, B, H), which are valid until the next call.
+        """
+        self.x = x
         self.states[:, 0] = state
-        project = self._projection(x)
-        for part in self.chunks(steps):
+        self._set_resets(reset_mask)
+        self._set_w_hh(recurrent_mask)
+        self._pack_w_hh_forward()
+        project = self._one_hot_projection(x) if x.ndim == 2 else self._dense_projection(x)
+        for part in self._chunks(len(x)):
             project(part)
-            self._recur(part, keep)
-        state[...] = self.states[:, steps]
-        return self.states[0, 1 : steps + 1]
+            self._recur(part)
+        state[...] = self.states[:, len(x)]
+        return self.states[0, 1 : len(x) + 1]
 
-    def _recur(self, part: slice, keep: Array | None) -> None:
-        """The loop over the steps of `part`. Turns a[:, part] into gates and fills the states after them."""
-        after = slice(part.start + 1, part.stop + 1)
-        steps = [
-            array.swapaxes(0, 1)
-            for array in (
-                self.a[:, part],
-                self.a[self.recurrent[0] :, part],
-                self.states[:, part],
-                self.states_in[:, part],
-                self.states[:, after],
-                self.saved[:, part],
-            )
-        ]
-        keeps = itertools.repeat(None) if keep is None else keep[part]
-        scratch, step = self.scratch[0, 0], self.step
-        for a, recurrent, last, start, new, saved, keep_t in zip(*steps, keeps, strict=False):
-            if keep_t is not None:
-                np.multiply(last, keep_t, out=start)
-            recurrent += self.times_w_hh(start[0])
-            step(a, start, new, saved, scratch)
+    def _chunks(self, steps: int) -> list[slice]:
+        return [slice(start, min(start + self.chunk_steps, steps)) for start in range(0, steps, self.chunk_steps)]
 
-    def backward(
-        self,
-        x: Array,
-        dy: Array,
-        dstate: Array,
-        grads: Weights,
-        keep: Array | None = None,
-        dx: Array | None = None,
-        w_mask: Array | None = None,
-    ) -> None:
-        """dy (T, B, H) and dstate (num_states, B, H) are the gradients of y and of the final state. Writes `grads`;
-        turns dstate into the initial state's gradient; writes the inputs' gradient to dx (T, B, D) if it is given,
-        which may be dy."""
-        steps = len(x)
-        self._pack(forward=False)
-        for part in reversed(self.chunks(steps)):
-            self.recur_backward(part, dy, dstate, keep)
-            if dx is not None:
-                self._project_backward(part, dx)
-        rows = steps * self.B
-        h_in, ones = self.states_in[0, :steps].reshape(rows, self.H), np.ones(rows, self.dtype)
-        one_hot = OneHot(x.ravel(), self.dtype) if x.ndim == 2 else None
-        w_ih, w_hh, b_ih, b_hh = map(self._by_gate, grads)
-        for slot, da in zip(self.slots, self.a[:, :steps], strict=True):
-            d = da.reshape(rows, self.H)
-            dbias = ones @ d
-            if slot.h_gate is not None:
-                np.matmul(d.T, h_in, out=w_hh[slot.h_gate])
-                b_hh[slot.h_gate] = dbias
-            if slot.x_gate is not None:
-                b_ih[slot.x_gate] = dbias
-                if one_hot is None:
-                    np.matmul(d.T, x.reshape(rows, -1), out=w_ih[slot.x_gate])
+    def _set_resets(self, reset_mask: Array | None) -> None:
+        """Sets the factors that multiply the state before a step: `carry` (T, B, 1) and `first_carry` (B, 1).
+
+        In most batches only the first step resets the state. Then `first_carry` multiplies the initial state once, and
+        the loop has nothing to multiply.
+        """
+        self.carry: Array | None = None
+        self.first_carry: Array | None = None
+        self.prev_states = self.states[:, :-1]
+        if reset_mask is None:
+            return
+        carry = ~reset_mask
+        if carry[1:].all():
+            self.first_carry = carry[0]
+            self.states[:, 0] *= self.first_carry
+            return
+        self.carry = carry
+        if self.reset_states is None:
+            self.reset_states = self.new_buffer(self.num_states, self.T)
+        self.prev_states = self.reset_states
+
+    def _set_w_hh(self, recurrent_mask: Array | None) -> None:
+        """Sets the W_hh of this call: that of the weights, multiplied by the mask."""
+        self.recurrent_mask = recurrent_mask
+        self.w_hh = self.weights.w_hh
+        if recurrent_mask is not None:
+            if self.masked_w_hh is None:
+                self.masked_w_hh = arrays.empty(self.w_hh.shape, self.dtype)
+            self.w_hh = np.multiply(self.w_hh, recurrent_mask, out=self.masked_w_hh)
+
+    def _dense_projection(self, x: Array) -> Callable[[slice], None]:
+        """A function that fills gates[:, part] with scale * (x W_ih^T + b_ih + b_hh), for inputs x (T, B, D)."""
+        w_ih = self._by_gate(self.weights.w_ih)
+        weights = [None if slot.x_gate is None else w_ih[slot.x_gate].T * slot.scale for slot in self.slots]  # (D, H)
+        biases = self._scaled_biases()
+
+        def project(part: slice) -> None:
+            rows = x[part].reshape(-1, x.shape[2])
+            for gate, weight, bias in zip(self.gates[:, part], weights, biases, strict=True):
+                out = gate.reshape(-1, self.H)
+                if weight is None:
+                    out[...] = bias
                 else:
-                    one_hot.sum_rows(d, out=w_ih[slot.x_gate].T)
+                    np.matmul(rows, weight, out=out)
+                    out += bias
 
-        if w_mask is not None:
-            grads.w_hh[...] *= w_mask
+        return project
 
-    def _masked(self, w_mask: Array) -> Array:
-        """W_hh x w_mask, in a buffer that is made once."""
-        if self.masked_w_hh is None:
-            self.masked_w_hh = arrays.empty(w_mask.shape, self.dtype)
-        return np.multiply(self.weights.w_hh, w_mask, out=self.masked_w_hh)
+    def _one_hot_projection(self, ids: Array) -> Callable[[slice], None]:
+        """The same for ids (T, B), which stand for one-hot inputs.
 
-    def _by_gate(self, array: Array) -> Array:
-        """(G, ...) -> (gates, H, ...), a view."""
-        return array.reshape(self.gates, self.H, *array.shape[1:])
+        The product with a one-hot vector selects a column of W_ih, so a table holds the result for each distinct id.
+        """
+        w_ih = self._by_gate(self.weights.w_ih)
+        distinct, inverse = np.unique(ids, return_inverse=True)
+        rows = inverse.reshape(ids.shape)  # of the tables
+        biases = self._scaled_biases()
+        tables = [
+            None if slot.x_gate is None else w_ih[slot.x_gate].T[distinct] * slot.scale + bias
+            for slot, bias in zip(self.slots, biases, strict=True)
+        ]
 
-    def _projection(self, x: Array) -> Callable[[slice], None]:
-        """What fills a[slot, part] = scale x (x W_ih^T + the biases), for all steps of a part at once; for one-hot
-        input a gather of rows."""
-        w_ih, _, b_ih, b_hh = map(self._by_gate, self.weights)
-        if one_hot := x.ndim == 2:
-            unique, place = np.unique(x, return_inverse=True)
-            place = place.reshape(x.shape)
-        prepared = []
+        def project(part: slice) -> None:
+            for gate, table, bias in zip(self.gates[:, part], tables, biases, strict=True):
+                out = gate.reshape(-1, self.H)
+                if table is None:
+                    out[...] = bias
+                else:
+                    np.take(table, rows[part].ravel(), axis=0, out=out, mode="clip")
+
+        return project
+
+    def _scaled_biases(self) -> list[Array]:
+        """The bias of each slot (H,): scale * (b_ih + b_hh)."""
+        b_ih = self._by_gate(self.weights.b_ih)
+        b_hh = self._by_gate(self.weights.b_hh)
+        biases = []
         for slot in self.slots:
             bias = np.zeros(self.H, self.dtype)
-            weight = None
             if slot.h_gate is not None:
                 bias += b_hh[slot.h_gate]
             if slot.x_gate is not None:
                 bias += b_ih[slot.x_gate]
-                columns = w_ih[slot.x_gate].T
-                weight = (columns[unique] if one_hot else columns) * slot.scale
-            bias *= slot.scale
-            prepared.append((weight + bias if one_hot and weight is not None else weight, bias))
+            biases.append(bias * slot.scale)
+        return biases
 
-        def project(part: slice) -> None:
-            for a, (weight, bias) in zip(self.a[:, part], prepared, strict=True):
-                flat = a.reshape(-1, self.H)
-                if weight is None:
-                    flat[...] = bias
-                elif one_hot:
-                    np.take(weight, place[part].ravel(), axis=0, out=flat, mode="clip")
-                else:
-                    np.matmul(x[part].reshape(len(flat), -1), weight, out=flat)
-                    flat += bias
+    def _recur(self, part: slice) -> None:
+        """The loop over the steps of `part`. Before it, gates[:, part] holds the projected inputs."""
+        gates = self.gates[:, part].swapaxes(0, 1)  # (steps, S, B, H)
+        steps = zip(
+            gates,
+            gates[:, self.recurrent_slots],
+            self.states[:, part].swapaxes(0, 1),
+            self.prev_states[:, part].swapaxes(0, 1),
+            self.states_after(part).swapaxes(0, 1),
+            self.saved[:, part].swapaxes(0, 1),
+            itertools.repeat(None) if self.carry is None else self.carry[part],
+            strict=False,
+        )
+        for gates_t, recurrent_gates, before, prev, after, saved, carry in steps:
+            if carry is not None:
+                np.multiply(before, carry, out=prev)
+            recurrent_gates += self._recurrent_product(prev[0])
+            self.step(gates_t, prev, after, saved, self.step_scratch)
 
-        return project
+    # Backward pass
+
+    def backward(self, dy: Array, dstate: Array, grads: LayerWeights, dx: Array | None = None) -> None:
+        """The backward pass of the last call of `forward`.
+
+        dy: (T, B, H), the gradient of the outputs.
+        dstate: (num_states, B, H), the gradient of the final state. It becomes the gradient of the initial state.
+        grads: the gradients of the weights are written to these arrays.
+        dx: (T, B, D), the gradient of the inputs is written to it, if given. It may be `dy` itself.
+        """
+        self._pack_w_hh_backward()
+        for part in reversed(self._chunks(len(self.x))):
+            self._recur_backward(part, dy[part], dstate)
+            if dx is not None:
+                self._project_backward(part, dx[part])
+        if self.first_carry is not None:
+            dstate *= self.first_carry
+        self._weight_gradients(grads)
+
+    def _recur_backward(self, part: slice, dy: Array, dstate: Array) -> None:
+        """The loop over the steps of `part`, from the last to the first. After it, gates[:, part] holds dgates."""
+        factors = self.local_derivatives(part)
+        dgates = self.gates[:, part].swapaxes(0, 1)  # (steps, S, B, H)
+        state_gradients = tuple(dstate)  # dh, or dh and dc
+        dh = state_gradients[0]
+        carries = itertools.repeat(None) if self.carry is None else self.carry[part][::-1]
+        by_step = (array[::-1] for array in (dgates, dy, *factors))
+        for carry, dgates_t, dy_t, *factors_t in zip(carries, *by_step, strict=False):
+            dh += dy_t
+            self.step_backward(dgates_t, state_gradients, factors_t)
+            if carry is not None:
+                dstate *= carry
 
     def _project_backward(self, part: slice, dx: Array) -> None:
-        """dx[part] (steps, B, D) = sum over the slots of da W_ih."""
+        """dx (steps, B, D) = sum over the slots of dgates W_ih."""
         w_ih = self._by_gate(self.weights.w_ih)
-        rows = dx[part].reshape(-1, dx.shape[2])
-        terms = [(da.reshape(len(rows), -1), slot.x_gate) for da, slot in zip(self.a[:, part], self.slots, strict=True)]
-        (first, gate), *others = [(da, gate) for da, gate in terms if gate is not None]
-        np.matmul(first, w_ih[gate], out=rows)
-        for da, gate in others:
-            rows += da @ w_ih[gate]
-
-    def _pack(self, *, forward: bool) -> None:
-        """Lay W_hh out for the loop: (gates, k, H, H/k), the gates in the order of the slots."""
-        w_hh = self._by_gate(self.w_hh)
-        k = self.w_forward.shape[1]
-        for n, slot in enumerate(self.slots[m] for m in self.recurrent):
-            gate = w_hh[slot.h_gate]
-            if forward:
-                np.multiply(gate.reshape(k, -1, self.H).transpose(0, 2, 1), slot.scale, out=self.w_forward[n])
+        rows = dx.reshape(-1, dx.shape[2])
+        for n, slot in enumerate(self.slots):
+            if slot.x_gate is None:
+                continue
+            dgates = self.gates[n, part].reshape(-1, self.H)
+            if n == 0:
+                np.matmul(dgates, w_ih[slot.x_gate], out=rows)
             else:
-                self.w_backward[n] = gate.reshape(self.H, k, -1).transpose(1, 0, 2)
+                rows += dgates @ w_ih[slot.x_gate]
 
-    def times_w_hh(self, h_prev: Array) -> Array:
-        """h_prev (B, H) -> scale x h_prev W_hh^T, a slot each (gates, B, H)."""
-        np.matmul(h_prev, self.w_forward, out=self.product_blocks)
+    def _weight_gradients(self, grads: LayerWeights) -> None:
+        """Writes the gradients of the weights: sums over all N = T x B rows, so each is one product."""
+        x = self.x
+        N = x.shape[0] * x.shape[1]
+        h_prev = self.prev_states[0, : len(x)].reshape(N, self.H)
+        ones = np.ones(N, self.dtype)
+        one_hot = OneHot(x.ravel(), self.dtype) if x.ndim == 2 else None
+        w_ih, w_hh, b_ih, b_hh = map(self._by_gate, grads)
+        for slot, dgates in zip(self.slots, self.gates[:, : len(x)].reshape(-1, N, self.H), strict=True):
+            dbias = ones @ dgates
+            if slot.h_gate is not None:
+                np.matmul(dgates.T, h_prev, out=w_hh[slot.h_gate])
+                b_hh[slot.h_gate] = dbias
+            if slot.x_gate is not None:
+                b_ih[slot.x_gate] = dbias
+                if one_hot is None:
+                    np.matmul(dgates.T, x.reshape(N, -1), out=w_ih[slot.x_gate])
+                else:
+                    one_hot.sum_rows(dgates, out=w_ih[slot.x_gate].T)
+        if self.recurrent_mask is not None:
+            grads.w_hh[...] *= self.recurrent_mask
+
+    # The product with W_hh
+
+    def _by_gate(self, array: Array) -> Array:
+        """(G, ...) -> (num_gates, H, ...), a view."""
+        return array.reshape(self.num_gates, self.H, *array.shape[1:])
+
+    def _pack_w_hh_forward(self) -> None:
+        """Writes scale * W_hh^T of each recurrent slot to `w_hh_blocks`, as column blocks."""
+        w_hh = self._by_gate(self.w_hh)
+        for blocks, slot in zip(self.w_hh_blocks, self.slots[self.recurrent_slots], strict=True):
+            rows = w_hh[slot.h_gate].reshape(len(blocks), -1, self.H)  # rows of W_hh are columns of W_hh^T
+            np.multiply(rows.transpose(0, 2, 1), slot.scale, out=blocks)
+
+    def _pack_w_hh_backward(self) -> None:
+        """Writes W_hh of each recurrent slot to `w_hh_blocks`, as column blocks."""
+        w_hh = self._by_gate(self.w_hh)
+        for blocks, slot in zip(self.w_hh_blocks, self.slots[self.recurrent_slots], strict=True):
+            columns = w_hh[slot.h_gate].reshape(self.H, len(blocks), -1)
+            blocks[...] = columns.transpose(1, 0, 2)
+
+    def _recurrent_product(self, h_prev: Array) -> Array:
+        """h_prev (B, H) -> scale * h_prev W_hh^T of each recurrent slot (num_gates, B, H)."""
+        np.matmul(h_prev, self.w_hh_blocks, out=self.product_blocks)
         return self.product
 
-    def back_through_w_hh(self, da: Array, dh: Array) -> None:
-        """dh (B, H) = sum over the recurrent slots of da W_hh; da (gates, B, H)."""
-        np.matmul(da[:, None], self.w_backward, out=self.product_blocks)
+    def recurrent_product_backward(self, dgates: Array, dh: Array) -> None:
+        """dh (B, H) = sum over the recurrent slots of dgates W_hh. dgates: (S, B, H)."""
+        np.matmul(dgates[self.recurrent_slots, None], self.w_hh_blocks, out=self.product_blocks)
         np.add.reduce(self.product, axis=0, out=dh)

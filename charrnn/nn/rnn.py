@@ -1,11 +1,20 @@
 """The vanilla recurrent network (Elman 1990).
 
-h_t = tanh(x_t W_ih^T + b_ih + h_{t-1} W_hh^T + b_hh)                                    (1)
+Forward pass:
+
+    h = tanh(x W_ih^T + b_ih + h_prev W_hh^T + b_hh)        (1)
+
+Backward pass, where dgates is the gradient of the argument of tanh:
+
+    dgates  = dh (1 - h^2)                                  (1)
+    dh_prev = dgates W_hh                                   (1)
+
+Shapes: x (B, D); h, h_prev, dgates (B, H); W_ih (H, D); W_hh (H, H); b_ih, b_hh (H,).
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,24 +23,23 @@ from charrnn.nn.recurrent import RecurrentLayer, Slot, State
 
 
 class RNN(RecurrentLayer):
-    """Slots: the pre-activation alone. State: h."""
+    """The only slot holds the pre-activation. The state is h."""
 
-    slots = (Slot(0, 0, 1.0),)
-    gates = 1
+    slots = (Slot(x_gate=0, h_gate=0, scale=1.0),)
+    num_gates = 1
 
     @staticmethod
-    def step(a: Array, last: State, new: State, saved: State, scratch: Array) -> None:
-        np.tanh(a[0], out=new[0])  # (1)
+    def step(gates: Array, prev: State, new: State, saved: Sequence[Array], scratch: Array) -> None:
+        np.tanh(gates[0], out=new[0])  # (1)
 
-    def recur_backward(self, part: slice, dy: Array, dstate: Array, keep: Array | None) -> None:
-        a, h, (dh,) = self.a[:, part], self.states[0, part.start + 1 : part.stop + 1], dstate
-        # tanh' = 1 - h^2 for all steps, before the loop.
-        np.multiply(h, h, out=a[0])
-        np.subtract(1, a[0], out=a[0])
-        keeps = itertools.repeat(None) if keep is None else keep[part][::-1]
-        for da, dy_t, keep_t in zip(a.swapaxes(0, 1)[::-1], dy[part][::-1], keeps, strict=False):
-            dh += dy_t
-            da *= dh  # (1)
-            self.back_through_w_hh(da, dh)
-            if keep_t is not None:
-                dh *= keep_t
+    def local_derivatives(self, part: slice) -> tuple[Array, ...]:
+        h = self.states_after(part)[0]
+        derivative = self.gates[0, part]
+        np.multiply(h, h, out=derivative)
+        np.subtract(1, derivative, out=derivative)  # (1): 1 - h^2
+        return ()
+
+    def step_backward(self, dgates: Array, dstate: State, factors: Sequence[Array]) -> None:
+        (dh,) = dstate
+        dgates *= dh  # (1)
+        self.recurrent_product_backward(dgates, dh)  # (1)

@@ -1,4 +1,4 @@
-"""Layers of one kind of cell, one above the other, with dropout between them and on the top."""
+"""A stack of recurrent layers of one kind, with dropout after each layer."""
 
 from __future__ import annotations
 
@@ -9,70 +9,76 @@ import numpy as np
 from charrnn.nn.arrays import Array
 from charrnn.nn.gru import GRU
 from charrnn.nn.lstm import LSTM
-from charrnn.nn.recurrent import RecurrentLayer, Weights
+from charrnn.nn.recurrent import LayerWeights, RecurrentLayer
 from charrnn.nn.rnn import RNN
 
 CELLS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 def state_shape(cell: str, num_layers: int, batch_size: int, hidden_size: int) -> tuple[int, int, int, int]:
-    """A stack's state: (L, num_states, B, H)."""
+    """The shape of a stack's state: (L, num_states, B, H)."""
     return num_layers, CELLS[cell].num_states, batch_size, hidden_size
 
 
 class RecurrentStack:
-    """L layers for B streams of up to T steps. State in, state out; the work space is allocated once."""
+    """L recurrent layers for B streams and up to T time steps.
+
+    The buffers are allocated once. Between calls the stack holds no network state: `forward` takes a state and returns
+    the next one. `training=False` saves the buffers that only `backward` and dropout need.
+    """
 
     def __init__(
-        self, cell: str, weights: Sequence[Weights], batch_size: int, seq_length: int, *, training: bool
+        self, cell: str, weights: Sequence[LayerWeights], batch_size: int, seq_length: int, *, training: bool
     ) -> None:
-        self.layers = [CELLS[cell](w, batch_size, seq_length) for w in weights]
-        self.keep: Array | None = None
-        self.goes_on: Array | None = None  # (B, 1), where only the first step may start anew
-        self.masks: Array | None = None
-        self.w_masks: Sequence[Array | None] = ()
+        self.layers = [CELLS[cell](layer_weights, batch_size, seq_length) for layer_weights in weights]
+        self.dropout_masks: Array | None = None
         if training:
-            self.dropped = [layer.empty(1, seq_length)[0] for layer in self.layers]
+            self.dropped = [layer.new_buffer(1, seq_length)[0] for layer in self.layers]  # (T, B, H) each
 
-    def use(self, weights: Sequence[Weights]) -> None:
-        """Computes with other weights from now on."""
-        for layer, its_weights in zip(self.layers, weights, strict=True):
-            layer.weights = its_weights
+    def set_weights(self, weights: Sequence[LayerWeights]) -> None:
+        """Replaces the weights of all layers."""
+        for layer, layer_weights in zip(self.layers, weights, strict=True):
+            layer.weights = layer_weights
 
     def forward(
         self,
         x: Array,
         state: Array,
         *,
-        masks: Array | None = None,
-        keep: Array | None = None,
-        w_masks: Sequence[Array] = (),
+        dropout_masks: Array | None = None,
+        reset_mask: Array | None = None,
+        recurrent_masks: Sequence[Array] = (),
     ) -> Array:
-        """x (T, B, D), or ids (T, B) for one-hot input; state (L, num_states, B, H), overwritten with the final one;
-        masks (L, B, H) multiply each layer's outputs at every step (variational dropout, Gal & Ghahramani 2016);
-        keep (T, B, 1) is 0 where a step starts from the zero state; w_masks, a (G, H) for each layer, multiply W_hh.
-        Returns y (T, B, H), valid until the next call."""
-        self.goes_on = None
-        if keep is not None and keep[1:].all():  # then there is nothing to ask at the other steps
-            state *= keep[0]
-            self.goes_on, keep = keep[0], None
-        self.masks, self.keep, self.inputs = masks, keep, [x]
-        self.w_masks = w_masks or [None] * len(self.layers)
-        for n, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
-            y = layer.forward(self.inputs[-1], layer_state, keep, self.w_masks[n])
-            if masks is not None:
-                y = np.multiply(y, masks[n], out=self.dropped[n][: len(y)])
-            self.inputs.append(y)
-        return self.inputs[-1]
+        """Runs all layers over T time steps.
 
-    def backward(self, dy: Array, dstate: Array, grads: Sequence[Weights], dx: Array | None = None) -> None:
-        """Inverts the forward call just before. dy (T, B, H) is the gradient of y, and is overwritten on the way down;
-        dstate (L, num_states, B, H) that of the final state, turned into that of the initial one. Writes `grads`,
-        and the inputs' gradient to dx (T, B, D) if it is given."""
+        x: (T, B, D), or ids (T, B) for a one-hot input.
+        state: (L, num_states, B, H), overwritten with the final state.
+        dropout_masks: (L, B, H), multiply the outputs of each layer, the same at every step (variational dropout, Gal &
+            Ghahramani 2016).
+        reset_mask: bool (T, B, 1), True where a step starts from the zero state.
+        recurrent_masks: one (G, H) for each layer, multiply W_hh (DropConnect, Wan et al. 2013; Merity et al. 2018).
+
+        Returns the outputs of the top layer (T, B, H), which are valid until the next call.
+        """
+        self.dropout_masks = dropout_masks
+        y = x
+        for n, layer in enumerate(self.layers):
+            recurrent_mask = recurrent_masks[n] if recurrent_masks else None
+            y = layer.forward(y, state[n], reset_mask=reset_mask, recurrent_mask=recurrent_mask)
+            if dropout_masks is not None:
+                y = np.multiply(y, dropout_masks[n], out=self.dropped[n][: len(y)])
+        return y
+
+    def backward(self, dy: Array, dstate: Array, grads: Sequence[LayerWeights], dx: Array | None = None) -> None:
+        """The backward pass of the last call of `forward`.
+
+        dy: (T, B, H), the gradient of the outputs. It is overwritten.
+        dstate: (L, num_states, B, H), the gradient of the final state. It becomes the gradient of the initial state.
+        grads: the gradients of the weights are written to these arrays.
+        dx: (T, B, D), the gradient of the inputs is written to it, if given.
+        """
         for n in reversed(range(len(self.layers))):
-            if self.masks is not None:
-                dy *= self.masks[n]
-            below = dx if n == 0 else dy
-            self.layers[n].backward(self.inputs[n], dy, dstate[n], grads[n], self.keep, below, self.w_masks[n])
-        if self.goes_on is not None:
-            dstate *= self.goes_on
+            if self.dropout_masks is not None:
+                dy *= self.dropout_masks[n]
+            # A hidden layer writes the gradient of its inputs over dy, which it has read by then.
+            self.layers[n].backward(dy, dstate[n], grads[n], dx if n == 0 else dy)

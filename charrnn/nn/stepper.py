@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn.nn import arrays
 from charrnn.nn.arrays import Array
-from charrnn.nn.recurrent import RecurrentLayer, Weights
+from charrnn.nn.recurrent import LayerWeights, RecurrentLayer
 from charrnn.nn.stack import CELLS
 
 
@@ -23,7 +23,7 @@ class Stepper:
     def __init__(
         self,
         cell: str,
-        weights: Sequence[Weights],
+        weights: Sequence[LayerWeights],
         head_weight: Array,
         head_bias: Array,
         batch_size: int,
@@ -57,7 +57,7 @@ class Stepper:
         """A copy of the stack's state (L, num_states, B, H)."""
         return np.stack([np.stack(layer.state) for layer in self.layers])
 
-    def start(self, state: Array) -> Array:
+    def restore(self, state: Array) -> Array:
         """Goes on from a stack's state (L, num_states, B, H); the outputs (B, V) there."""
         for layer, its_state in zip(self.layers, state, strict=True):
             for array, values in zip(layer.state, its_state, strict=True):
@@ -65,7 +65,7 @@ class Stepper:
             outputs = layer.read_out()
         return outputs
 
-    def rearrange(self, rows: Array) -> None:
+    def select_streams(self, rows: Array) -> None:
         """Stream n goes on from the state of stream rows[n]."""
         for layer in self.layers:
             for array in (*layer.state, layer.recurrent):
@@ -120,9 +120,9 @@ class _Layer:
         return self.output
 
 
-def _by_slot(kind: type[RecurrentLayer], weights: Weights) -> tuple[Array, Array, Array]:
+def _by_slot(kind: type[RecurrentLayer], weights: LayerWeights) -> tuple[Array, Array, Array]:
     """A layer's W_ih (D, n H) and W_hh (H, m H) for the slots that they feed, and all slots' bias (S H,), scaled."""
-    w_ih, w_hh, b_ih, b_hh = (w.reshape(kind.gates, -1, *w.shape[1:]) for w in weights)
+    w_ih, w_hh, b_ih, b_hh = (w.reshape(kind.num_gates, -1, *w.shape[1:]) for w in weights)
     fed_x = [(slot.x_gate, slot.scale) for slot in kind.slots if slot.x_gate is not None]
     fed_h = [(slot.h_gate, slot.scale) for slot in kind.slots if slot.h_gate is not None]
     w_x = np.concatenate([w_ih[gate].T * scale for gate, scale in fed_x], axis=1)

@@ -1,1 +1,1 @@
-"""What a person looks at: loss curves, gradients on their way back, what units do with a text, a model's web page."""
+"""Figures: loss curves, sweeps, gradient flow and unit values, with Matplotlib or as text for a terminal."""

@@ -1,42 +1,47 @@
-"""A text shown character by character: what stands for each in a single place, and where its lines are broken."""
+"""Text in cells of one character each: a visible symbol for each character, and breaks between rows."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+SYMBOLS = {"\n": "\u21b5", "\r": "\u2190", "\t": "\u2192", "\x7f": "\u2421"}
 
-def symbol(character: str) -> str:
-    """What is drawn for a character: itself if it is seen and does nothing; a sign in its place if not."""
-    if character in SIGNS:
-        return SIGNS[character]
+
+def visible_symbol(character: str) -> str:
+    """The character itself if it is visible and has no effect on a terminal, else a symbol for it."""
+    if character in SYMBOLS:
+        return SYMBOLS[character]
     if ord(character) < 0x20:
-        return chr(0x2400 + ord(character))  # Unicode's pictures of the control characters
+        return chr(0x2400 + ord(character))  # the block "Control Pictures" of Unicode
     category = unicodedata.category(character)
-    if category in ("Mn", "Me"):  # an accent without its letter
+    if category in ("Mn", "Me"):  # a combining mark needs a base character
         return "\N{DOTTED CIRCLE}" + character
     if category == "Zs":
         return " "
     return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
 
 
-SIGNS = {"\n": "\u21b5", "\r": "\u2190", "\t": "\u2192", "\x7f": "\u2421"}
-
-
-def rows(text: str, widths: Sequence[int], width: int) -> Iterator[slice]:
-    """The places of each row of at most `width` cells: a line of the text, or of a longer one what fits, up to a space
-    where there is one. widths: cells of each character."""
-    start, space, used = 0, 0, 0
-    for place, (character, cells) in enumerate(zip(text, widths, strict=True)):
-        if used + cells > width:
-            stop = space or place
+def wrap(text: str, widths: Sequence[int], max_width: int) -> Iterator[slice]:
+    """Breaks a text into rows of at most `max_width` cells. A row ends after a line feed, else after a space if it has
+    one. widths: the number of cells of each character."""
+    start = 0
+    after_space = 0  # place after the last space of this row; 0 if the row has none
+    row_width = 0
+    for place, (character, width) in enumerate(zip(text, widths, strict=True)):
+        if row_width + width > max_width:
+            stop = after_space or place
             yield slice(start, stop)
-            start, space, used = stop, 0, sum(widths[stop:place])
-        used += cells
+            start = stop
+            after_space = 0
+            row_width = sum(widths[stop:place])
+        row_width += width
         if character == "\n":
             yield slice(start, place + 1)
-            start, space, used = place + 1, 0, 0
+            start = place + 1
+            after_space = 0
+            row_width = 0
         elif character == " ":
-            space = place + 1
+            after_space = place + 1
     if start < len(text):
         yield slice(start, len(text))

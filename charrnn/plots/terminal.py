@@ -1,4 +1,4 @@
-"""Pictures of losses and gradients in a terminal, with plotext."""
+"""Figures of losses, sweeps and gradient flow as lines of text for a terminal, with plotext."""
 
 from __future__ import annotations
 
@@ -6,80 +6,95 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from charrnn.analysis.gradients import AXES, Flow
-from charrnn.plots.curves import Picture, engineering, round_ticks, spread
-from charrnn.plots.figures import medians_of, tried
+from charrnn.analysis.gradients import GradientFlow
+from charrnn.plots.curves import LossFigure, engineering, round_ticks, spread
+from charrnn.plots.figures import GRADIENT_X_LABEL, GRADIENT_Y_LABEL
+from charrnn.plots.trials import Trial, evaluated_trials, option_names, value_medians
 
-MARKS = "hd*o+x#%@&"  # of the curves: the best with fine blocks, the others with characters
-TICKS = 5
-BAR = 24
+BEST_MARKER = "hd"  # plotext's name of its finest blocks
+BEST_SYMBOL = "━"  # how these blocks look in a label
+SYMBOLS = "*o+x#%@&"  # markers of the other curves
+NUM_TICKS = 5
+MIN_WIDTH = 40
+BAR_WIDTH = 24
 
 
-def terminal_curves(picture: Picture, width: int, height: int) -> str:
-    """The validation losses (of a run without them, its training losses), each named at its end, as lines of text."""
-    import plotext
-
-    curves = picture.curves[: len(MARKS) - 1]
-    named = max(len(curve.label) for curve in curves) + 3 if len(curves) > 1 else 0
-    low, high = picture.limits
-    plot = plotext.figure
-    plot.clear()
-    plot.theme("colorless")
-    plot.plot_size(max(40, width - named), height)
+def terminal_curves(losses: LossFigure, width: int, height: int) -> str:
+    """The validation losses, or the training losses of a run without validation, with a label at each curve's end."""
+    curves = losses.curves[: 1 + len(SYMBOLS)]
+    label_width = max(len(curve.label) for curve in curves) + 3 if len(curves) > 1 else 0
+    low, high = losses.y_limits
+    plot = _new_plot(max(MIN_WIDTH, width - label_width), height)
     longest = max(curve.x[-1] for curve in curves)
-    ticks = round_ticks(longest, TICKS)
+    ticks = round_ticks(longest, NUM_TICKS)
     plot.ruler("x").lim(0, longest)
     plot.ruler("x").ticks(ticks, [engineering(tick) for tick in ticks])
     plot.ruler("y").lim(low, high)
-    marks = [MARKS[0] + MARKS[1], *MARKS[2:]]
-    for mark, curve in reversed(list(zip(marks, curves, strict=False))):
-        x, y = zip(*curve.shown, strict=True)
-        plot.draw(plot.signal(list(x), [min(value, high) for value in y], marker=mark).lines())
-    lines = [line.rstrip() for line in plotext.uncolorize(str(plot.build())).rstrip("\n").split("\n")]
-    title = f"{picture.title}, {picture.loss}"
-    if not named:
-        return "\n".join([title, *lines, f"{picture.field:>{width}}"])
-    inside = [n for n, line in enumerate(lines) if "│" in line or "┤" in line]
-    ends = [(high - curve.shown[-1][1]) / (high - low) * (len(inside) - 1) for curve in curves]
-    for mark, curve, row in zip(["━", *MARKS[2:]], curves, spread(ends, 1.0, 0.0, len(inside) - 1.0), strict=False):
-        at = inside[min(len(inside) - 1, max(0, round(row)))]
-        lines[at] += f" {mark} {curve.label}"
-    return "\n".join([title, *lines, picture.field])
+    markers = [BEST_MARKER, *SYMBOLS]
+    for marker, curve in reversed(list(zip(markers, curves, strict=False))):  # the best on top
+        x, y = zip(*curve.points, strict=True)
+        plot.draw(plot.signal(list(x), [min(value, high) for value in y], marker=marker).lines())
+    lines = _lines(plot)
+    title = f"{losses.title}, {losses.y_label}"
+    if not label_width:
+        return "\n".join([title, *lines, f"{losses.x_label:>{width}}"])
+    plot_rows = [n for n, line in enumerate(lines) if "│" in line or "┤" in line]
+    last_row = len(plot_rows) - 1
+    ends = [(high - curve.points[-1][1]) / (high - low) * last_row for curve in curves]
+    rows = spread(ends, 1.0, 0.0, float(last_row))
+    for symbol, curve, row in zip([BEST_SYMBOL, *SYMBOLS], curves, rows, strict=False):
+        lines[plot_rows[min(last_row, max(0, round(row)))]] += f" {symbol} {curve.label}"
+    return "\n".join([title, *lines, losses.x_label])
 
 
-def terminal_flows(flows: Sequence[Flow], title: str, width: int, height: int) -> str:
-    """The medians, on a logarithmic axis, as lines of text."""
+def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: int, height: int) -> str:
+    """The medians of the flows, on a logarithmic axis."""
+    plot = _new_plot(width, height)
+    powers_of_ten = [[math.log10(norm) for norm in flow.median if norm > 0] for flow in flows]
+    lowest = math.floor(min(map(min, powers_of_ten)))
+    x_ticks = round_ticks(len(flows[0].median) - 1, NUM_TICKS)
+    y_ticks = [-tick for tick in round_ticks(-lowest, NUM_TICKS)]
+    plot.ruler("x").ticks(x_ticks, [f"{tick:g}" for tick in x_ticks])
+    plot.ruler("y").lim(lowest, max(map(max, powers_of_ten)))
+    plot.ruler("y").ticks(y_ticks, [f"{10.0**tick:.0e}" for tick in y_ticks])
+    for symbol, powers in zip(SYMBOLS, powers_of_ten, strict=False):
+        plot.draw(plot.signal(list(range(len(powers))), powers, marker=symbol).lines())
+    labels = [f"{symbol} {flow.label}" for symbol, flow in zip(SYMBOLS, flows, strict=False)]
+    return "\n".join([f"{title}, {GRADIENT_Y_LABEL}", *_lines(plot), GRADIENT_X_LABEL, *labels])
+
+
+def terminal_sweep(trials: Sequence[Trial], title: str) -> str:
+    """For each option the median loss of each value, with a bar that is longer the lower the loss is."""
+    trials = evaluated_trials(trials)
+    lines = [title]
+    for name in option_names(trials):
+        medians = value_medians(trials, name)
+        losses = [median.loss for median in medians]
+        highest = max(losses, default=0.0)
+        loss_range = highest - min(losses, default=0.0) or 1.0
+        values = [f"{median.value:.6g}" if isinstance(median.value, float) else f"{median.value}" for median in medians]
+        value_width = max(map(len, values), default=0)
+        lines += ["", f"{name.replace('_', ' ')}: median loss of the trials; a longer bar is a lower loss"]
+        for value, median in zip(values, medians, strict=True):
+            bar = "█" * max(1, round(BAR_WIDTH * (highest - median.loss) / loss_range))
+            count = "" if median.num_trials == 1 else f"  ({median.num_trials} trials)"
+            lines.append(f"  {value:>{value_width}}  {median.loss:.4f}  {bar}{count}")
+    return "\n".join(lines)
+
+
+def _new_plot(width: int, height: int) -> Any:
+    """plotext's only figure, cleared."""
     import plotext
 
     plot = plotext.figure
     plot.clear()
     plot.theme("colorless")
     plot.plot_size(width, height)
-    shown = [(flow, [math.log10(share) for share in flow.median if share > 0]) for flow in flows]
-    lowest = math.floor(min(min(powers) for _, powers in shown))
-    ticks, steps = [-tick for tick in round_ticks(-lowest, TICKS)], round_ticks(len(flows[0].median) - 1, TICKS)
-    plot.ruler("x").ticks(steps, [f"{step:g}" for step in steps])
-    plot.ruler("y").lim(lowest, max(max(powers) for _, powers in shown))
-    plot.ruler("y").ticks(ticks, [f"{10.0**tick:.0e}" for tick in ticks])
-    for mark, (_, powers) in zip(MARKS[2:], shown, strict=False):
-        plot.draw(plot.signal(list(range(len(powers))), powers, marker=mark).lines())
-    lines = [line.rstrip() for line in plotext.uncolorize(str(plot.build())).rstrip("\n").split("\n")]
-    names = [f"{mark} {flow.label}" for mark, flow in zip(MARKS[2:], flows, strict=False)]
-    return "\n".join([f"{title}, {AXES[1]}", *lines, AXES[0], *names])
+    return plot
 
 
-def terminal_sweep(rows: Sequence[dict[str, Any]], title: str) -> str:
-    """For each option the median loss of each value that was tried, as lines of text with bars."""
-    rows = tried(rows)
-    lines = [title]
-    for name in dict.fromkeys(name for row in rows for name in row["params"]):
-        medians = medians_of(rows, name)
-        losses = [median for _, median, _ in medians]
-        span = max(losses, default=0.0) - min(losses, default=0.0) or 1.0
-        values = [f"{value:.6g}" if isinstance(value, float) else str(value) for value, *_ in medians]
-        width = max(map(len, values), default=0)
-        lines += ["", f"{name.replace('_', ' ')}: median loss of its trials, the longer the bar the lower"]
-        for shown, (_, median, number) in zip(values, medians, strict=True):
-            bar = "█" * max(1, round(BAR * (max(losses) - median) / span))
-            lines.append(f"  {shown:>{width}}  {median:.4f}  {bar}{'' if number == 1 else f'  ({number} trials)'}")
-    return "\n".join(lines)
+def _lines(plot: Any) -> list[str]:
+    """The lines of a finished plot, without control codes and trailing spaces."""
+    import plotext
+
+    return [line.rstrip() for line in plotext.uncolorize(str(plot.build())).rstrip("\n").split("\n")]

@@ -1,1 +1,1 @@
-"""What lies on the disk: files that cannot be torn, checkpoints, run directories, graphs for other programs."""
+"""Files on disk: atomic writes, run directories, checkpoints, reports and ONNX export."""

@@ -1,7 +1,6 @@
-"""Checkpoints: safetensors files whose metadata says what the weights are. The only user of safetensors.
+"""Checkpoints: safetensors files whose metadata describes the weights. README.md in this folder specifies the format.
 
-A checkpoint's metadata is one entry, `charrnn`: a JSON object (version, architecture, task, training), last in it
-`sha256`, over the rest of it and every tensor. A file that does not add up is refused before anything in it is used.
+Loading checks the whole file, with its checksum. No other module uses the safetensors library.
 """
 
 from __future__ import annotations
@@ -18,119 +17,140 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from charrnn.errors import CharRNNError, RunError
+from charrnn.errors import RunError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.runs.files import write_atomically
-from charrnn.runs.versions import todays_checkpoint
+from charrnn.nn.parameters import count_parameters, named_views
+from charrnn.runs.files import PARSE_ERRORS, dump_json, parse_error_reason, write_atomically
 
-VERSION = 2
-DTYPES = {"F32": np.float32, "F64": np.float64}
-DAMAGE = (SafetensorError, RecursionError, LookupError, TypeError, AttributeError, ValueError, OverflowError)
-TRAINING = "training."  # prefix of what only a resume needs
+FORMAT = 3  # the version of the file format; no other version can be read
+METADATA_KEY = "charrnn"  # the entry of the safetensors metadata that contains all of ours, as JSON
+DTYPES = {"F32": np.float32, "F64": np.float64}  # of weights, by safetensors' names
+TRAINING_PREFIX = "training."  # in the names of tensors that only a resumed run needs
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model, and with `tensors` and `training` also the state of its training."""
+    """A trained model. With `tensors` and `training` it also contains what a resumed run needs."""
 
     architecture: Architecture
-    task: dict[str, Any]  # the task's own words: its name, and what it must know to read and to answer
-    weights: dict[str, Array]  # PyTorch's names and shapes
-    tensors: dict[str, Array] = field(default_factory=dict)  # the trainer's: moments, carried state
-    training: dict[str, Any] = field(default_factory=dict)  # the trainer's: plain JSON
-    path: Path = Path("checkpoint")  # where it was read
+    task: dict[str, Any]  # the metadata of the task: its name, vocabulary, labels ...
+    parameters: Array  # all parameters as one flat vector, in the order of architecture.specs()
+    tensors: dict[str, Array] = field(default_factory=dict)  # of the engine: parameters, moments, state
+    training: dict[str, Any] = field(default_factory=dict)  # of the trainer, as plain JSON
+    path: Path = Path("checkpoint")  # the file that it was read from
 
-    def read_task(self, parse: Callable[[dict[str, Any]], T]) -> T:
-        """The task's words, understood. Raises RunError for what `parse` takes exception to."""
-        with refusing(self.path):
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Named views into the parameters, with PyTorch's names and shapes."""
+        return named_views(self.architecture.specs(), self.parameters)
+
+    def parse_task(self, parse: Callable[[dict[str, Any]], T]) -> T:
+        """Calls a parser of the task's metadata. Raises RunError if the parser raises an error."""
+        with raising_run_error(self.path):
             return parse(self.task)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes atomically. Raises StorageError."""
-    about = {
-        "version": VERSION,
+    """Writes a checkpoint atomically. Raises StorageError."""
+    metadata = {
+        "format": FORMAT,
         "architecture": checkpoint.architecture.to_dict(),
         "task": checkpoint.task,
         "training": checkpoint.training,
     }
-    tensors = checkpoint.weights | {TRAINING + name: tensor for name, tensor in checkpoint.tensors.items()}
-    # safetensors saves a view that is not contiguous wrongly, without a word.
+    tensors = checkpoint.weights | {TRAINING_PREFIX + name: tensor for name, tensor in checkpoint.tensors.items()}
+    # safetensors writes wrong data for a view that is not contiguous.
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    about["sha256"] = _digest(about, tensors)
-    write_atomically(path, save(tensors, {"charrnn": json.dumps(about)}))
+    metadata["sha256"] = _digest(metadata, tensors)
+    write_atomically(path, save(tensors, {METADATA_KEY: dump_json(metadata)}))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads and checks all but the task's words. Raises RunError for whatever is not a whole checkpoint of ours."""
+    """Reads and checks a checkpoint. Raises RunError. `Checkpoint.parse_task` checks the metadata of the task."""
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
-    with refusing(path):
+    with raising_run_error(path):
         return _load(path)
 
 
 @contextlib.contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Whatever is found wrong with what a checkpoint says, in one line that names it."""
+def raising_run_error(path: Path) -> Iterator[None]:
+    """Replaces any error that a damaged checkpoint causes by a RunError with the name of the file."""
     try:
         yield
     except RunError:
         raise
-    except CharRNNError as error:
-        raise RunError(f"{path}: damaged checkpoint: {error.message}") from None
-    except DAMAGE as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise RunError(f"{path}: not a charrnn checkpoint, or damaged: {reason}") from None
     except OSError as error:
         raise RunError(f"{path}: {error.strerror or error}") from None
+    except (SafetensorError, *PARSE_ERRORS) as error:
+        raise RunError(f"{path}: not a charrnn checkpoint, or damaged: {parse_error_reason(error)}") from None
 
 
 def _load(path: Path) -> Checkpoint:
     with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        if "charrnn" not in metadata:
-            raise RunError(f"{path}: a safetensors file of another program")
-        about = json.loads(metadata["charrnn"])
-        written = about.get("version") if isinstance(about, dict) else None
-        if isinstance(written, bool) or written not in (1, VERSION):
-            raise RunError(f"{path}: a checkpoint of another version of charrnn")
-        today = todays_checkpoint(about)
-        architecture = Architecture.from_dict(today["architecture"])
-        names = set(file.keys())
-        types = set[str]()
-        # Shapes are compared before anything is allocated: a file cannot claim more than it holds.
-        for spec in architecture.specs():
-            if spec.name not in names:
-                raise ValueError(f"{spec.name} is missing")
-            part = file.get_slice(spec.name)
-            if tuple(part.get_shape()) != spec.shape or part.get_dtype() not in DTYPES:
-                raise ValueError(f"{spec.name} has another shape or type than its configuration says")
-            names.remove(spec.name)
-            types.add(part.get_dtype())
-        if len(types) > 1:
-            raise ValueError("its weights are of several types")
-        strangers = [name for name in names if not name.startswith(TRAINING)]
-        if strangers:
-            raise ValueError(f"{strangers[0]} does not belong to this model")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    if about.pop("sha256") != _digest(about, tensors):
+        metadata = _read_metadata(file, path)
+        architecture = Architecture.from_dict(metadata["architecture"])
+        specs = architecture.specs()
+        dtype = _check_tensors(file, architecture)
+        parameters = np.empty(count_parameters(specs), dtype)
+        tensors: dict[str, Array] = named_views(specs, parameters)
+        for name in file.keys():  # noqa: SIM118 - the file is not a dictionary
+            if name in tensors:
+                tensors[name][...] = file.get_tensor(name)
+            else:
+                tensors[name] = file.get_tensor(name)
+    if metadata.pop("sha256") != _digest(metadata, tensors):
         raise ValueError("the checksum does not match")
-    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(TRAINING)}
-    for name, tensor in weights.items():
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"{name} holds values that are not finite")
-    extra = {name.removeprefix(TRAINING): tensor for name, tensor in tensors.items() if name.startswith(TRAINING)}
-    task = today["task"]
-    if not (isinstance(task, dict) and isinstance(task.get("name"), str) and isinstance(today["training"], dict)):
-        raise ValueError("its metadata is incomplete")
-    return Checkpoint(architecture, today["task"], weights, extra, today["training"], path)
+    if not np.isfinite(parameters).all():
+        raise ValueError("a weight is not finite")
+    task = metadata["task"]
+    training = metadata["training"]
+    if not (isinstance(task, dict) and isinstance(task.get("name"), str) and isinstance(training, dict)):
+        raise ValueError("the metadata is incomplete")
+    training_tensors = {
+        name.removeprefix(TRAINING_PREFIX): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(TRAINING_PREFIX)
+    }
+    return Checkpoint(architecture, task, parameters, training_tensors, training, path)
 
 
-def _digest(about: dict[str, Any], tensors: dict[str, Array]) -> str:
-    digest = hashlib.sha256(json.dumps(about).encode())
+def _read_metadata(file: Any, path: Path) -> dict[str, Any]:
+    entries = file.metadata() or {}
+    if METADATA_KEY not in entries:
+        raise RunError(f"{path}: a safetensors file of another program")
+    metadata = json.loads(entries[METADATA_KEY])
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise RunError(f"{path}: not a checkpoint of format {FORMAT}, the only format that this version reads")
+    return metadata
+
+
+def _check_tensors(file: Any, architecture: Architecture) -> Any:
+    """Compares the tensors of a file with the architecture, before memory is allocated for them. Returns the dtype of
+    the weights."""
+    names = set(file.keys())
+    dtypes = set[str]()
+    for spec in architecture.specs():
+        if spec.name not in names:
+            raise ValueError(f"{spec.name} is missing")
+        tensor = file.get_slice(spec.name)
+        if tuple(tensor.get_shape()) != spec.shape or tensor.get_dtype() not in DTYPES:
+            raise ValueError(f"{spec.name} has a shape or type that does not fit the architecture")
+        names.remove(spec.name)
+        dtypes.add(tensor.get_dtype())
+    if len(dtypes) > 1:
+        raise ValueError("the weights have different types")
+    for name in names:
+        if not name.startswith(TRAINING_PREFIX):
+            raise ValueError(f"{name} does not belong to this model")
+    return DTYPES[dtypes.pop()]
+
+
+def _digest(metadata: dict[str, Any], tensors: dict[str, Array]) -> str:
+    digest = hashlib.sha256(dump_json(metadata).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).data)

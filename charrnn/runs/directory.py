@@ -1,16 +1,13 @@
-"""The run directory: where a run keeps its files, and how runs are found and listed.
-
-config.json       what the run was asked to do            best.safetensors  the weights with the lowest validation loss
-metrics.jsonl     a line for each evaluation              last.safetensors  everything that a resume needs
-result.json       how it ended
-"""
+"""Run directories: the files of a run, and how a run is created, found and listed. README.md in this folder specifies
+the files."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import fcntl
-import json
+import glob
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,15 +16,18 @@ from typing import Any
 
 from charrnn.errors import RunError
 from charrnn.options import RunConfig
-from charrnn.runs.files import storage_error, write_atomically
+from charrnn.runs.files import dump_json, remove_file, storage_error, write_atomically
 from charrnn.runs.reports import read_config
 
-STUDY = ".study"  # a folder that holds it holds the trials of a sweep: runs, but it is none itself
+STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
+# What a new run may have written before it was killed. Without a config.json such a directory counts as empty.
+LEFT_BY_KILL = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
+MIN_SIMILARITY = 0.7  # of a name that is suggested instead of a misspelled one; see difflib
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory. Only `create` touches the disk before something is asked of it."""
+    """A run directory, which may not exist."""
 
     path: Path
 
@@ -53,7 +53,7 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other trainers out while it is held; dies with its owner. Raises RunError if another holds it."""
+        """Keeps other trainers out. The lock ends with its process. Raises RunError if another process holds it."""
         fd = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,109 +65,117 @@ class Run:
 
     @property
     def locked(self) -> bool:
+        """Whether a process is training this run."""
         try:
             with self.lock():
                 return False
         except RunError:
             return True
 
-    def check_there(self) -> None:
-        """Raises RunError if there is no such directory; names the run beside it that may be meant."""
+    def check_exists(self) -> None:
+        """Raises RunError if the directory does not exist. The error suggests a run with a similar name."""
         if self.path.is_file():
-            raise RunError(
-                f"{self.path}: a file, and no run", f"its run is {self.path.parent}; --model takes a checkpoint"
-            )
+            hint = f"the run is {self.path.parent}; give a checkpoint with --model"
+            raise RunError(f"{self.path}: is a file, not a run", hint)
         if not self.path.is_dir():
-            there = {self.path.parent, runs_root()}
-            names = [config.parent.name for folder in there for config in folder.glob("*/config.json")]
-            close = difflib.get_close_matches(self.path.name, names, 1, 0.7)
-            hint = f"did you mean {close[0]}?" if close else "charrnn runs lists them"
+            folders = {self.path.parent, runs_root()}
+            names = [config.parent.name for folder in folders for config in folder.glob("*/config.json")]
+            similar = difflib.get_close_matches(self.path.name, names, 1, MIN_SIMILARITY)
+            hint = f"did you mean {similar[0]}?" if similar else "charrnn runs lists all runs"
             raise RunError(f"{self.path}: no such run", hint)
 
     def read_config(self) -> RunConfig:
-        """Raises RunError if it is missing or damaged."""
-        self.check_there()
+        """Raises RunError if config.json is missing or damaged."""
+        self.check_exists()
         if _is_study(self.path):
-            raise RunError(f"{self.path}: a sweep", f"its runs: charrnn runs {self.path}; see plot --sweep")
+            hint = f"list its runs with charrnn runs {self.path}; see also plot --sweep"
+            raise RunError(f"{self.path}: is a sweep, not a run", hint)
         return read_config(self.config)
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
-        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+        """Writes one of the run's JSON files atomically. Raises StorageError."""
+        write_atomically(path, (dump_json(values, indent=2) + "\n").encode())
+
+    def remove_result(self) -> None:
+        """Deletes result.json, because a run that is trained further has no result. Raises StorageError."""
+        remove_file(self.result)
 
 
 def runs_root() -> Path:
-    """Where runs are kept: $CHARRNN_RUNS, or `runs`."""
+    """The directory of all runs: $CHARRNN_RUNS, or `runs`."""
     return Path(os.environ.get("CHARRNN_RUNS") or "runs")
 
 
 def create_run(path: Path | None, stem: str) -> Run:
-    """Makes a run's directory; without a path, `<stem>-<nnn>` with the next free number. Never one that exists.
+    """Creates the directory `path`, or without a path `<stem>-<nnn>` with the next unused number.
 
-    Raises RunError if `path` exists, StorageError if it cannot be made.
+    Raises RunError if `path` exists, StorageError if the directory cannot be created.
     """
-    if path is not None:
-        unborn = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
-        if path.is_dir() and {p.name for p in path.iterdir()} <= unborn:
-            return Run(path)  # empty, but for what a kill before config.json was written may have left
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            raise RunError(f"{path}: already exists", "choose another --run, or go on with --resume") from None
-        except OSError as error:
-            raise storage_error(path, error) from None
+    if path is None:
+        return _create_numbered_run(runs_root(), stem)
+    if path.is_dir() and {file.name for file in path.iterdir()} <= LEFT_BY_KILL:
         return Run(path)
-    root = runs_root()
-    taken = [
-        int(p.name[len(stem) + 1 :]) for p in root.glob(f"{_escape(stem)}-*") if p.name[len(stem) + 1 :].isdecimal()
-    ]
-    number = max(taken, default=0) + 1
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        hint = "choose another --run, or continue this one with --resume"
+        raise RunError(f"{path}: already exists", hint) from None
+    except OSError as error:
+        raise storage_error(path, error) from None
+    return Run(path)
+
+
+def _create_numbered_run(root: Path, stem: str) -> Run:
+    prefix = f"{stem}-"
+    suffixes = [path.name.removeprefix(prefix) for path in root.glob(f"{glob.escape(prefix)}*")]
+    number = max((int(suffix) for suffix in suffixes if suffix.isdecimal()), default=0) + 1
     while True:
-        path = root / f"{stem}-{number:03d}"
+        path = root / f"{prefix}{number:03d}"
         try:
             path.mkdir(parents=True)
             return Run(path)
         except FileExistsError:
             if not root.is_dir():
-                raise storage_error(root, NotADirectoryError(20, "not a directory")) from None
-            number += 1
+                raise storage_error(root, NotADirectoryError(errno.ENOTDIR, "not a directory")) from None
+            number += 1  # another process has created it in the meantime
         except OSError as error:
             raise storage_error(path, error) from None
 
 
-def _escape(stem: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in stem)
-
-
 def list_runs(root: Path) -> list[Run]:
-    """What lies in a folder of runs, whole or broken, by name."""
-    found = sorted(root.iterdir()) if root.is_dir() else []
-    return [Run(p) for p in found if p.is_dir() and p.name[0] != "." and not _is_study(p)]
+    """The subdirectories of a folder of runs, by name. Studies and hidden directories are left out."""
+    paths = sorted(root.iterdir()) if root.is_dir() else []
+    return [Run(path) for path in paths if path.is_dir() and not path.name.startswith(".") and not _is_study(path)]
 
 
 def _is_study(path: Path) -> bool:
-    with contextlib.suppress(OSError):  # a folder that we may not look into is a run that is broken
+    with contextlib.suppress(OSError):  # a directory that cannot be read is listed as a broken run
         return (path / STUDY).exists()
     return False
 
 
 def find_run(path: Path) -> Path:
-    """Where a run is: a bare name that is no path from here is looked for under the root. Raises RunError for what the
-    system refuses to look at."""
-    under = runs_root() / path
+    """The path of a run. A bare name that does not exist here is looked up under the root. Raises RunError if the
+    path is invalid."""
+    path_under_root = runs_root() / path
     try:
-        return under if len(path.parts) == 1 and not path.exists() and under.exists() else path
+        is_bare_name = len(path.parts) == 1 and not path.exists()
+        return path_under_root if is_bare_name and path_under_root.exists() else path
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}") from None
 
 
 def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
-    """The run that was started last under the root, of those that fit. Raises RunError if there is none."""
+    """The run under the root that was started or resumed last. fits: which configurations to consider.
+
+    Raises RunError if there is no such run.
+    """
     root = runs_root()
-    configs = [p for p in root.glob("*/config.json") if p.is_file()]
-    what = "no run that is whole" if configs else "no runs"
-    for path in sorted(configs, key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True):
+    configs = [path for path in root.glob("*/config.json") if path.is_file()]
+    problem = "no valid run" if configs else "no runs"
+    for path in sorted(configs, key=lambda path: (path.stat().st_mtime_ns, str(path)), reverse=True):
         with contextlib.suppress(RunError):
             if fits is None or fits(read_config(path)):
                 return Run(path.parent)
-            what = "no run of such a task"
-    raise RunError(f"{what} under {root}", "train one first, or name one with --run or --model")
+            problem = "no run of a suitable task"
+    raise RunError(f"{problem} under {root}", "train one first, or name one with --run or --model")

@@ -1,24 +1,58 @@
-"""Writing that cannot be torn: a file is either the old one or the new one, whatever happens in between."""
+"""Reading and writing files safely. A crash at any moment leaves either the old file or the new one, never a part."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
-from charrnn.errors import StorageError
+from charrnn.errors import CharRNNError, StorageError
+
+# What parsing a damaged file can raise.
+PARSE_ERRORS = (CharRNNError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
+MAX_REASON = 200  # characters of the reason that an error message quotes
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
-    """The one line for a disk that is full, failing or not writable."""
-    hint = "" if isinstance(error, FileNotFoundError | NotADirectoryError) else "what was saved before is intact"
+    """The error for a disk that is full, failing or not writable."""
+    hint = "" if isinstance(error, FileNotFoundError | NotADirectoryError) else "files saved earlier are intact"
     return StorageError(f"cannot write {path}: {error.strerror or error}", hint)
 
 
+def dump_json(values: Any, indent: int | None = None) -> str:
+    """JSON text. JSON has no notation for NaN and infinity; they become null."""
+    return json.dumps(_replace_non_finite(values), allow_nan=False, indent=indent)
+
+
+def _replace_non_finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _replace_non_finite(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace_non_finite(member) for member in value]
+    return value
+
+
+def parse_error_reason(error: Exception) -> str:
+    """Why a file could not be parsed, in one line."""
+    if isinstance(error, CharRNNError):
+        text = error.message.removeprefix("--")  # a file has names where the command line has options
+    elif isinstance(error, KeyError):
+        text = f"{error} is missing"
+    else:
+        text = str(error)
+    lines = text.splitlines()
+    return lines[0][:MAX_REASON] if lines else type(error).__name__
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Temporary file in the same directory, fsync, rename, fsync of the directory. Raises StorageError."""
+    """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         try:
@@ -35,17 +69,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise storage_error(path, error) from None
 
 
-def read_regular(path: Path, largest: int) -> bytes:
-    """A regular file of reasonable size: no pipe is waited for, no endless device is read.
+def read_regular(path: Path, max_size: int) -> bytes:
+    """The content of a regular file of at most `max_size` bytes. Does not wait for a pipe or read an endless device.
 
-    Raises OSError, and ValueError for what is no such file."""
+    Raises OSError, and ValueError if the file is too large or not a regular file.
+    """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
-        if status.st_size > largest:
-            raise ValueError(f"{status.st_size:,} bytes, too large to be one of ours")
-        return file.read(largest)
+        if status.st_size > max_size:
+            raise ValueError(f"{status.st_size:,} bytes is more than the limit of {max_size:,}")
+        return file.read(max_size)
 
 
 def checksum(path: Path) -> str:
@@ -55,9 +90,9 @@ def checksum(path: Path) -> str:
 
 
 def append_line(path: Path, line: str) -> int:
-    """Appends a whole line, durably; returns the file's size. Raises StorageError."""
+    """Appends a line and syncs the file. Returns the file's new size in bytes. Raises StorageError."""
     try:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # no pipe is waited for
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # does not wait for the reader of a pipe
         with open(os.open(path, flags, 0o666), "ab") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
@@ -70,7 +105,7 @@ def append_line(path: Path, line: str) -> int:
 
 
 def cut(path: Path, size: int) -> None:
-    """Cuts a file back to `size` bytes if it is longer. Raises StorageError."""
+    """Truncates a file to `size` bytes if it is longer. Raises StorageError."""
     try:
         if path.exists() and path.stat().st_size > size:
             os.truncate(path, size)
@@ -78,8 +113,19 @@ def cut(path: Path, size: int) -> None:
         raise storage_error(path, error) from None
 
 
+def remove_file(path: Path) -> None:
+    """Deletes a file, if it exists, and syncs its directory. Raises StorageError."""
+    try:
+        os.unlink(path)
+        sync_directory(path.parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise storage_error(path, error) from None
+
+
 def sync_directory(path: Path) -> None:
-    """Makes a rename in `path` durable."""
+    """Makes a rename or a deletion in a directory durable."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

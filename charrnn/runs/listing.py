@@ -1,4 +1,4 @@
-"""Runs as rows of a table: a summary of each, chosen by conditions, sorted, grouped."""
+"""Runs as rows of a table: summaries, and how rows are selected, sorted and grouped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 from charrnn.errors import CharRNNError, UsageError
 from charrnn.options import ALIASES, DataOptions, ModelOptions, TrainingOptions
 from charrnn.runs.directory import Run
-from charrnn.runs.reports import Result, read_metrics, read_result
+from charrnn.runs.reports import Metrics, Result, read_metrics, read_result
 
 Row = dict[str, Any]
 
-SETTINGS = tuple(name for cls in (ModelOptions, DataOptions, TrainingOptions) for name in cls.__dataclass_fields__)
-FIELDS = tuple(
-    name for name in dict.fromkeys(["modified", "corpus", *SETTINGS, *Result.__dataclass_fields__]) if name != "config"
-)
+OPTIONS = [name for cls in (ModelOptions, DataOptions, TrainingOptions) for name in cls.__dataclass_fields__]
+RESULTS = [name for name in Result.names() if name not in ("run", "config")]
+FIELDS = tuple(dict.fromkeys(["modified", "corpus", *OPTIONS, "run", *RESULTS]))
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -31,96 +30,108 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def summary(run: Run) -> Row:
-    """What a listing shows of a run, finished or not: never raises for what is in the directory."""
+    """The row of a run, finished or not. A damaged run has the status "broken" and an error; nothing is raised."""
     row: Row = {"run": str(run.path), "status": "broken"}
     try:
         config = run.read_config()
-        row |= {"corpus": " ".join(config.corpus)}
+        row["corpus"] = " ".join(config.corpus)
         row |= config.model.to_dict() | config.data.to_dict() | config.train.to_dict()
         row["modified"] = max(path.stat().st_mtime for path in run.path.iterdir())
         if run.result.exists():
             result = read_result(run.result)
-            row |= {key: value for key, value in result.items() if key not in ("config", "run")}
+            row |= {name: result[name] for name in RESULTS}
         else:
             row["status"] = "running" if run.locked else "unfinished"
-            row |= _so_far(run)
+            row |= _results_so_far(run)
     except (CharRNNError, OSError) as error:
         row |= {"status": "broken", "error": str(error)}
     return row
 
 
-def _so_far(run: Run) -> Row:
-    """The latest and the best of a run that has no result yet."""
-    lines = read_metrics(run.metrics)
-    if not lines:
+def _results_so_far(run: Run) -> Row:
+    """The values of a result, from the evaluations of a run that has no result yet."""
+    evaluations = read_metrics(run.metrics)
+    if not evaluations:
         return {}
-    last = lines[-1]
-    validated = [line for line in lines if line["val_loss"] is not None]
-    best: Row = min(validated, key=lambda line: line["val_loss"], default={})
-    row = {"steps": last["step"], "epochs": last["epoch"]}
-    row |= {name: last[name] for name in ("chars", "seconds", "train_loss", "val_loss", "val_accuracy", "val_rmse")}
-    return row | {f"best_{name}": best.get(name) for name in ("val_loss", "val_bpc", "step")}
+    last = evaluations[-1]
+    validated = [evaluation for evaluation in evaluations if evaluation["val_loss"] is not None]
+    best: Row = min(validated, key=lambda evaluation: evaluation["val_loss"], default={})
+    row: Row = {"steps": last["step"], "epochs": last["epoch"]}
+    row |= {name: last[name] for name in Metrics.names() if name in RESULTS}
+    row |= {name: best.get(name.removeprefix("best_")) for name in RESULTS if name.startswith("best_")}
+    return row
 
 
-def field(name: str, option: str) -> str:
-    """A field by the name that the user gave it: - and _ alike, short names too. Raises UsageError."""
-    known = name.strip().replace("-", "_")
-    known = ALIASES.get(known, known)
-    if known not in FIELDS:
-        raise UsageError(f"{option} {name}: no such field; there are {', '.join(FIELDS)}")
-    return known
+def parse_field(name: str, option: str) -> str:
+    """The field with a name that the user gave to an option: `-` means `_`, and short names are allowed. Raises
+    UsageError."""
+    field = name.strip().replace("-", "_")
+    field = ALIASES.get(field, field)
+    if field not in FIELDS:
+        raise UsageError(f"{option} {name}: no such field", f"the fields are {', '.join(FIELDS)}")
+    return field
 
 
 @dataclass(frozen=True)
 class Condition:
-    """FIELD=VALUE, !=, <, <=, > or >=: numbers are compared as numbers, a run or corpus also by its bare name."""
+    """A condition on a row: FIELD=VALUE, or !=, <, <=, >, >=.
 
-    name: str
+    Numbers are compared as numbers. A run or a corpus is equal to its path and to its file name. `-` means no value.
+    """
+
+    field: str
     comparison: str
     value: str
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        found = re.fullmatch(r"([\w-]+)\s*(<=|>=|!=|=|<|>)\s*(.*)", text, re.DOTALL)
-        if found is None:
+        """Raises UsageError."""
+        match = re.fullmatch(r"([\w-]+)\s*(<=|>=|!=|=|<|>)\s*(.*)", text, re.DOTALL)
+        if match is None:
             raise UsageError(f"--where {text}: not of the form FIELD=VALUE", "or with !=, <, <=, >, >=")
-        return cls(field(found[1], "--where"), found[2], found[3])
+        name, comparison, value = match.groups()
+        return cls(parse_field(name, "--where"), comparison, value)
 
     def holds(self, row: Row) -> bool:
-        mine, wanted = row.get(self.name), self.value
-        if isinstance(mine, int | float) and not isinstance(mine, bool):
+        actual = row.get(self.field)
+        if isinstance(actual, int | float) and not isinstance(actual, bool):
             try:
-                return COMPARISONS[self.comparison](mine, float(wanted))
+                return COMPARISONS[self.comparison](actual, float(self.value))
             except ValueError:
                 return self.comparison == "!="
         if self.comparison not in ("=", "!="):
             return False
-        names = {str(mine), str(mine).lower()}
-        names |= {str(mine).rpartition("/")[2]} if self.name in ("run", "corpus") else set()
-        names |= {"-", ""} if mine is None else set()
-        return (wanted in names) == (self.comparison == "=")
+        spellings = {str(actual), str(actual).lower()}
+        if self.field in ("run", "corpus"):
+            spellings.add(str(actual).rpartition("/")[2])
+        if actual is None:
+            spellings |= {"-", ""}
+        return (self.value in spellings) == (self.comparison == "=")
 
 
-def ordered(rows: Sequence[Row], by: str) -> list[Row]:
-    """Sorted by a field, lowest first, with a - before it highest first; rows without a value last."""
-    name = field(by.removeprefix("-"), "--sort")
-    present = [row for row in rows if row.get(name) is not None]
-    numbers = all(isinstance(row[name], int | float) for row in present)
-    present.sort(key=lambda row: row[name] if numbers else str(row[name]), reverse=by.startswith("-"))
-    return present + [row for row in rows if row.get(name) is None]
+def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
+    """The rows in ascending order of a field, or in descending order of `-FIELD`. Rows without a value come last.
+    Raises UsageError."""
+    field = parse_field(key.removeprefix("-"), "--sort")
+    with_value = [row for row in rows if row.get(field) is not None]
+    are_numbers = all(isinstance(row[field], int | float) for row in with_value)
+    with_value.sort(key=lambda row: row[field] if are_numbers else str(row[field]), reverse=key.startswith("-"))
+    return with_value + [row for row in rows if row.get(field) is None]
 
 
-def grouped(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """The runs of each combination of values: their number, and median, least and greatest of their best losses; the
-    lowest median first. Runs without a best loss are left out."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
+def group_rows(rows: Sequence[Row], fields: Sequence[str]) -> list[Row]:
+    """One row for each combination of values of some fields: the number of runs, and the median, least and greatest of
+    their best losses, in ascending order of the median. Runs without a best loss are left out."""
+    members: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row.get("best_val_loss") is not None:
-            groups.setdefault(tuple(str(row.get(name)) for name in names), []).append(row)
-    found = []
-    for members in groups.values():
-        losses = [row["best_val_loss"] for row in members]
-        values = {name: members[0].get(name) for name in names}
-        spread = {"median": statistics.median(losses), "least": min(losses), "greatest": max(losses)}
-        found.append({**values, "runs": len(members), **spread})
-    return sorted(found, key=lambda group: group["median"])
+            members.setdefault(tuple(str(row.get(field)) for field in fields), []).append(row)
+    groups = []
+    for group in members.values():
+        losses = [row["best_val_loss"] for row in group]
+        groups.append(
+            {field: group[0].get(field) for field in fields}
+            | {"runs": len(group)}
+            | {"median": statistics.median(losses), "least": min(losses), "greatest": max(losses)}
+        )
+    return sorted(groups, key=lambda group: group["median"])

@@ -1,18 +1,11 @@
-"""ONNX files: a trained network as a graph that any runtime of ONNX computes. The only user of the onnx library.
+"""ONNX export: a trained network as a graph that any ONNX runtime can compute. README.md in this folder describes the
+inputs, the outputs and the metadata. No other module uses the onnx library.
 
-In: `ids` (T, B), or `rows` (T, B, D) of numbers; the state `h`, of an LSTM `c` too, (L, B, H) each, zeros at first; for
-records that begin with a vector `features` (B, F), read where an id is -1; of a tagger `direct` (T, B, K), the features
-that add to its outputs directly (corpus/strings.py). Out: `logits` (T, B, V), or `predictions`
-(T, B, M), and the state behind the last step, `next_h` and `next_c`. T and B are free. Numbers are in their own units,
-and in double precision, since a column may lie far from zero and vary little.
-
-Metadata, each entry JSON: `task`, in a checkpoint's words, the vocabulary among them; `architecture`; and where text is
-written `start`, the id that is read before a text's first character.
+T steps, B streams, D input width, H hidden size, L layers, V symbols, K n-grams at one step.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,21 +14,23 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from charrnn.corpus.numbers import Standard
+from charrnn.corpus.numbers import Standardizer
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import StorageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import DIRECT_SHARE, layer_weights
+from charrnn.models.heads import make_heads
+from charrnn.models.network import layer_weights
 from charrnn.nn.arrays import Array
 from charrnn.nn.stack import CELLS
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.runs.files import write_atomically
+from charrnn.runs.files import dump_json, write_atomically
 
-OPSET, IR_VERSION = 17, 8  # of 2022: what all runtimes in use can read
-LIMIT = (1 << 31) - (1 << 24)  # bytes of weights in a file: protobuf holds 2 GiB
-NOTHING = ""  # in the place of an input that is left out
-VECTOR = -1  # the id in whose place a record's vector is read
-# A cell's operator, which of our gates stands in each of its places (i, o, f, c; z, r, h), and what it must be told.
+OPSET = 17  # of 2022, so that older runtimes can read the files
+IR_VERSION = 8
+MAX_SIZE = (1 << 31) - (1 << 24)  # bytes of weights: a protobuf message holds 2 GiB
+NO_INPUT = ""  # in the place of an optional input
+FEATURES_ID = -1  # the id that is replaced by the projected features
+# The ONNX operator of each cell, our index of each of its gates (LSTM: i, o, f, c; GRU: z, r, h), and its attributes.
 OPERATORS: dict[str, tuple[str, list[int], dict[str, int]]] = {
     "rnn": ("RNN", [0], {}),
     "lstm": ("LSTM", [0, 3, 1, 2], {}),
@@ -44,154 +39,178 @@ OPERATORS: dict[str, tuple[str, list[int], dict[str, int]]] = {
 
 
 def save_onnx(path: Path, checkpoint: Checkpoint) -> onnx.ModelProto:
-    """Writes atomically, and returns what was written. Raises StorageError."""
-    size = 4 * checkpoint.architecture.parameters
-    if size > LIMIT:
-        raise StorageError(f"cannot write {path}: weights of {size:,} bytes", f"an ONNX file holds {LIMIT:,}")
+    """Writes a network to an ONNX file, atomically, and returns what it wrote. Raises StorageError."""
+    size = 4 * checkpoint.architecture.num_parameters
+    if size > MAX_SIZE:
+        raise StorageError(f"cannot write {path}: weights of {size:,} bytes", f"an ONNX file holds {MAX_SIZE:,}")
     model = to_onnx(checkpoint)
     write_atomically(path, model.SerializeToString())
     return model
 
 
 def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
-    """A network as a graph, with what one must know to use it."""
-    shape, task = checkpoint.architecture, checkpoint.task
+    """A network as an ONNX model with metadata."""
+    architecture = checkpoint.architecture
+    task = checkpoint.task
     graph = _Graph(checkpoint.weights)
-    _head(graph, shape, task, _layers(graph, shape, _input(graph, shape, task)))
+    x = _add_input(graph, architecture, task)
+    y = _add_layers(graph, architecture, x)
+    outputs = _add_heads(graph, architecture, y)
+    _add_output(graph, architecture, task, outputs)
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "charrnn", *_signature(shape), graph.constants),
+        helper.make_graph(graph.nodes, "charrnn", _inputs(architecture), _outputs(architecture), graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="charrnn",
     )
-    about: dict[str, Any] = {"task": task, "architecture": shape.to_dict()}
+    metadata: dict[str, Any] = {"task": task, "architecture": architecture.to_dict()}
     if task["name"] == "lm":
-        about["start"] = Vocabulary.from_dict(task).start
-    helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
+        metadata["start"] = Vocabulary.from_dict(task).start
+    helper.set_model_props(model, {name: dump_json(value) for name, value in metadata.items()})
     return model
 
 
-def ports(values: Iterable[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
-    """Name, type and shape of a graph's inputs or outputs; what is free in a shape is named."""
+def describe_ports(ports: Iterable[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
+    """Name, type and shape of each input or output of a graph. Sizes that are not fixed have a name instead."""
     return [
         {
-            "name": value.name,
-            "type": helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-            "shape": [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim],
+            "name": port.name,
+            "type": helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type).name,
+            "shape": [size.dim_param or size.dim_value for size in port.type.tensor_type.shape.dim],
         }
-        for value in values
+        for port in ports
     ]
 
 
-def _states(shape: Architecture) -> tuple[str, ...]:
-    return ("h", "c")[: CELLS[shape.cell].num_states]
+def _state_names(architecture: Architecture) -> tuple[str, ...]:
+    return ("h", "c")[: CELLS[architecture.cell].num_states]
 
 
-def _signature(shape: Architecture) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """The graph's inputs and outputs."""
+def _inputs(architecture: Architecture) -> list[onnx.ValueInfoProto]:
     port = helper.make_tensor_value_info
-    state = (shape.num_layers, "B", shape.hidden_size)
-    if shape.input == "numbers":
-        inputs = [port("rows", TensorProto.DOUBLE, ("T", "B", shape.input_size))]
+    if architecture.input == "numbers":
+        inputs = [port("rows", TensorProto.DOUBLE, ("T", "B", architecture.input_size))]
     else:
         inputs = [port("ids", TensorProto.INT64, ("T", "B"))]
-    if shape.features:
-        inputs.append(port("features", TensorProto.DOUBLE, ("B", shape.features)))
-    if shape.direct_size:
-        inputs.append(port("direct", TensorProto.INT64, ("T", "B", shape.direct_at_once)))
-    if shape.loss == "softmax":
-        outputs = [port("logits", TensorProto.FLOAT, ("T", "B", shape.output_size))]
+    if architecture.features:
+        inputs.append(port("features", TensorProto.DOUBLE, ("B", architecture.features)))
+    if architecture.ngram_size:
+        inputs.append(port("ngrams", TensorProto.INT64, ("T", "B", architecture.ngrams_per_step)))
+    return inputs + [_state_port(name, architecture) for name in _state_names(architecture)]
+
+
+def _outputs(architecture: Architecture) -> list[onnx.ValueInfoProto]:
+    port = helper.make_tensor_value_info
+    if architecture.loss == "softmax":
+        output = port("logits", TensorProto.FLOAT, ("T", "B", architecture.output_size))
     else:
-        outputs = [port("predictions", TensorProto.DOUBLE, ("T", "B", shape.output_size))]
-    inputs += [port(name, TensorProto.FLOAT, state) for name in _states(shape)]
-    outputs += [port(f"next_{name}", TensorProto.FLOAT, state) for name in _states(shape)]
-    return inputs, outputs
+        output = port("predictions", TensorProto.DOUBLE, ("T", "B", architecture.output_size))
+    return [output, *(_state_port(f"next_{name}", architecture) for name in _state_names(architecture))]
+
+
+def _state_port(name: str, architecture: Architecture) -> onnx.ValueInfoProto:
+    shape = (architecture.num_layers, "B", architecture.hidden_size)
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 class _Graph:
-    """Nodes in the order in which they are computed, and the constants that they take."""
+    """Nodes in the order in which they are computed, and their constants."""
 
     def __init__(self, weights: dict[str, Array]) -> None:
-        self.weights = {name: array.astype(np.float32) for name, array in weights.items()}
+        self.weights = {name: weight.astype(np.float32) for name, weight in weights.items()}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, *inputs: str | Array, gives: Sequence[str] = (), **attributes: Any) -> str:
-        """A node; an array among its inputs becomes a constant. Returns the name of its first output."""
-        outputs = gives or [f"{operator}_{len(self.nodes)}"]
-        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        self.nodes.append(helper.make_node(operator, names, outputs, **attributes))
-        return outputs[0]
+    def add(self, operator: str, *inputs: str | Array, outputs: Sequence[str] = (), **attributes: Any) -> str:
+        """Adds a node; an array among its inputs becomes a constant. Returns the name of its first output."""
+        output_names = outputs or [f"{operator}_{len(self.nodes)}"]
+        input_names = [value if isinstance(value, str) else self._add_constant(value) for value in inputs]
+        self.nodes.append(helper.make_node(operator, input_names, output_names, **attributes))
+        return output_names[0]
 
-    def linear(self, x: str, layer: str, gives: Sequence[str] = ()) -> str:
-        """x (..., N) -> (..., M), by the layer's weight (M, N) and bias (M,)."""
+    def add_linear(self, x: str, layer: str) -> str:
+        """x (..., N) -> (..., M), with the layer's weight (M, N) and bias (M,)."""
         product = self.add("MatMul", x, self.weights[f"{layer}.weight"].T)
-        return self.add("Add", product, self.weights[f"{layer}.bias"], gives=gives)
+        return self.add("Add", product, self.weights[f"{layer}.bias"])
 
-    def standardised(self, numbers: str, scale: Standard) -> str:
-        """Numbers in their own units -> as the network reads them."""
-        quotients = self.add("Div", self.add("Sub", numbers, scale.mean), scale.std)
-        return self.add("Cast", quotients, to=TensorProto.FLOAT)
+    def add_standardize(self, values: str, scale: Standardizer) -> str:
+        """Numbers in their own units, in double precision -> standardised numbers in single precision."""
+        standardised = self.add("Div", self.add("Sub", values, scale.mean), scale.std)
+        return self.add("Cast", standardised, to=TensorProto.FLOAT)
 
-    def _constant(self, values: Array) -> str:
+    def _add_constant(self, values: Array) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
 
-def _input(graph: _Graph, shape: Architecture, task: dict[str, Any]) -> str:
-    """What the first layer reads (T, B, D)."""
-    if shape.input == "numbers":
-        return graph.standardised("rows", Standard.from_dict(task["scale"], shape.input_size))
-    if shape.embedding_size:
+def _add_input(graph: _Graph, architecture: Architecture, task: dict[str, Any]) -> str:
+    """Adds the nodes that compute the input (T, B, D) of the first layer."""
+    if architecture.input == "numbers":
+        return graph.add_standardize("rows", Standardizer.from_dict(task["scale"], architecture.input_size))
+    if architecture.embedding_size:
         x = graph.add("Gather", graph.weights["embedding.weight"], "ids")
     else:
-        x = graph.add("OneHot", "ids", np.array(shape.input_size), np.array([0, 1], np.float32))
-    if shape.features:
-        numbers = graph.standardised("features", Standard.from_dict(task["features"], shape.features))
-        here = graph.add("Unsqueeze", graph.add("Equal", "ids", np.array(VECTOR)), np.array([2]))  # (T, B, 1)
-        x = graph.add("Where", here, graph.linear(numbers, "features"), x)
+        off_and_on = np.array([0, 1], np.float32)
+        x = graph.add("OneHot", "ids", np.array(architecture.input_size), off_and_on)
+    if architecture.features:
+        scale = Standardizer.from_dict(task["features"], architecture.features)
+        projected = graph.add_linear(graph.add_standardize("features", scale), "features")  # (B, D)
+        is_features = graph.add("Equal", "ids", np.array(FEATURES_ID))
+        is_features = graph.add("Unsqueeze", is_features, np.array([2]))  # (T, B, 1)
+        x = graph.add("Where", is_features, projected, x)
     return x
 
 
-def _layers(graph: _Graph, shape: Architecture, x: str) -> str:
-    """From what the first layer reads to what the last one gives (T, B, H), and from a state to the next."""
-    operator, gates, attributes = OPERATORS[shape.cell]
-    states, numbers = _states(shape), range(shape.num_layers)
+def _add_layers(graph: _Graph, architecture: Architecture, x: str) -> str:
+    """Adds the recurrent layers, from the input (T, B, D) to the hidden states of the top layer (T, B, H)."""
+    operator, gate_order, cell_attributes = OPERATORS[architecture.cell]
+    state_names = _state_names(architecture)
+    layers = range(architecture.num_layers)
 
-    def in_order(weights: Array) -> Array:
-        return weights.reshape(len(gates), shape.hidden_size, -1)[gates].reshape(1, *weights.shape)
+    def reorder_gates(weights: Array) -> Array:
+        """(gates x H, ...) -> (1, gates x H, ...); the first axis is the direction."""
+        gates = weights.reshape(len(gate_order), architecture.hidden_size, -1)
+        return gates[gate_order].reshape(1, *weights.shape)
 
-    for state in states:
-        graph.add("Split", state, np.ones(shape.num_layers, int), gives=[f"{state}_{n}" for n in numbers], axis=0)
-    for n, layer in enumerate(layer_weights(graph.weights, shape.num_layers)):
-        w_ih, w_hh, b_ih, b_hh = map(in_order, layer)
-        bias, before = np.concatenate([b_ih, b_hh], axis=1), [f"{state}_{n}" for state in states]
-        gives = [f"y_{n}", *(f"next_{name}" for name in before)]
-        y = graph.add(
-            operator, x, w_ih, w_hh, bias, NOTHING, *before, gives=gives, hidden_size=shape.hidden_size, **attributes
-        )
-        x = graph.add("Squeeze", y, np.array([1]))  # of the directions, which are one
-    for state in states:
-        graph.add("Concat", *(f"next_{state}_{n}" for n in numbers), gives=[f"next_{state}"], axis=0)
+    for name in state_names:
+        states = [f"{name}_{layer}" for layer in layers]
+        graph.add("Split", name, np.ones(architecture.num_layers, int), outputs=states, axis=0)
+    for layer, weights in enumerate(layer_weights(graph.weights, architecture.num_layers)):
+        w_ih, w_hh, b_ih, b_hh = map(reorder_gates, weights)
+        bias = np.concatenate([b_ih, b_hh], axis=1)
+        states = [f"{name}_{layer}" for name in state_names]
+        next_states = [f"next_{state}" for state in states]
+        attributes = {"hidden_size": architecture.hidden_size, **cell_attributes}
+        sequence_lengths = NO_INPUT  # all sequences have T steps
+        inputs: list[str | Array] = [x, w_ih, w_hh, bias, sequence_lengths, *states]
+        y = graph.add(operator, *inputs, outputs=[f"y_{layer}", *next_states], **attributes)
+        x = graph.add("Squeeze", y, np.array([1]))  # (T, 1 direction, B, H) -> (T, B, H)
+    for name in state_names:
+        graph.add("Concat", *(f"next_{name}_{layer}" for layer in layers), outputs=[f"next_{name}"], axis=0)
     return x
 
 
-def _head(graph: _Graph, shape: Architecture, task: dict[str, Any], y: str) -> None:
-    """From what the last layer gives to the outputs."""
-    if shape.direct_size:
-        for name in ("head.weight", "head.bias"):
-            graph.weights[name] *= 1 - DIRECT_SHARE
-        chosen = graph.add("Gather", DIRECT_SHARE * graph.weights["direct.weight"], "direct")  # (T, B, K, V)
-        direct = graph.add("ReduceSum", chosen, np.array([2]), keepdims=0)
-        graph.add("Add", graph.linear(y, "head"), direct, gives=["logits"])
+def _add_heads(graph: _Graph, architecture: Architecture, y: str) -> str:
+    """Adds the heads: the weighted mean of their outputs (T, B, V)."""
+    for head in make_heads(architecture):  # the outputs of a head are linear in its weights
+        for name in head.names:
+            graph.weights[name] *= head.share
+    outputs = graph.add_linear(y, "head")
+    if architecture.ngram_size:
+        rows = graph.add("Gather", graph.weights["ngrams.weight"], "ngrams")  # (T, B, K, V)
+        outputs = graph.add("Add", outputs, graph.add("ReduceSum", rows, np.array([2]), keepdims=0))
+    return outputs
+
+
+def _add_output(graph: _Graph, architecture: Architecture, task: dict[str, Any], outputs: str) -> None:
+    """Names the outputs of a softmax; converts predicted numbers to their own units."""
+    if architecture.loss == "softmax":
+        graph.add("Identity", outputs, outputs=["logits"])
         return
-    if shape.loss == "softmax":
-        graph.linear(y, "head", gives=["logits"])
-        return
-    scale = Standard.from_dict(task["output_scale"], shape.output_size)
-    numbers = graph.add("Mul", graph.add("Cast", graph.linear(y, "head"), to=TensorProto.DOUBLE), scale.std)
+    scale = Standardizer.from_dict(task["output_scale"], architecture.output_size)
+    numbers = graph.add("Mul", graph.add("Cast", outputs, to=TensorProto.DOUBLE), scale.std)
     if task["targets"]:
-        graph.add("Add", numbers, scale.mean, gives=["predictions"])
-    else:  # the change to the next row
-        graph.add("Add", "rows", graph.add("Add", numbers, scale.mean), gives=["predictions"])
+        graph.add("Add", numbers, scale.mean, outputs=["predictions"])
+    else:  # the network predicts the change to the next row
+        graph.add("Add", "rows", graph.add("Add", numbers, scale.mean), outputs=["predictions"])

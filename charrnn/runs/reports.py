@@ -1,65 +1,110 @@
-"""What a run says of itself: config.json, metrics.jsonl and result.json, each with one strict reader."""
+"""The JSON files of a run: config.json, metrics.jsonl and result.json. Each file has one reader, which checks it
+completely. README.md in this folder specifies the files."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from charrnn.errors import RunError, UsageError, printable
+from charrnn.errors import RunError, UsageError
 from charrnn.fields import CheckedFields, checked_field
-from charrnn.options import RunConfig
-from charrnn.runs.files import read_regular
-from charrnn.runs.versions import todays_config
+from charrnn.options import DataOptions, RunConfig
+from charrnn.runs.files import PARSE_ERRORS, parse_error_reason, read_regular
 
-LARGEST = 1 << 26  # bytes: no such file comes near it
-CHOSEN = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers")
+MAX_SIZE = 1 << 26  # bytes; a larger file was not written by charrnn
+# Options that must have a value in config.json. `training/defaults.py` chooses the values that the user does not give.
+RESOLVED = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers")
+BUDGETS = ("max_steps", "max_epochs", "max_minutes")  # at least one of them must have a value
 STATUSES = ("completed", "early_stopped", "interrupted", "diverged")
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metrics(CheckedFields):
-    """A line of metrics.jsonl: an evaluation."""
+@dataclass(frozen=True)
+class Scores(CheckedFields):
+    """The scores of one evaluation. This is the only list of their names."""
 
-    step: int = checked_field(0, "", low=0)
+    loss: float | None = None
+    bpc: float | None = None  # the loss in bits, if the predictions are symbols
+    accuracy: float | None = None  # fraction of correct predictions
+    rmse: dict[str, float] | None = None  # {column: root mean squared error}, in the column's own units
+
+    def with_prefix(self, prefix: str) -> dict[str, Any]:
+        """{"val_loss": ...} for the prefix `val_`."""
+        return {prefix + name: value for name, value in self.to_dict().items()}
+
+    @classmethod
+    def split_off(cls, values: dict[str, Any], prefix: str) -> tuple[Self, dict[str, Any]]:
+        """The inverse of `with_prefix`: the scores among the values, and the other values."""
+        names = {prefix + field.name: field.name for field in dataclasses.fields(cls)}
+        scores = cls.from_dict({names[key]: value for key, value in values.items() if key in names})
+        return scores, {key: value for key, value in values.items() if key not in names}
+
+
+class Report(CheckedFields):
+    """A report with a field `val` of type Scores. In JSON each score is a value of the report: val_loss, val_bpc ..."""
+
+    def to_dict(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            values |= value.with_prefix("val_") if field.name == "val" else {field.name: value}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        if not isinstance(values, dict):
+            raise UsageError("expected an object with named values")
+        val, others = Scores.split_off(values, "val_")
+        return super().from_dict(others | {"val": val})
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of all values in JSON."""
+        names = []
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            names += list(Scores().with_prefix("val_")) if field.name == "val" else [field.name]
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Report):
+    """One evaluation: a line of metrics.jsonl."""
+
+    step: int = checked_field(0, low=0)
     epoch: float
     chars: int
     seconds: float
     train_loss: float | None
-    val_loss: float | None
-    val_bpc: float | None
-    val_accuracy: float | None = None
-    val_rmse: dict[str, float] | None = None
+    val: Scores
     learning_rate: float
     grad_norm: float | None
     chars_per_second: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(CheckedFields):
-    """result.json: how a run ended."""
+class Result(Report):
+    """The result of a run: result.json. The scores are those of the last evaluation."""
 
     run: str
-    status: str = checked_field("", "", choices=STATUSES)
+    status: str = checked_field("", choices=STATUSES)
     steps: int
     epochs: float
     chars: int
     seconds: float
     chars_per_second: float
     train_loss: float | None
-    val_loss: float | None
+    val: Scores
     best_val_loss: float | None
     best_val_bpc: float | None
     best_step: int | None
-    val_accuracy: float | None = None
-    val_rmse: dict[str, float] | None = None
     test_loss: float | None
-    test_metrics: dict[str, Any] | None = None
+    test_metrics: dict[str, Any] | None
     parameters: int
     vocabulary_size: int
     workers: int
@@ -67,54 +112,59 @@ class Result(CheckedFields):
 
 
 def read_config(path: Path) -> RunConfig:
-    """Raises RunError if it is missing or damaged."""
+    """Reads config.json. Raises RunError if it is missing or damaged."""
 
     def parse(data: bytes) -> RunConfig:
-        values = todays_config(_object(json.loads(data)))
-        corpus, train = values["corpus"], _object(values["train"])
-        if not isinstance(corpus, list) or not corpus or not all(isinstance(name, str) for name in corpus):
-            raise ValueError("its corpus is no list of paths")
-        for name in (*corpus, values["text"].get("val_file") or "", values["text"].get("features") or ""):
-            os.fsencode(name)  # a lone surrogate is no path
-            if "\0" in name:
-                raise ValueError(f"no path: {printable(name)}")
-        if missing := [name for name in CHOSEN if train.get(name) is None]:
-            raise ValueError(f"{missing[0]} is not chosen")
+        values = json.loads(data)
         config = RunConfig.from_dict(values)
-        if config.train.max_steps is config.train.max_epochs is config.train.max_minutes is None:
-            raise ValueError("it has no budget")
+        _check_paths(values["corpus"], config.data)
+        train = config.train.to_dict()
+        for name in RESOLVED:
+            if train[name] is None:
+                raise ValueError(f"{name} has no value")
+        if all(train[name] is None for name in BUDGETS):
+            raise ValueError(f"none of {', '.join(BUDGETS)} has a value")
         return config
 
     return _read(path, parse)
 
 
+def _check_paths(corpus: Any, data: DataOptions) -> None:
+    """Raises ValueError for values that cannot be paths."""
+    if not isinstance(corpus, list) or not corpus:
+        raise ValueError("the corpus is not a list of paths")
+    for path in [*corpus, *filter(None, [data.val_file, data.features])]:
+        if not isinstance(path, str) or "\0" in path:
+            raise ValueError(f"not a path: {path}")
+        os.fsencode(path)  # raises UnicodeEncodeError for a lone surrogate
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The evaluations so far; a last line that a kill has torn is left out. Raises RunError."""
+    """Reads metrics.jsonl: the evaluations so far. An incomplete last line, which a killed process can leave, is
+    ignored. Raises RunError if the file is damaged; a file that does not exist has no evaluations."""
 
     def parse(data: bytes) -> list[dict[str, Any]]:
-        return [Metrics.from_dict(json.loads(line)).to_dict() for line in data.split(b"\n")[:-1]]
+        evaluations = []
+        for number, line in enumerate(data.split(b"\n")[:-1], 1):
+            try:
+                evaluations.append(Metrics.from_dict(json.loads(line)).to_dict())
+            except PARSE_ERRORS as error:
+                raise ValueError(f"line {number}: {parse_error_reason(error)}") from None
+        return evaluations
 
     return _read(path, parse) if path.exists() else []
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Raises RunError."""
+    """Reads result.json. Raises RunError if it is missing or damaged."""
     return _read(path, lambda data: Result.from_dict(json.loads(data)).to_dict())
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
-
-
 def _read(path: Path, parse: Callable[[bytes], T]) -> T:
-    """Whatever is wrong with a file, in a line that names it."""
+    """Parses a file. Raises RunError with the name of the file if anything is wrong with it."""
     try:
-        return parse(read_regular(path, LARGEST))
+        return parse(read_regular(path, MAX_SIZE))
     except OSError as error:
         raise RunError(f"{path}: {error.strerror or error}") from None
-    except UsageError as error:
-        raise RunError(f"{path}: damaged: {error.message}") from None
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
-        raise RunError(f"{path}: damaged: {str(error)[:200] or type(error).__name__}") from None
+    except PARSE_ERRORS as error:
+        raise RunError(f"{path}: damaged: {parse_error_reason(error)}") from None

@@ -1,8 +1,17 @@
-"""A trial: one run, trained in a process of its own.
+"""The child process of a sweep, which trains one run of a trial.
 
-The parent writes the task, a line of JSON, to the child's standard input, and reads a line of JSON for each evaluation
-and for the end from its standard output. When its standard input closes, because the parent wants it to stop or has
-died, the child saves its run and ends.
+Parent and child exchange JSON objects, one per line. The parent writes one line to the child's standard input:
+
+    {"run": directory, "config": RunConfig.to_dict(), "unset": options that the task may choose, "jobs": number of jobs}
+
+The child writes to its standard output:
+
+    {"progress": share of the budget from 0 to 1, "val_loss": loss}      after each evaluation
+    {"result": content of result.json}                                   at the end of the run
+    {"error": name of the class, "message": text, "hint": text}          if the run cannot be trained
+
+The parent asks the child to stop by closing the child's standard input. The operating system closes it if the parent is
+killed. In both cases the child saves the run and ends.
 """
 
 from __future__ import annotations
@@ -26,73 +35,79 @@ from charrnn.training.events import Done, Evaluated, Step
 from charrnn.training.start import new_run, resumed_run
 from charrnn.training.trainer import Trainer
 
+Message = dict[str, Any]
+
 
 class Child:
-    """The parent's side."""
+    """A child process, as its parent sees it."""
 
-    def __init__(self, task: dict[str, Any], tell: Callable[[dict[str, Any] | None], None], owner_fd: int) -> None:
-        """task: run, config, unset (see `settled`), and how many jobs share the cores. `tell` is called, in a
-        thread, with each message and at the end with None."""
-        # The trial is its owner's until this process has ended, too.
-        self.process = start_child("charrnn.sweep.child", fds=[owner_fd])
-        self.done = False  # whether it has said how its run ended
+    def __init__(self, request: Message, receive: Callable[[Message | None], None], owner_lock: int) -> None:
+        """Starts the process.
+
+        receive: called in another thread with each message of the child, and with None when the child has ended.
+        owner_lock: file descriptor of the owner's lock. The child inherits it, so that no other process takes over the
+        trial before the child has ended.
+        """
+        self.process = start_child("charrnn.sweep.child", fds=[owner_lock])
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(task).encode() + b"\n")
-        threading.Thread(target=self._listen, args=(tell,), daemon=True).start()
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+        threading.Thread(target=self._read_messages, args=(receive,), daemon=True).start()
 
-    def _listen(self, tell: Callable[[dict[str, Any] | None], None]) -> None:
+    def _read_messages(self, receive: Callable[[Message | None], None]) -> None:
         assert self.process.stdout
         with self.process.stdout as lines:
             for line in lines:
-                tell(json.loads(line))
+                receive(json.loads(line))
         self.process.wait()
         self.stop()
-        tell(None)
+        receive(None)
 
     def stop(self) -> None:
-        """Asks it to save and end."""
+        """Asks the child to save its run and end."""
         assert self.process.stdin
         self.process.stdin.close()
 
 
 def main() -> None:
-    """The child's side."""
-    task = json.loads(os.fdopen(os.dup(0), "rb", buffering=0).readline() or "null")
-    if task is None:
+    """The child process."""
+    request = json.loads(os.fdopen(os.dup(0), "rb", buffering=0).readline() or "null")
+    if request is None:  # the parent was killed
         return
-    run = Run(Path(task["run"]))
+    run = Run(Path(request["run"]))
     try:
-        result = _finished(run)
-        if result is None:
-            _train(_trainer(run, RunConfig.from_dict(task["config"]), task["unset"], task["jobs"]))
-        else:
+        result = _read_final_result(run)
+        if result is not None:
             _send({"result": result})
+        else:
+            _train(_new_or_resumed(run, request))
     except DivergedError:
-        pass  # told with the result
+        pass  # the result has been sent
     except CharRNNError as error:
         _send({"error": type(error).__name__, "message": error.message, "hint": error.hint})
 
 
-def _finished(run: Run) -> dict[str, Any] | None:
-    """The result of a run that was over when its parent died."""
-    result = read_result(run.result) if run.result.exists() else None
-    return None if result is None or result["status"] == "interrupted" else result
+def _read_final_result(run: Run) -> dict[str, Any] | None:
+    """The result of a run that ended after its parent was killed. None if the run has not ended."""
+    if not run.result.exists():
+        return None
+    result = read_result(run.result)
+    return None if result["status"] == "interrupted" else result
 
 
-def _trainer(run: Run, config: RunConfig, unset: list[str], jobs: int) -> Trainer:
-    """Goes on with the run if it has begun."""
+def _new_or_resumed(run: Run, request: Message) -> Trainer:
+    config = RunConfig.from_dict(request["config"])
     if not run.config.exists():
-        return new_run(run.path, config, unset=unset, jobs=jobs)
-    begun = run.read_config()
-    train = dataclasses.replace(begun.train, device=config.train.device)
-    return resumed_run(run, dataclasses.replace(begun, corpus=config.corpus, train=train))
+        return new_run(run.path, config, unset=request["unset"], jobs=request["jobs"])
+    saved = run.read_config()
+    train = dataclasses.replace(saved.train, device=config.train.device)
+    return resumed_run(run, dataclasses.replace(saved, corpus=config.corpus, train=train))
 
 
 def _train(trainer: Trainer) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda caught, _: trainer.interrupt(caught))
-    threading.Thread(target=_watch, args=(trainer,), daemon=True).start()
+        signal.signal(number, lambda received, _: trainer.interrupt(received))
+    threading.Thread(target=_stop_with_parent, args=(trainer,), daemon=True).start()
     progress = 0.0
     for event in trainer.run():
         if isinstance(event, Step):
@@ -103,11 +118,11 @@ def _train(trainer: Trainer) -> None:
             _send({"result": event.result})
 
 
-def _watch(trainer: Trainer) -> None:
-    os.read(0, 1)  # returns when the pipe closes
+def _stop_with_parent(trainer: Trainer) -> None:
+    os.read(0, 1)  # returns when the parent closes standard input or ends
     trainer.interrupt(signal.SIGTERM)
 
 
-def _send(message: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the parent has died: the run is saved all the same
+def _send(message: Message) -> None:
+    with contextlib.suppress(BrokenPipeError):  # if the parent was killed, the run is saved nevertheless
         os.write(1, json.dumps(message).encode() + b"\n")

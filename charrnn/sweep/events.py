@@ -1,4 +1,4 @@
-"""What a sweep tells as it goes."""
+"""Events that a sweep yields while it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrialEvaluated:
-    """A trial has come so far in its budget, from 0 to 1."""
+    """A trial was evaluated. progress: the share of its budget that is used, from 0 to 1."""
 
     number: int
     progress: float
@@ -15,7 +15,7 @@ class TrialEvaluated:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """state: completed, pruned, diverged or failed."""
+    """A trial ended. state: completed, pruned, diverged or failed."""
 
     number: int
     state: str

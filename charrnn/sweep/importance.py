@@ -1,4 +1,4 @@
-"""How much an option explains of the differences between trials: an analysis of variance, one option at a time."""
+"""How much each option explains of the differences between trials: a one-way analysis of variance for each option."""
 
 from __future__ import annotations
 
@@ -9,38 +9,42 @@ import numpy as np
 
 from charrnn.nn.arrays import Array
 
-GROUPS = 3  # into which a range of numbers is cut, as many trials in each
-SPARE = 3  # trials that there must be besides one for each group, or nothing is said
+NUMERIC_GROUPS = 3  # groups of equal size into which the values of a searched number are divided
+MIN_EXTRA_TRIALS = 3  # trials required beyond the number of groups
 
 
-def importances(trials: Sequence[tuple[dict[str, Any], float]]) -> dict[str, float]:
-    """(values of the options, loss) of each trial -> the share of the losses' variance that the groups of one value
-    explain beyond chance (omega squared, Hays 1963), the greatest first.
+def option_importances(trials: Sequence[tuple[dict[str, Any], float]]) -> dict[str, float]:
+    """The share of the losses' variance that each option explains, from the largest to the smallest.
 
-    Empty where there are too few trials to tell. What the shares leave is interplay of options, and chance.
+    trials: the option values and the loss of each completed trial. The share is omega squared (Hays 1963): the variance
+    between groups of equal option values, minus the variance expected by chance. The shares need not sum to 1. The
+    remainder is due to interactions of options and to chance. The result is empty if there are too few trials.
     """
     losses = np.array([loss for _, loss in trials])
-    total = float(((losses - losses.mean()) ** 2).sum()) if len(losses) else 0.0
-    if total == 0:
+    if len(losses) == 0:
         return {}
-    found = {}
+    total_squares = float(((losses - losses.mean()) ** 2).sum())
+    if total_squares == 0:
+        return {}
+    shares = {}
     for name in trials[0][0]:
-        groups = _groups([values[name] for values, _ in trials])
-        number = len(np.unique(groups))
-        if number < 2 or len(losses) < number + SPARE:
+        groups = _group_values([values[name] for values, _ in trials])
+        count = len(np.unique(groups))
+        if count < 2 or len(losses) < count + MIN_EXTRA_TRIALS:
             return {}
-        means = np.array([losses[groups == group].mean() for group in groups])
-        within = float(((losses - means) ** 2).sum()) / (len(losses) - number)
-        between = total - within * (len(losses) - number)
-        found[name] = max(0.0, (between - (number - 1) * within) / (total + within))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+        group_means = np.array([losses[groups == group].mean() for group in groups])
+        squares_within = float(((losses - group_means) ** 2).sum())
+        squares_between = total_squares - squares_within
+        chance = squares_within / (len(losses) - count)  # expected for each degree of freedom
+        shares[name] = max(0.0, (squares_between - (count - 1) * chance) / (total_squares + chance))
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _groups(values: Sequence[Any]) -> Array:
-    """A number for each value, the same for those that belong together."""
+def _group_values(values: Sequence[Any]) -> Array:
+    """The group number of each value: one group per distinct value, or few groups if most values differ."""
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-    places = np.array([distinct.index(value) for value in values])
-    if len(distinct) <= GROUPS or len(distinct) <= len(values) / 2:
-        return places
-    ranks = np.argsort(np.argsort(places, kind="stable"), kind="stable")
-    return ranks * GROUPS // len(values)
+    positions = np.array([distinct.index(value) for value in values])
+    if len(distinct) <= NUMERIC_GROUPS or len(distinct) <= len(values) / 2:
+        return positions
+    ranks = np.argsort(np.argsort(positions, kind="stable"), kind="stable")
+    return ranks * NUMERIC_GROUPS // len(values)

@@ -1,10 +1,11 @@
-"""What a sweep varies: `--grid hidden-size=64,128` and `--search lr=log:1e-4:1e-2` as dimensions of a space."""
+"""The options that a sweep varies: `--grid hidden-size=64,128` and `--search lr=log:1e-4:1e-2` become dimensions."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
+import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,20 +13,19 @@ from typing import Any
 
 from charrnn.errors import UsageError
 from charrnn.fields import CheckedFields, flag
-from charrnn.options import ALIASES, DataOptions, ModelOptions, RunConfig, TrainingOptions, check_exclusive
-from charrnn.training.defaults import TASK_DEFAULTED
+from charrnn.options import ALIASES, DataOptions, ModelOptions, TrainingOptions, check_exclusive
 
 Value = bool | int | float | str
 KINDS = ("log", "int", "float", "choice")
-CLASSES: dict[str, type[CheckedFields]] = {
-    spec.name: cls for cls in (ModelOptions, DataOptions, TrainingOptions) for spec in dataclasses.fields(cls)
+NUMERIC_KINDS = {int: ("int", "log", "choice"), float: ("float", "log", "choice")}  # options of other types: choice
+OPTION_CLASSES: dict[str, type[CheckedFields]] = {
+    field.name: cls for cls in (ModelOptions, DataOptions, TrainingOptions) for field in dataclasses.fields(cls)
 }
-FITTING = {int: ("int", "log", "choice"), float: ("float", "log", "choice")}  # of other types: choice
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """An option and the values it may take: from low to high, or one of the choices."""
+    """An option and its possible values: either those from low to high, or the choices."""
 
     name: str
     kind: str
@@ -35,75 +35,56 @@ class Dimension:
 
     @property
     def size(self) -> float:
-        """How many values there are."""
+        """The number of values; infinite for a range of fractions."""
         if self.choices:
             return len(self.choices)
-        whole = isinstance(self.low, int) and isinstance(self.high, int)
-        return self.high - self.low + 1 if whole else math.inf
+        return self.high - self.low + 1 if isinstance(self.low, int) else math.inf
 
     @property
-    def ends(self) -> tuple[Value, ...]:
-        """The values that show whether all of them are in range."""
+    def extremes(self) -> tuple[Value, ...]:
+        """The values to check. If they are valid, then all values of the dimension are."""
         return self.choices or (self.low, self.high)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep was asked to do. options: those of `charrnn train` that all trials share."""
-
-    corpus: tuple[str, ...]
-    options: dict[str, Any]
-    space: tuple[Dimension, ...]
-    is_grid: bool
-    study: str
-    trials: int
-    jobs: int = 1
-    prune: bool = False
-    repeats: int = 1  # runs of each point, with seeds one after another
-
-    @property
-    def seed(self) -> int:
-        return int(self.options.get("seed", TrainingOptions.seed))
-
-    def run_config(self, params: dict[str, Any], repeat: int = 0) -> RunConfig:
-        """The configuration of a run of the trial with these values. Raises UsageError."""
-        return RunConfig.from_options(self.corpus, self.options | params | {"seed": self.seed + repeat})
-
-    def unset(self, params: dict[str, Any]) -> list[str]:
-        """What the task may choose: neither given nor varied. Not the hidden size, so that trials compare."""
-        return [name for name in TASK_DEFAULTED if name not in {"hidden_size", *self.options, *params}]
-
-    def points(self) -> Iterator[dict[str, Any]]:
-        """All points of a grid; of a search, enough to see whether every value is in range."""
-        names = [dimension.name for dimension in self.space]
-        if self.is_grid:
-            yield from (dict(zip(names, point, strict=True)) for point in grid_points(self.space))
-            return
-        first = {dimension.name: dimension.ends[0] for dimension in self.space}
-        for dimension in self.space:
-            yield from (first | {dimension.name: value} for value in dimension.ends)
+def grid_points(space: tuple[Dimension, ...]) -> Iterator[dict[str, Value]]:
+    """All combinations of the choices. The last dimension varies fastest."""
+    names = [dimension.name for dimension in space]
+    for values in itertools.product(*(dimension.choices for dimension in space)):
+        yield dict(zip(names, values, strict=True))
 
 
-def grid_points(space: tuple[Dimension, ...]) -> Iterator[tuple[Value, ...]]:
-    """The last option varies fastest."""
-    return itertools.product(*(dimension.choices for dimension in space))
+def extreme_points(space: tuple[Dimension, ...]) -> Iterator[dict[str, Value]]:
+    """Points that together contain the extremes of each dimension, with the other dimensions at their first value."""
+    first = {dimension.name: dimension.extremes[0] for dimension in space}
+    for dimension in space:
+        for value in dimension.extremes:
+            yield first | {dimension.name: value}
 
 
 def space_size(space: tuple[Dimension, ...]) -> float:
-    """How many different points there are; infinite if a fraction is varied."""
+    """The number of different points; infinite if a dimension is a range of fractions."""
     return math.prod(dimension.size for dimension in space)
 
 
+def to_options(point: dict[str, Value]) -> dict[str, Any]:
+    """The point as options of `charrnn train`. An option that takes a list, such as target, gets one element."""
+    return {name: [value] if _takes_list(name) else value for name, value in point.items()}
+
+
 def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> tuple[Dimension, ...]:
-    """The dimensions, no option twice, none of them among the fixed options. Raises UsageError."""
-    check_exclusive({"grid": grid, "search": search})
+    """The dimensions of a sweep.
+
+    grid, search: the values of --grid and --search; options: the options that have one value in all trials. Raises
+    UsageError, also for an option that is varied twice or both given and varied.
+    """
+    check_exclusive({"grid": grid, "search": search}, [("grid", "search", "")])
     if not grid and not search:
-        raise UsageError("nothing to vary: give --grid or --search")
+        raise UsageError("no option to vary: give --grid or --search")
     space = tuple(map(parse_grid, grid)) or tuple(map(parse_search, search))
     names = [dimension.name for dimension in space]
     for name in names:
         if name == "seed":
-            raise UsageError("--seed is varied: luck is not an option to win by", "see --repeats")
+            raise UsageError("--seed cannot be varied", "--repeats trains each point with several seeds")
         if names.count(name) > 1:
             raise UsageError(f"{flag(name)} is varied twice")
         if name in options:
@@ -113,64 +94,80 @@ def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> 
 
 def parse_grid(text: str) -> Dimension:
     """NAME=VALUE,VALUE,..."""
-    name, values = _split(text, "--grid", "such as hidden-size=64,128,256")
-    return _choice(name, values, f"--grid {text}")
+    name, values = _split(text, "--grid", "for example hidden-size=64,128,256")
+    return _parse_choices(name, values, f"--grid {text}")
 
 
 def parse_search(text: str) -> Dimension:
-    """NAME=KIND:..., where KIND is log, int, float (:LOW:HIGH) or choice (:VALUE,VALUE,...)."""
-    name, rest = _split(text, "--search", "such as lr=log:1e-4:1e-2 or cell=choice:lstm,gru")
+    """NAME=KIND:LOW:HIGH, where KIND is log, int or float; or NAME=choice:VALUE,VALUE,..."""
+    name, rest = _split(text, "--search", "for example lr=log:1e-4:1e-2 or cell=choice:lstm,gru")
+    argument = f"--search {text}"
     kind, _, values = rest.partition(":")
-    where = f"--search {text}"
     if kind not in KINDS:
-        raise UsageError(f"{where}: {kind!r} is not one of {', '.join(KINDS)}")
+        raise UsageError(f"{argument}: {kind!r} is not one of {', '.join(KINDS)}")
+    allowed = NUMERIC_KINDS.get(_value_type(name), ("choice",))
+    if kind not in allowed:
+        raise UsageError(f"{argument}: {flag(name)} can be searched by {', '.join(allowed)} only")
     if kind == "choice":
-        return _choice(name, values, where)
-    fitting = FITTING.get(_type(name), ("choice",))
-    if kind not in fitting:
-        raise UsageError(f"{where}: {flag(name)} goes with {', '.join(fitting)}")
-    low, colon, high = values.partition(":")
+        return _parse_choices(name, values, argument)
+    low_text, colon, high_text = values.partition(":")
     if not colon:
-        raise UsageError(f"{where}: not of the form NAME={kind}:LOW:HIGH")
-    dimension = Dimension(name, kind, _value(name, low, where), _value(name, high, where))
-    if not dimension.low < dimension.high:
-        raise UsageError(f"{where}: {low} is not below {high}")
-    if kind == "log" and dimension.low <= 0:
-        raise UsageError(f"{where}: a logarithmic range starts above 0")
-    return dimension
+        raise UsageError(f"{argument}: not of the form NAME={kind}:LOW:HIGH")
+    low = _parse_value(name, low_text, argument)
+    high = _parse_value(name, high_text, argument)
+    if low >= high:
+        raise UsageError(f"{argument}: {low_text} is not less than {high_text}")
+    if kind == "log" and low <= 0:
+        raise UsageError(f"{argument}: a logarithmic range must start above 0")
+    return Dimension(name, kind, low, high)
 
 
 def _split(text: str, option: str, example: str) -> tuple[str, str]:
+    """The name of an option of `charrnn train`, and the text after the equals sign."""
     name, equals, rest = text.partition("=")
     if not equals:
         raise UsageError(f"{option} {text}: not of the form NAME=...", example)
     name = name.strip().removeprefix("--").replace("-", "_")
     name = ALIASES.get(name, name)
-    if name not in CLASSES:
-        raise UsageError(f"{option} {text}: charrnn train has no option {flag(name)} to vary")
+    if name not in OPTION_CLASSES:
+        raise UsageError(f"{option} {text}: charrnn train has no option {flag(name)}")
     return name, rest
 
 
-def _choice(name: str, text: str, where: str) -> Dimension:
-    choices = tuple(_value(name, value, where) for value in text.split(","))
+def _parse_choices(name: str, text: str, argument: str) -> Dimension:
+    choices = tuple(_parse_value(name, value, argument) for value in text.split(","))
     if len(set(choices)) < len(choices):
-        raise UsageError(f"{where}: a value is given twice")
+        raise UsageError(f"{argument}: a value is given twice")
     return Dimension(name, "choice", choices=choices)
 
 
-def _type(name: str) -> type:
-    hint = typing.get_type_hints(CLASSES[name])[name]
-    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
-    return kinds[0]  # type: ignore[no-any-return]
-
-
-def _value(name: str, text: str, where: str) -> Any:
-    """A value of the option's type and in its range."""
-    kind, text = _type(name), text.strip()
+def _parse_value(name: str, text: str, argument: str) -> Any:
+    """A value of the option's type. Raises UsageError if it is out of range."""
+    text = text.strip()
+    value_type = _value_type(name)
+    value: Value
     try:
-        value = {"true": True, "false": False}[text] if kind is bool else kind(text)
+        value = {"true": True, "false": False}[text] if value_type is bool else value_type(text)
     except (ValueError, KeyError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise UsageError(f"{where}: {text!r} is not {wanted}") from None
-    CLASSES[name].from_dict({name: value})
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}[value_type]
+        raise UsageError(f"{argument}: {text!r} is not {expected}") from None
+    OPTION_CLASSES[name].from_dict(to_options({name: value}))
     return value
+
+
+def _option_type(name: str) -> Any:
+    """The annotated type of an option without None: int for `int | None`."""
+    hint = typing.get_type_hints(OPTION_CLASSES[name])[name]
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next(member for member in members if member is not types.NoneType)
+
+
+def _takes_list(name: str) -> bool:
+    return typing.get_origin(_option_type(name)) is list
+
+
+def _value_type(name: str) -> type:
+    """The type of an option's value, or of the elements of its list."""
+    option_type = _option_type(name)
+    value_type: type = typing.get_args(option_type)[0] if _takes_list(name) else option_type
+    return value_type

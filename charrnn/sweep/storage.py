@@ -1,9 +1,8 @@
-"""Where a study is kept: a journal file, or any storage that Optuna has a URL for."""
+"""The storage of a study: a journal file, or a database that Optuna supports."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -16,80 +15,106 @@ from sqlalchemy.exc import DatabaseError
 
 from charrnn.errors import RunError, StorageError
 from charrnn.runs.files import read_regular, storage_error
+from charrnn.sweep.locks import lock_file
 
 JOURNAL = "study.journal"
-FIRST = b'{"op_code"'  # what a journal begins with
-LARGEST = 1 << 30  # bytes of it
+JOURNAL_PREFIX = b'{"op_code"'
+MAX_JOURNAL_SIZE = 1 << 30  # bytes
 
 
-def open_storage(place: str) -> BaseStorage:
-    """A journal file, made if need be, or what an Optuna storage URL names. Raises StorageError."""
-    if "://" not in place:
-        path = Path(place)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and read_regular(path, LARGEST)[: len(FIRST)] not in (FIRST, b""):
-                raise ValueError
-            return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
-        except OSError as error:
-            raise storage_error(path, error) from None
-        except Exception:  # whatever Optuna makes of lines that are none of its own
-            raise RunError(f"{path}: not the journal of a study, or damaged") from None
+def open_storage(location: str) -> BaseStorage:
+    """Opens a storage, or creates it. location: path of a journal file or URL of a database.
+
+    Raises RunError if the file is not a journal, StorageError if the storage cannot be reached.
+    """
+    return _open_database(location) if "://" in location else _open_journal(Path(location))
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = read_regular(path, MAX_JOURNAL_SIZE) if path.exists() else b""
+        if content and not content.startswith(JOURNAL_PREFIX):
+            raise ValueError
+        return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
+    except OSError as error:
+        raise storage_error(path, error) from None
+    except Exception:  # Optuna raises many types of errors for lines that it cannot read
+        raise RunError(f"{path}: not the journal of a study, or damaged") from None
+
+
+def _open_database(url: str) -> BaseStorage:
     try:
         try:
-            return RDBStorage(place)
-        except DatabaseError:  # another process may be making the tables at this moment
+            return RDBStorage(url)
+        except DatabaseError:  # another process may be creating the tables
             time.sleep(1)
-            return RDBStorage(place)
-    except Exception as error:  # whatever the database and its driver raise
-        raise StorageError(f"--storage {place.rpartition('@')[2]}: {_reason(error)}") from None
+            return RDBStorage(url)
+    except Exception as error:  # each database driver has its own types of errors
+        raise StorageError(f"--storage {_without_password(url)}: {_first_line(error)}") from None
 
 
-def load_study(place: str, name: str | None) -> optuna.Study:
-    """A study that exists, from its folder, journal or URL; without a name, the only one there. Raises RunError."""
-    if "://" not in place:
-        path = Path(place)
-        path = path / JOURNAL if path.is_dir() else path
+def _without_password(url: str) -> str:
+    return url.rpartition("@")[2]
+
+
+def load_study(location: str, name: str | None) -> optuna.Study:
+    """Loads an existing study. location: its folder, its journal file or the URL of its database.
+
+    name: may be None if the storage contains only one study. Raises RunError if there is no such study.
+    """
+    if "://" in location:
+        label = _without_password(location)
+    else:
+        path = Path(location)
+        if path.is_dir():
+            path = path / JOURNAL
         if not path.is_file():
-            raise RunError(f"{path}: no such study", "name its folder, its journal file or the URL of its storage")
-        place = str(path)
+            raise RunError(f"{path}: no such study", "give its folder, its journal file or the URL of its storage")
+        location = label = str(path)
     with storage_errors():
-        storage = open_storage(place)
+        storage = open_storage(location)
         names = optuna.get_all_study_names(storage)
+        if not names:
+            raise RunError(f"{label}: contains no study")
         if name is None and len(names) > 1:
-            raise RunError(f"{len(names)} studies are kept there", f"name one with --study: {', '.join(names)}")
-        if not names or name not in (None, *names):
-            raise RunError(f"no such study is kept there: {name or 'there is none'}", ", ".join(names))
+            raise RunError(f"{label}: contains {len(names)} studies", f"choose one with --study: {', '.join(names)}")
+        if name is not None and name not in names:
+            raise RunError(f"{label}: contains no study {name}", f"it contains {', '.join(names)}")
         return optuna.load_study(study_name=name or names[0], storage=storage)
 
 
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
-    """What goes wrong in the storage, in one line."""
+    """Turns errors of the storage into a StorageError of one line."""
     try:
         yield
     except (optuna.exceptions.StorageInternalError, OSError) as error:
-        raise StorageError(f"the study's storage: {_reason(error)}", "the same command goes on") from None
+        message = f"the study's storage failed: {_first_line(error)}"
+        raise StorageError(message, "run the same command again to continue") from None
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error.__cause__ or error).strip().split("\n")[0]
 
 
 class JournalLock(JournalFileOpenLock):
-    """A lock that, unlike Optuna's, dies with its owner. What a kill left of a line is cut off."""
+    """A lock of the journal that ends with its process. Optuna's own locks persist for 30 s after a kill.
+
+    A killed process may leave an incomplete last line, which is removed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def acquire(self) -> bool:
-        self.file = open(self.path, "rb+")  # noqa: SIM115
-        fcntl.flock(self.file, fcntl.LOCK_EX)
-        if self.file.seek(0, os.SEEK_END):
-            self.file.seek(-1, os.SEEK_END)
-            if self.file.read(1) != b"\n":
-                self.file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
+        self.descriptor = lock_file(self.path)
+        with open(self.path, "rb+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
-        self.file.close()
+        os.close(self.descriptor)

@@ -1,279 +1,234 @@
-"""The study: which trials there are, whose they are, what comes next. The only module that knows Optuna.
+"""The study: which trials exist, which process trains each of them, and which trial comes next.
 
-Several processes, on one machine or many, may work on one study. Each trial is RUNNING from its birth and carries its
-owner's name; the owner and the processes of its trials hold a lock on the file of that name under `<folder>/.study` for
-as long as one of them lives. So a trial whose owner's file lies here and is not locked belongs to the dead, and may be
-taken over; a trial whose owner's file is not here is trained somewhere else.
+Several processes, on one machine or on several, may work on one study. A trial is created in the state RUNNING, with
+its values and the name of its owner. The owner is the process that trains the trial; see OwnerLocks. Processes that
+share a folder look for trials one at a time. Processes with different folders share only the storage, which numbers the
+trials. Two of them may create the same trial at the same time. In this case the trial with the higher number is
+surplus: it is marked so, and it is never trained or counted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import math
 import os
-import uuid
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import MedianPruner
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charrnn.errors import RunError
 from charrnn.runs.directory import STUDY, Run
-from charrnn.runs.files import read_regular, storage_error, write_atomically
-from charrnn.sweep.space import Dimension, Plan
+from charrnn.runs.files import read_regular, write_atomically
+from charrnn.seeding import Purpose, generator_key
+from charrnn.sweep.locks import OwnerLocks
+from charrnn.sweep.plan import Plan
+from charrnn.sweep.space import Dimension, Value, grid_points
 from charrnn.sweep.storage import JOURNAL, open_storage, storage_errors
+from charrnn.sweep.trials import counted_trials, run_name
 from charrnn.training.trainer import EVALUATIONS
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
-OF_THE_MACHINE = ("workers", "device", "precision", "val_file")  # options that may differ where a study is shared
-ID = "id"  # beside the owners: the folder's name, which its study knows
-TRIAL = 2  # purpose of a random stream: generators are keyed by (seed, purpose, number)
-STARTUP = 5  # finished trials before the first is pruned, and the part of its budget
-WARMUP = EVALUATIONS // 4  # that each trial gets
-CONVINCED = 5  # draws of points that had their trial, until any new point will do
-DRAWS = 1000
+MACHINE_OPTIONS = ("workers", "device", "precision", "val_file")  # these may differ between machines
+PRUNING_MIN_TRIALS = 5  # trials that must be completed before a trial is pruned
+PRUNING_MIN_PROGRESS = EVALUATIONS // 4  # no trial is pruned in the first quarter of its budget
+MAX_TPE_DRAWS = 5  # if TPE proposes only points that have a trial, a random new point is taken
 
 
 class Study:
-    """A study and this process's part in it. Use as a context manager."""
+    """A study, and the trials that this process owns. Use it as a context manager."""
 
     def __init__(self, plan: Plan, folder: Path, storage: str | None, fingerprint: str) -> None:
-        """fingerprint: of the corpus. Raises RunError if the study is another one, StorageError."""
-        self.plan, self.folder, self.owner = plan, folder, uuid.uuid4().hex
+        """Opens the study, or creates it.
+
+        folder: where the runs are saved; fingerprint: of the corpus. Raises RunError if the study has another plan or
+        the folder contains other runs, StorageError if the study cannot be read or written.
+        """
+        self.plan = plan
+        self.folder = folder
         if Run(folder).config.exists():
             raise RunError(f"{folder}: is a run", "choose another --study")
-        median = optuna.pruners.MedianPruner(STARTUP, WARMUP)
         self.storage = open_storage(storage or str(folder / JOURNAL))
-        self.owners = folder / STUDY
-        try:
-            self.owners.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.owners, error) from None
-        with storage_errors(), self._alone():
+        self.owners = OwnerLocks(folder)
+        with storage_errors(), self.owners.mutex():
             self.study = optuna.create_study(
                 storage=self.storage,
                 study_name=plan.study,
                 load_if_exists=True,
-                pruner=median if plan.prune else optuna.pruners.NopPruner(),
+                pruner=MedianPruner(PRUNING_MIN_TRIALS, PRUNING_MIN_PROGRESS),
             )
-            self._identify(fingerprint)
+            self._check_plan(fingerprint)
+            self._check_folder()
+
+    def _check_plan(self, fingerprint: str) -> None:
+        """Saves the plan in the study, or compares it with the saved one."""
+        plan = self.plan
+        options = {name: value for name, value in plan.options.items() if name not in MACHINE_OPTIONS}
+        if plan.repeats > 1:
+            options["repeats"] = plan.repeats
+        space = [vars(dimension) for dimension in plan.space]
+        description = json.loads(json.dumps({"search space": space, "options": options, "corpus": fingerprint}))
+        trials_exist = bool(self.trials())  # read before the attributes: another machine may be starting the study
+        if "charrnn" not in self.study.user_attrs:
+            if trials_exist:
+                raise RunError(f"study {plan.study}: not a study of charrnn", "choose another --study")
+            self.study.set_user_attr("charrnn", description)
+        saved = self.study.user_attrs["charrnn"]
+        if not isinstance(saved, dict):
+            raise RunError(f"study {plan.study}: its description is damaged", "choose another --study")
+        for name, value in description.items():
+            if saved.get(name) != value:
+                raise RunError(f"study {plan.study}: was started with a different {name}", "choose another --study")
+
+    def _check_folder(self) -> None:
+        """Gives the folder an identifier that the study stores, or compares it with the stored ones."""
+        id_file = self.folder / STUDY / "id"
+        if not id_file.exists() and not any(self.folder.glob("**/config.json")):
+            # One attribute per folder: machines that start the study at the same time do not overwrite each other's.
+            self.study.set_user_attr(f"folder {self.owners.owner}", True)
+            write_atomically(id_file, self.owners.owner.encode())
+        try:
+            is_known = id_file.exists() and f"folder {read_regular(id_file, 1 << 10).decode()}" in self.study.user_attrs
+        except (OSError, ValueError) as error:
+            raise RunError(f"{id_file}: damaged: {error}") from None
+        if not is_known:
+            raise RunError(f"{self.folder}: contains runs of something else", "choose another --study")
 
     def __enter__(self) -> Study:
-        with self._alone():
-            self.owner_fd = os.open(self.owners / self.owner, os.O_CREAT | os.O_RDWR)
-            fcntl.flock(self.owner_fd, fcntl.LOCK_EX)
+        self.owner_lock = self.owners.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.owner_fd)
-        with self._alone():
-            needed = {trial.user_attrs.get("owner", "") for trial in self._running()}
-            for path in self.owners.iterdir():
-                if path.name not in (*needed, ID) and self._dead(path.name):
-                    path.unlink()
-
-    def _identify(self, fingerprint: str) -> None:
-        """Notes what the study is about, or compares."""
-        plan = self.plan
-        options = {name: value for name, value in plan.options.items() if name not in OF_THE_MACHINE}
-        if plan.repeats > 1:
-            options["repeats"] = plan.repeats
-        about = {"search space": [vars(dimension) for dimension in plan.space], "options": options}
-        mine = json.loads(json.dumps(about | {"corpus": fingerprint}))
-        trials = self.trials()  # asked for first: another machine may be beginning the study
-        if "charrnn" not in self.study.user_attrs:
-            if trials:
-                raise RunError(f"study {plan.study}: not begun by charrnn", "choose another --study")
-            self.study.set_user_attr("charrnn", mine)
-        theirs = self.study.user_attrs["charrnn"]
-        if not isinstance(theirs, dict):
-            raise RunError(f"study {plan.study}: its description is damaged", "choose another --study")
-        if other := [name for name in mine if theirs.get(name) != mine[name]]:
-            raise RunError(f"study {plan.study}: not the {other[0]} that it was begun with", "choose another --study")
-        known = self.owners / ID
-        if not known.exists() and not any(self.folder.glob("**/config.json")):
-            # Under a key of its own: machines that begin a study at the same moment do not overwrite each other.
-            self.study.set_user_attr(_of_folder(self.owner), True)
-            write_atomically(known, self.owner.encode())
-        if not known.exists() or _of_folder(_text(known)) not in self.study.user_attrs:
-            raise RunError(f"{self.folder}: holds runs that are not of this study", "choose another --study")
+        os.close(self.owner_lock)
+        with self.owners.mutex():
+            self.owners.remove_dead(keep={_owner(trial) for trial in self._running_trials()})
 
     def trials(self) -> list[FrozenTrial]:
-        return counting(self.study)
+        """The trials of all processes, ordered by number, without surplus trials."""
+        return counted_trials(self.study)
 
-    def _running(self) -> list[FrozenTrial]:
+    def _running_trials(self) -> list[FrozenTrial]:
         return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
 
-    def others_running(self) -> bool:
-        """Whether other processes that use this folder have trials: those may still be left to this one."""
-        owners = {trial.user_attrs.get("owner", "") for trial in self._running()} - {self.owner}
-        return any((self.owners / owner).exists() for owner in owners)
+    def other_owners_exist(self) -> bool:
+        """Whether other processes that use this folder own trials, which this process may have to take over."""
+        others = {_owner(trial) for trial in self._running_trials()} - {self.owners.owner}
+        return any(self.owners.uses_this_folder(owner) for owner in others)
 
     def next_trial(self) -> Trial | None:
-        """One whose owner died, or else a new one; None if there is none to be had now."""
-        with self._alone():
-            for frozen in self._running():
-                if self._dead(frozen.user_attrs.get("owner", "")):
-                    self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owner)
-                    return self._begin(frozen)
-            for draw in range(DRAWS):
-                if len(self.trials()) >= self.plan.trials:
-                    return None
-                newborn = create_trial(state=TrialState.RUNNING, user_attrs={"owner": self.owner})
-                study_id = self.storage.get_study_id_from_name(self.plan.study)
-                frozen = self.storage.get_trial(self.storage.create_new_trial(study_id, newborn))
-                trial = self._begin(frozen, draw)
-                if trial is None or not self._had(trial):
+        """Takes over a trial whose owner is dead, or creates a trial. None if neither is possible now."""
+        with self.owners.mutex():
+            for frozen in self._running_trials():
+                if self.owners.is_dead(_owner(frozen)):
+                    self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owners.owner)
+                    if trial := self._unless_surplus(frozen):
+                        return trial
+            while len(self.trials()) < self.plan.trials:
+                if trial := self._unless_surplus(self._create_trial()):
                     return trial
-                self._give_up(frozen)
-            return None
+        return None
 
-    def _had(self, trial: Trial) -> bool:
-        """Whether the same point has had its trial: it would end in the same bits."""
-        return any(other.number != trial.number and other.params == trial.params for other in self.trials())
+    def _create_trial(self) -> FrozenTrial:
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=self._new_point(),
+            distributions=_distributions(self.plan.space),
+            user_attrs={"owner": self.owners.owner},
+        )
+        study_id = self.storage.get_study_id_from_name(self.plan.study)
+        return self.storage.get_trial(self.storage.create_new_trial(study_id, template))
 
-    def _give_up(self, frozen: FrozenTrial) -> None:
-        """It does not count."""
+    def _unless_surplus(self, frozen: FrozenTrial) -> Trial | None:
+        """The trial. None if it is surplus, because earlier trials are enough or one of them has the same values."""
+        earlier = [trial for trial in self.trials() if trial.number < frozen.number]
+        if len(earlier) < self.plan.trials and all(trial.params != frozen.params for trial in earlier):
+            name = run_name(frozen.number)
+            names = [name, *(f"{name}-{repeat}" for repeat in range(2, self.plan.repeats + 1))]
+            return Trial(self.study, frozen, [Run(self.folder / name) for name in names])
         self.storage.set_trial_user_attr(frozen._trial_id, "surplus", True)
         self.study.tell(frozen.number, state=TrialState.FAIL)
+        return None
 
-    def _begin(self, frozen: FrozenTrial, draw: int = 0) -> Trial | None:
-        """Gives a trial its values, those that it has or new ones."""
-        place = sum(other.number < frozen.number for other in self.trials())
-        if place >= self.plan.trials:
-            self._give_up(frozen)
-            return None
-        self.study.sampler = self._sampler(place, frozen.number, draw)
-        trial = optuna.trial.Trial(self.study, frozen._trial_id)
-        params = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
-        name = run_name(frozen.number)
-        names = [name, *(f"{name}-{repeat}" for repeat in range(2, self.plan.repeats + 1))]
-        return Trial(trial, params, [Run(self.folder / name) for name in names], frozen.intermediate_values)
-
-    def _sampler(self, place: int, number: int, draw: int) -> BaseSampler:
-        """Keyed by the trial, so that neither two processes nor a continued one draw the same numbers twice."""
-        seed = int(np.random.SeedSequence((self.plan.seed, TRIAL, number)).generate_state(1)[0])
+    def _new_point(self) -> dict[str, Value]:
+        """The values of the next trial, which no other trial has."""
+        used = [trial.params for trial in self.trials()]
         if self.plan.is_grid:
-            return PartialFixedSampler(list(self.plan.points())[place], RandomSampler(seed))
-        return TPESampler(seed=seed, constant_liar=True) if draw < CONVINCED else RandomSampler(seed)
-
-    def _dead(self, owner: str) -> bool:
-        try:
-            with open(self.owners / owner) as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except FileNotFoundError:  # it works in a folder of its own, on this machine or another
-            return False
-        return True
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While no other process that uses this folder looks for a trial."""
-        fd = os.open(self.owners, os.O_RDONLY)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+            return next(point for point in grid_points(self.plan.space) if point not in used)
+        key = generator_key(self.plan.seed, Purpose.TRIAL, len(used))
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        # Draws are made in a copy of the study, so that only the point that is used becomes a trial.
+        copy = optuna.create_study(sampler=TPESampler(seed=seed, constant_liar=True))
+        copy.add_trials(self.trials())
+        draws = 0
+        while True:
+            point: dict[str, Value] = copy.ask(_distributions(self.plan.space)).params
+            if point not in used:
+                return point
+            draws += 1
+            if draws == MAX_TPE_DRAWS:
+                copy.sampler = RandomSampler(seed)
 
 
 class Trial:
-    """A trial that this process trains."""
+    """A trial that this process owns: one run, or one run for each seed."""
 
-    def __init__(
-        self, trial: optuna.trial.Trial, params: dict[str, Any], runs: list[Run], known: dict[int, float]
-    ) -> None:
-        """runs: one for each seed; the trial is judged by the median of their losses."""
-        self.trial, self.params, self.runs, self.known = trial, params, runs, dict(known)
-        self.number, self.pruned, self.heard = trial.number, False, False
-        self.losses: list[float] = []  # of the runs that are done
+    def __init__(self, study: optuna.Study, frozen: FrozenTrial, runs: list[Run]) -> None:
+        self.number = frozen.number
+        self.params: dict[str, Value] = frozen.params
+        self.runs = runs
+        self.losses: list[float] = []  # the best validation loss of each completed run
+        self.reported = dict(frozen.intermediate_values)
+        self._study = study
+        self._trial = optuna.trial.Trial(study, frozen._trial_id)
 
-    def report(self, progress: float, loss: float) -> bool:
-        """The validation loss so far in the budget, in twentieths, so that trials of any speed compare.
+    def report_progress(self, progress: float, loss: float) -> bool:
+        """Saves the validation loss at a point of the budget, from 0 to 1. True if the trial should be pruned.
 
-        True if the trial is hopeless.
+        The budget is divided into EVALUATIONS steps, so that slow and fast trials compare. A trial that is evaluated
+        less often keeps its loss in the steps between: after (4, 3.0) and (7, 2.5), steps 5 and 6 have the loss 3.0.
         """
-        now = int(EVALUATIONS * progress)
-        if now in self.known:
+        step = int(EVALUATIONS * progress)
+        if step in self.reported:
             return False
-        last = max(self.known, default=now)
-        for step in range(last + 1, now):  # evaluated less often than others: there it stood as before
-            self._report(self.known[last], step)
-        self._report(loss, now)
-        return self.trial.should_prune()
+        last = max(self.reported, default=step)
+        for between in range(last + 1, step):
+            self._report(between, self.reported[last])
+        self._report(step, loss)
+        return self._trial.should_prune()
 
-    def _report(self, loss: float, step: int) -> None:
-        self.known[step] = loss
-        self.trial.report(loss, step)
+    def _report(self, step: int, loss: float) -> None:
+        self.reported[step] = loss
+        self._trial.report(loss, step)
 
-    def tell(self, state: str, *, loss: float | None = None, **facts: Any) -> None:
-        """completed, pruned, diverged or failed. Optuna learns from a diverged trial as from one pruned."""
-        for name, value in {"state": state, **facts}.items():
-            self.trial.set_user_attr(name, value)
-        states = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL}
-        self.trial.study.tell(self.trial, loss, states.get(state, TrialState.PRUNED))
+    def finish(self, state: str, loss: float | None = None, **attributes: Any) -> None:
+        """Saves how the trial ended. state: completed, pruned, diverged or failed.
 
-
-def _text(path: Path) -> str:
-    try:
-        return read_regular(path, 1 << 10).decode()
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: damaged: {error}") from None
+        loss: of a completed trial. For Optuna's samplers a diverged trial is a pruned one.
+        """
+        for name, value in {"state": state, **attributes}.items():
+            self._trial.set_user_attr(name, value)
+        optuna_states = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL}
+        self._study.tell(self._trial, loss, optuna_states.get(state, TrialState.PRUNED))
 
 
-def _of_folder(identity: str) -> str:
-    return f"folder {identity}"
+def _owner(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs["owner"])
 
 
-def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
-    name, low, high = dimension.name, dimension.low, dimension.high
+def _distributions(space: tuple[Dimension, ...]) -> dict[str, BaseDistribution]:
+    return {dimension.name: _distribution(dimension) for dimension in space}
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.choices:
-        return trial.suggest_categorical(name, dimension.choices)
-    if isinstance(low, int) and isinstance(high, int):
-        return trial.suggest_int(name, low, high, log=dimension.kind == "log")
-    return trial.suggest_float(name, low, high, log=dimension.kind == "log")
-
-
-def counting(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count, by number: where two machines both begin the last one, one of the two is surplus."""
-    return [trial for trial in study.get_trials(deepcopy=False) if "surplus" not in trial.user_attrs]
-
-
-def rows(study: optuna.Study, folder: Path) -> list[dict[str, Any]]:
-    """The trials as plain data, the best first; value is the best validation loss known."""
-    found = []
-    for trial in counting(study):
-        known = [trial.values[0]] if trial.values else trial.intermediate_values.values()
-        row: dict[str, Any] = {
-            "number": trial.number,
-            "state": "running" if trial.state == TrialState.RUNNING else trial.user_attrs.get("state", "failed"),
-            "value": min(known, default=None),
-            "params": trial.params,
-            "run": str(folder / run_name(trial.number)),
-        }
-        found.append(row | {name: trial.user_attrs[name] for name in ("error", "workers") if name in trial.user_attrs})
-
-    def rank(row: dict[str, Any]) -> tuple[bool, float]:
-        return row["state"] != "completed", math.inf if row["value"] is None else row["value"]
-
-    return sorted(found, key=rank)
-
-
-def logarithmic(study: optuna.Study) -> set[str]:
-    """The options that are searched on a logarithmic scale."""
-    space = study.user_attrs.get("charrnn", {}).get("search space", [])
-    return {dimension["name"] for dimension in space if dimension["kind"] == "log"}
-
-
-def run_name(number: int) -> str:
-    return f"{number:03d}"
+        return CategoricalDistribution(dimension.choices)
+    if isinstance(dimension.low, int) and isinstance(dimension.high, int):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.kind == "log")
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.kind == "log")

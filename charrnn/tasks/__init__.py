@@ -1,1 +1,1 @@
-"""What is learnt, a file a topology: how its files are read and dealt out, and how outputs become answers."""
+"""What a network learns: one folder per task, with its data, its batches, its metrics and its trained model."""

@@ -1,102 +1,178 @@
-"""What training asks of a task: batches, an architecture, the words for its metrics, and no more."""
+"""The interfaces of a task: its data for training, and what its trained models can do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from charrnn.corpus.batch import Batch
+from charrnn.corpus.batch import BatchPass, BatchStream
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.engines.base import Backend
+from charrnn.engines.select import new_backend
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.options import ModelOptions
+from charrnn.options import ModelOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.reports import Scores
 
 
 @dataclass(frozen=True)
 class TaskDefaults:
-    """What suits a task where the user left it open, as measured."""
+    """Defaults for options that the user did not give. The values were chosen by experiments."""
 
     cell: str = "lstm"
     embedding_size: int = 0
     weight_decay: float = 0.0
-    learning_rate_scale: float = 1.0  # the learning rate, as a share of the optimizer's
-    dropout: float = 1.0  # of both kinds, as a share of what is usual
-    max_weights_per_symbol: float = math.inf  # recurrent weights at most, for each symbol to train on
-    chrono_init: bool = False  # whether what was read many steps ago decides: see `remember`
-
-
-class Stream(Protocol):
-    """The batches of training, without end: each a function of its step."""
-
-    @property
-    def epoch_steps(self) -> float:
-        """Steps in which all that there is to train on is read once."""
-
-    def batch(self, step: int) -> Batch: ...
-
-
-class Pass(Protocol):
-    """The batches in which every prediction is scored once."""
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def predictions(self) -> int:
-        """How many are scored."""
-
-    def batch(self, step: int) -> Batch: ...
+    learning_rate_scale: float = 1.0  # factor of the optimizer's default
+    dropout_scale: float = 1.0  # factor of both default dropout probabilities
+    max_weights_per_symbol: float = math.inf  # upper limit of recurrent weights per symbol of the training data
+    chrono_init: bool = False  # whether to use `chrono_initialise`, for long-range dependencies
 
 
 class Task(Protocol):
-    """A task with its data, read and split."""
+    """A task with its data. The trainer uses only this interface."""
 
     defaults: TaskDefaults
-    fingerprint: str  # of the data: a run goes on with the same alone
+    fingerprint: str  # digest of the data; a run can only be resumed with the same data
 
     @property
     def notices(self) -> Sequence[str]:
-        """What the user should know of the data."""
+        """Messages for the user about the data."""
 
     @property
-    def size(self) -> int:
-        """Symbols to train on."""
+    def training_size(self) -> int:
+        """The number of symbols, or rows of numbers, in the training part."""
 
     @property
     def vocabulary_size(self) -> int: ...
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation part."""
+
     def describe(self) -> str:
-        """The data in a line."""
+        """One line of text about the data, for the user."""
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint must say of the task, as plain JSON."""
+        """The description of the task in checkpoints, as plain JSON. `name` is the name of the task."""
 
     def architecture(self, model: ModelOptions) -> Architecture: ...
 
-    def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
-        """Those of another model, and fresh ones for what is new."""
+    def initial_parameters(self, source: Checkpoint, architecture: Architecture, seed: int) -> Array:
+        """The flat parameters of a network that is initialised from another model (`--init-from`)."""
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-        """(B, T): those given, the others fitted to the data. Raises UsageError if the given ones do not fit."""
+        """(B, T): the given values, with defaults for None. Raises UsageError if given values do not fit the data."""
 
-    def training(self, batch_size: int, seq_length: int, seed: int) -> Stream: ...
+    def training_stream(self, batch_size: int, seq_length: int, seed: int) -> BatchStream: ...
 
-    def validation(self, batch_size: int, seq_length: int) -> Pass | None:
-        """None where there is nothing to validate on."""
+    def validation_pass(self, batch_size: int, seq_length: int) -> BatchPass | None:
+        """None if nothing can be validated."""
 
     def window_notices(self, seq_length: int) -> Sequence[str]:
-        """What the user should know of the data in steps of such a length."""
+        """Messages for the user about the data at this sequence length."""
 
-    def metrics(self, tally: Array) -> dict[str, Any]:
-        """What a validation shows besides the loss, from the means of the loss's tally: val_accuracy, or val_rmse."""
+    def scores(self, means: Array) -> Scores:
+        """The scores of a validation. means: the sums of `ScoringNetwork.sums`, divided by the number of scored steps."""
 
-    def bits(self, loss: float | None) -> float | None:
-        """A loss in bits, where that has a meaning."""
+    def preview(self, checkpoint: Checkpoint, seed: int) -> str:
+        """Sample output of the model, for the user."""
 
-    def sample(self, checkpoint: Checkpoint, seed: int) -> str:
-        """What the model makes of it, to look at while it trains."""
+    def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+        """What `charrnn eval` reports for the test part, including the loss. None if there is no test part."""
 
-    def test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        """What `eval` says of the part kept for the end, its loss at least; None where there is none."""
+
+class EvaluationFile(NamedTuple):
+    """The arguments of `charrnn eval`."""
+
+    path: str
+    features: str | None = None  # path of the vectors, for captions
+    skip_unknown: bool = False  # whether to skip characters that are not in the vocabulary
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """The options of `charrnn predict`. None: the option was not given."""
+
+    top: int | None = None  # number of answers per record
+    beam: int | None = None  # number of hypotheses of a beam search
+    sampling: SamplingOptions | None = None  # None: the most likely answers; otherwise the answers are drawn
+    seed: int = 0  # of drawn answers
+    first_number: int = 0  # number of the first record; a drawn answer depends on the seed and its record's number
+    skip_unknown: bool = False  # whether to skip characters that are not in the vocabulary
+
+    def top_field(self, ranked: list[tuple[str, float]]) -> dict[str, Any]:
+        """The field `top` of an answer, {} if the option was not given."""
+        return {} if self.top is None else {"top": ranked}
+
+
+class TrainedModel(ABC):
+    """A trained model of any task. Losses are in nats per scored symbol."""
+
+    def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
+        """backend: computes the outputs (default: NumPy). Raises RunError if the checkpoint is damaged."""
+        self.checkpoint = checkpoint
+        self.architecture = checkpoint.architecture
+        self.parameters = checkpoint.parameters
+        self.backend = new_backend() if backend is None else backend
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return str(self.checkpoint.task["name"])
+
+    @abstractmethod
+    def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
+        """What `charrnn eval` reports for a file. Raises CorpusError, UsageError."""
+
+
+@runtime_checkable
+class GeneratesText(Protocol):
+    """A model that can continue any text, character by character."""
+
+    vocabulary: Vocabulary
+    checkpoint: Checkpoint
+    lines: bool
+
+    def sample_many(
+        self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
+    ) -> Iterator[list[tuple[str, float]]]: ...
+
+    def nats(self, ids: Array, *, lines: bool | None = None) -> Array: ...
+
+
+@runtime_checkable
+class DescribesVectors(Protocol):
+    """A model that writes a text for each vector of features."""
+
+    def write(
+        self,
+        vectors: Any,
+        options: SamplingOptions,
+        seeds: Sequence[int | None],
+        *,
+        prime: str = "",
+        length: int | None = None,
+    ) -> list[tuple[str, float]]: ...
+
+
+@runtime_checkable
+class PredictsRecords(Protocol):
+    """A model that gives an answer for each line of text."""
+
+    prediction_options: ClassVar[tuple[str, ...]]  # those of top, beam and sampling that the model supports
+
+    def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
+        """The answer for each text, as a JSON object. If `options.top` is given, its field `top` lists several answers."""
+
+
+@runtime_checkable
+class ForecastsRows(Protocol):
+    """A model that predicts rows of a table of numbers."""
+
+    def predict_table(self, path: str, steps: int | None) -> tuple[Sequence[str], list[list[Any]]]:
+        """The names and rows of the predicted columns. Predicts a row for each row of the file; with `steps`, the rows
+        that follow the last one."""

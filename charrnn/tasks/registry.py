@@ -1,4 +1,4 @@
-"""The tasks by name: from files to a task, from a checkpoint to a model."""
+"""The tasks by name: from a configuration to a task with its data, and from a checkpoint to a trained model."""
 
 from __future__ import annotations
 
@@ -6,60 +6,49 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.engines.base import Backend
 from charrnn.errors import CorpusError, RunError
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
 from charrnn.runs.directory import Run, find_run
+from charrnn.tasks.base import Task, TrainedModel
 
 if TYPE_CHECKING:
-    from charrnn.tasks.base import Task
-    from charrnn.tasks.caption.task import Captioner
-    from charrnn.tasks.classify.model import Classifier
     from charrnn.tasks.language.corpus import Corpus
     from charrnn.tasks.language.model import TextModel
-    from charrnn.tasks.series.model import Forecaster
-    from charrnn.tasks.tag.model import Tagger
-    from charrnn.tasks.translate.model import Translator
 
-    Model = TextModel | Classifier | Tagger | Translator | Forecaster | Captioner
-
-# Classes by their modules: only what is asked for is imported.
-CODINGS = {
-    "classify": "tasks.classify.model:Classes",
-    "tag": "tasks.tag.model:Tags",
-    "translate": "tasks.translate.model:Pairs",
-}
+# Classes by module. Only the module of the task in use is imported.
 MODELS = {
-    "lm": "tasks.language.model:TextModel",
-    "captions": "tasks.caption.task:Captioner",
-    "classify": "tasks.classify.model:Classifier",
-    "tag": "tasks.tag.model:Tagger",
-    "translate": "tasks.translate.model:Translator",
-    "series": "tasks.series.model:Forecaster",
+    "lm": "language.model:TextModel",
+    "classify": "classify.model:Classifier",
+    "tag": "tag.model:Tagger",
+    "translate": "translate.model:Translator",
+    "series": "series.model:Forecaster",
+    "caption": "caption.model:Captioner",
+}
+TASKS = {
+    "lm": "language.task:LanguageTask",
+    "series": "series.task:SeriesTask",
+    "caption": "caption.task:CaptionTask",
 }
 
 
-def imported(place: str) -> Any:
-    """A class by `module:name`."""
-    module, name = place.split(":")
-    return getattr(importlib.import_module(f"charrnn.{module}"), name)
+def read_task(config: RunConfig, source: Checkpoint | None = None) -> Task:
+    """The task of a configuration, with its data.
+
+    source: a model whose vocabulary and labels the task must include. Raises CorpusError, UsageError.
+    """
+    name = config.data.task
+    if name in TASKS:
+        task: Task = _import_class(TASKS[name]).read(config, source)
+        return task
+    from charrnn.tasks.records import RecordTask
+
+    return RecordTask.read(_import_class(MODELS[name]), config, source)
 
 
-def read_task(config: RunConfig, start: Checkpoint | None = None) -> Task:
-    """The task of a configuration, with its data; what it must know besides from the checkpoint `start`."""
-    if config.data.task in CODINGS:
-        from charrnn.tasks.records import RecordTask
-
-        return RecordTask.read(imported(CODINGS[config.data.task]), config, start)
-    kinds = {"series": "tasks.series.task:SeriesTask", "captions": "tasks.caption.task:CaptionTask"}
-    name = config.data.task if config.data.features is None else "captions"
-    task: Task = imported(kinds.get(name, "tasks.language.task:LanguageTask")).read(config, start)
-    return task
-
-
-def task_of(run: Run) -> Task:
-    """What a run was trained on, its files read again as training reads them. Raises CorpusError where they are not to
-    be had, or not what they were."""
+def read_run_task(run: Run) -> Task:
+    """The task of a run, with its data read again. Raises CorpusError if the data are not available or have changed."""
     config = run.read_config()
     if "-" in config.corpus:
         raise CorpusError(f"{run.path}: its corpus came from standard input and was not kept")
@@ -70,40 +59,49 @@ def task_of(run: Run) -> Task:
     return task
 
 
-def corpus_of(model: TextModel) -> Corpus:
-    """That of the run in which a language model's checkpoint lies. Raises CorpusError where it is not to be had."""
+def read_corpus(model: TextModel) -> Corpus:
+    """The corpus of the run that contains a language model's checkpoint. Raises CorpusError if it is not available."""
     run = Run(model.checkpoint.path.parent)
     if not run.config.exists():
-        raise CorpusError(f"{model.checkpoint.path}: it lies in no run, which would know its corpus")
-    task: Any = task_of(run)
+        raise CorpusError(f"{model.checkpoint.path}: it is not in a run directory, so its corpus is not known")
+    task: Any = read_run_task(run)
     corpus: Corpus = task.corpus
     return corpus
 
 
-def model_of(checkpoint: Checkpoint) -> Model:
-    """The trained model, for its user. Raises RunError if the checkpoint is damaged."""
-    model: Model = imported(MODELS[checkpoint.read_task(_name)])(checkpoint)
+def make_model(checkpoint: Checkpoint, backend: Backend | None = None) -> TrainedModel:
+    """The trained model of a checkpoint. Raises RunError if the checkpoint is damaged."""
+    model: TrainedModel = _import_class(MODELS[checkpoint.parse_task(_parse_name)])(checkpoint, backend)
     return model
 
 
-def load(path: str | Path, *, checkpoint: str = "best") -> Model:
-    """A model from a run directory (its `best` or `last` checkpoint) or from a checkpoint file. Raises RunError."""
+def load_model(path: str | Path, *, checkpoint: str = "best", backend: Backend | None = None) -> TrainedModel:
+    """A model from a run directory (its `best` or `last` checkpoint), or from a checkpoint file. Raises RunError."""
     path = find_run(Path(path))
     if path.is_dir():
-        run = Run(path)
-        file = run.best if checkpoint == "best" else run.last
-        if not file.exists():
-            other = run.last if checkpoint == "best" else run.best
-            if checkpoint == "best" and other.exists():
-                file = other  # stopped before its first evaluation
-            else:
-                raise RunError(f"{path}: this run has no {file.name} yet", "train it further with --resume")
-        path = file
-    return model_of(load_checkpoint(path))
+        path = _checkpoint_file(Run(path), checkpoint)
+    return make_model(load_checkpoint(path), backend)
 
 
-def _name(task: dict[str, Any]) -> str:
+def _checkpoint_file(run: Run, checkpoint: str) -> Path:
+    """The file of a run's best or last checkpoint. A run that was stopped before its first evaluation has no best one;
+    its last one is used then."""
+    file = run.best if checkpoint == "best" else run.last
+    if not file.exists() and checkpoint == "best":
+        file = run.last
+    if not file.exists():
+        raise RunError(f"{run.path}: this run has no {checkpoint} checkpoint yet", "train it further with --resume")
+    return file
+
+
+def _import_class(place: str) -> Any:
+    """A class of a task, by `module:name`."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f"charrnn.tasks.{module}"), name)
+
+
+def _parse_name(task: dict[str, Any]) -> str:
     name = task["name"]
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError("a model of a task that this version does not know")
-    return "captions" if name == "lm" and "features" in task else name
+    return name

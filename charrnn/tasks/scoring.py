@@ -1,48 +1,53 @@
-"""What a network makes of whole records, many at a time."""
+"""Outputs and losses of a trained network on whole records, many at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.corpus.batch import Batch
 from charrnn.corpus.windows import Records, WindowPass, Windows
-from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network, NewNetwork
+from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
+from charrnn.tasks.base import TrainedModel
 
-BATCH_STEPS = 1 << 15  # steps at once, in windows as long as the longest record
+BATCH_STEPS = 1 << 15  # steps in a batch, in windows as long as the longest record
 MAX_STREAMS = 128
 
 
-def scored_outputs(
-    architecture: Architecture, flat: Array, records: Records, new_network: NewNetwork = Network
-) -> Array:
-    """The outputs (S, V) of all scored steps, in the order of the records."""
-    place = np.cumsum(records.weights) - 1
-    outputs = np.empty((int(records.weights.sum()), architecture.output_size), flat.dtype)
-    for network, state, batch, places in _batches(architecture, flat, records, new_network):
-        for rows, _, its_outputs in network.outputs(batch, state):
-            outputs[place[places.ravel()[rows]]] = its_outputs
+class ScoringStep(NamedTuple):
+    """One batch of records, and the network that reads it."""
+
+    network: ScoringNetwork
+    state: Array  # zero
+    batch: Batch
+    places: Array  # (T, B), which step of the records is where
+
+
+def scored_outputs(model: TrainedModel, records: Records) -> Array:
+    """The outputs (S, V) of all S scored steps, in the order of the records."""
+    scored_before = np.cumsum(records.loss_mask) - 1  # the row in `outputs` of each scored step
+    width = model.architecture.output_size
+    outputs = np.empty((int(records.loss_mask.sum()), width), model.parameters.dtype)
+    for network, state, batch, places in _scoring_steps(model, records):
+        for rows, row_outputs in network.outputs(batch, state):
+            outputs[scored_before[places.ravel()[rows.places]]] = row_outputs
     return outputs
 
 
-def mean_loss(architecture: Architecture, flat: Array, records: Records, new_network: NewNetwork = Network) -> float:
-    """Of all scored steps."""
-    batches = _batches(architecture, flat, records, new_network)
-    total = sum(network.sums(batch, state)[0] for network, state, batch, _ in batches)
-    return float(total) / max(1, int(records.weights.sum()))
+def mean_loss(model: TrainedModel, records: Records) -> float:
+    """The mean loss of all scored steps."""
+    total = sum(network.sums(batch, state)[0] for network, state, batch, _ in _scoring_steps(model, records))
+    return float(total) / max(1, int(records.loss_mask.sum()))
 
 
-def _batches(
-    architecture: Architecture, flat: Array, records: Records, new_network: NewNetwork
-) -> Iterator[tuple[Network, Array, Batch, Array]]:
-    """A network, a zero state, a batch, and which step of the records stands where in it (T, B)."""
+def _scoring_steps(model: TrainedModel, records: Records) -> Iterator[ScoringStep]:
     windows = Windows(records, max(1, int(records.lengths.max(initial=0))))
     streams = max(1, min(MAX_STREAMS, BATCH_STEPS // windows.seq_length, windows.number))
-    reading = WindowPass(windows, streams)
-    network = new_network(architecture, flat, streams, windows.seq_length)
-    for step in range(reading.steps):
-        state = np.zeros(architecture.state_shape(streams), flat.dtype)
-        yield network, state, reading.batch(step), reading.places(step)
+    scoring_pass = WindowPass(windows, streams)
+    network = model.backend.network(model.architecture, model.parameters, streams, windows.seq_length)
+    for step in range(scoring_pass.steps):
+        state = np.zeros(model.architecture.state_shape(streams), model.parameters.dtype)
+        yield ScoringStep(network, state, scoring_pass.batch(step), scoring_pass.places(step))

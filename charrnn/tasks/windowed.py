@@ -1,4 +1,4 @@
-"""What all tasks of records share: records dealt to parts at random, packed into windows."""
+"""What all tasks whose data are records have in common: records are split at random and packed into windows."""
 
 from __future__ import annotations
 
@@ -6,47 +6,50 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
-import numpy as np
-
 from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
 from charrnn.errors import UsageError
-from charrnn.nn.losses import bits
 from charrnn.options import DataOptions
+from charrnn.seeding import Purpose, random_generator
 
-DEAL = 4  # purpose of random numbers: which record goes to which part is keyed by (seed, purpose)
-BATCH_SIZE, MAX_WINDOW = 32, 1024
-BATCHES = 8  # in an epoch, where there are few records
+DEFAULT_BATCH_SIZE = 32
+MAX_WINDOW = 1024  # default upper limit of the sequence length
+MIN_BATCHES = 8  # in an epoch; with few records the default batch is smaller
 
 
-class Sourced(Protocol):
-    """A record, as far as it is dealt to a part."""
+class HasSource(Protocol):
+    """A record. Records with the same source stay together when the data are split."""
 
     @property
     def source(self) -> Any: ...
 
 
-R = TypeVar("R", bound=Sourced)
+R = TypeVar("R", bound=HasSource)
 
 
 class WindowTask:
-    """Records in parts: train, val and test."""
+    """The part of a Task that deals with records: `parts` holds those to train, validate ("val") and test on."""
 
     unit: ClassVar[str] = "records"
-    min_window: ClassVar[int] = 1  # steps, where --seq-length does not say
+    min_window: ClassVar[int] = 1  # lower limit of the default sequence length
 
     def __init__(
         self, parts: dict[str, list[Any]], encode: Callable[[list[Any]], Records], fingerprint: str, notices: list[str]
     ) -> None:
-        self.parts, self.fingerprint, self.notices = parts, fingerprint, notices
+        self.parts = parts
+        self.fingerprint = fingerprint
+        self.notices = notices
         self.encoded = cache(lambda part: encode(parts[part]))
         self.windows = cache(lambda part, seq_length: Windows(self.encoded(part), seq_length))
 
     @property
-    def size(self) -> int:
+    def training_size(self) -> int:
         return len(self.encoded("train").x)
 
-    def shares(self) -> str:
-        """How many there are in each part, in words."""
+    @property
+    def has_validation(self) -> bool:
+        return bool(self.parts["val"])
+
+    def describe_parts(self) -> str:
         train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
         return f"{train:,} {self.unit} to train on, {val:,} to validate, {test:,} to test"
 
@@ -54,47 +57,50 @@ class WindowTask:
         longest = int(self.encoded("train").lengths.max())
         seq_length = seq_length or min(max(longest, self.min_window), MAX_WINDOW)
         windows = self.windows("train", seq_length)
-        if not windows.scored:
-            what = f"windows of {seq_length} steps hold nothing that is scored"
-            raise UsageError(what, "raise --seq-length, or lower --delay")
-        number = windows.number
-        if batch_size is not None and batch_size > number:
-            what = f"--batch-size {batch_size}: more than there are windows of {seq_length} steps to train on"
-            raise UsageError(what, f"the largest that fits is {number}")
-        return batch_size or max(1, min(BATCH_SIZE, number // BATCHES)), seq_length
+        if not windows.num_scored:
+            problem = f"windows of {seq_length} steps contain no step that is scored"
+            raise UsageError(problem, "raise --seq-length, or lower --delay")
+        if batch_size is not None and batch_size > windows.number:
+            problem = f"--batch-size {batch_size}: there are fewer windows of {seq_length} steps to train on"
+            raise UsageError(problem, f"the largest that fits is {windows.number}")
+        return batch_size or max(1, min(DEFAULT_BATCH_SIZE, windows.number // MIN_BATCHES)), seq_length
 
-    def training(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
+    def training_stream(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
         return WindowStream(self.windows("train", seq_length), batch_size, seed)
 
-    def validation(self, batch_size: int, seq_length: int) -> WindowPass | None:
-        there = self.parts["val"] and self.windows("val", seq_length).scored
-        return WindowPass(self.windows("val", seq_length), batch_size) if there else None
+    def validation_pass(self, batch_size: int, seq_length: int) -> WindowPass | None:
+        if not self.has_validation or not self.windows("val", seq_length).num_scored:
+            return None
+        return WindowPass(self.windows("val", seq_length), batch_size)
 
     def window_notices(self, seq_length: int) -> list[str]:
-        """What the user should know of records in windows of so many steps."""
-        cut = int((self.encoded("train").lengths > seq_length).sum())
-        return [f"{cut:,} {self.unit} are longer than {seq_length} steps and lose their beginning"] if cut else []
-
-    def bits(self, loss: float | None) -> float | None:
-        return bits(loss)
+        shortened = int((self.encoded("train").lengths > seq_length).sum())
+        if not shortened:
+            return []
+        return [f"{shortened:,} {self.unit} are longer than {seq_length} steps; only their last {seq_length} are used"]
 
 
-def deal(records: Sequence[R], data: DataOptions, seed: int, notices: list[str]) -> dict[str, list[R]]:
-    """Train, val and test: records in an order drawn from the seed, since files are often sorted; all of one source to
-    one part."""
+def split_records(records: Sequence[R], data: DataOptions, seed: int, notices: list[str]) -> dict[str, list[R]]:
+    """Splits records into the parts train, val and test.
+
+    The order is random, drawn from the seed, because files are often sorted. Records with the same source go to the same
+    part. Appends to `notices` if a part stays empty.
+    """
     groups: dict[Any, list[R]] = {}
     for record in records:
         groups.setdefault(record.source, []).append(record)
-    wanted = {"val": 0 if data.val_file else int(len(records) * data.val_fraction)}
-    wanted["test"] = int(len(records) * data.test_fraction)
+    wanted = {
+        "val": 0 if data.val_file else int(len(records) * data.val_fraction),
+        "test": int(len(records) * data.test_fraction),
+    }
     parts: dict[str, list[R]] = {"val": [], "test": [], "train": []}
     sources = list(groups)
-    for n in np.random.default_rng((seed, DEAL)).permutation(len(sources)).tolist():
+    for n in random_generator(seed, Purpose.SPLIT).permutation(len(sources)).tolist():
         group = groups[sources[n]]
         part = next((part for part, number in wanted.items() if len(parts[part]) + len(group) <= number), "train")
         parts[part] += group
-    for part, purpose, share in (("val", "validate", data.val_fraction), ("test", "test", data.test_fraction)):
-        if share and not parts[part] and not (part == "val" and data.val_file):
-            alike = "" if len(groups) == len(records) else f", with {len(groups)} different texts"
-            notices.append(f"too few records to {purpose} on: {len(records)}{alike}; all are trained on")
+    for part, purpose, fraction in (("val", "validate", data.val_fraction), ("test", "test", data.test_fraction)):
+        if fraction and not parts[part] and not (part == "val" and data.val_file):
+            sources_text = "" if len(groups) == len(records) else f" with {len(groups)} different texts"
+            notices.append(f"{len(records)} records{sources_text} are too few to {purpose} on; all are used to train")
     return parts

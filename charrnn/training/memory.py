@@ -1,4 +1,4 @@
-"""What a training needs of memory, known before any of it is asked for."""
+"""The memory that training needs, estimated before it is allocated."""
 
 from __future__ import annotations
 
@@ -11,41 +11,48 @@ from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.stack import CELLS
-from charrnn.options import TrainingOptions
+from charrnn.options import ResolvedTraining
 
-FLOAT = 4  # bytes
-COPIES = 4  # of its weights, that a worker keeps in other layouts or masked
-CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def needed(architecture: Architecture, train: TrainingOptions) -> int:
-    """Bytes, of all workers together: what they share, copies of the weights, and the work space of every step."""
-    kind, hidden = CELLS[architecture.cell], architecture.hidden_size
-    a_step = architecture.num_layers * hidden * (len(kind.slots) + kind.num_states + kind.num_saved + 3)
-    steps = (train.batch_size or 1) * (train.seq_length or 1)
-    copies = COPIES * architecture.parameters * (train.workers or 1)
-    return Arena(architecture, train, "float32").size + FLOAT * (copies + steps * a_step)
+FLOAT_BYTES = 4
+WEIGHT_COPIES = 4  # copies of the weights that a worker keeps, masked or in another layout
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def available() -> int:
-    """Bytes that this process and its children may have at most: the machine's, its container's, its own limit."""
+def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
+    """Bytes for all workers together: shared arrays, copies of the weights, and buffers for each time step."""
+    cell = CELLS[architecture.cell]
+    arrays_per_step = len(cell.slots) + cell.num_states + cell.num_saved + 3
+    floats_per_step = architecture.num_layers * architecture.hidden_size * arrays_per_step
+    buffers = train.batch_size * train.seq_length * floats_per_step
+    copies = WEIGHT_COPIES * architecture.num_parameters * train.workers
+    return Arena(architecture, train, "float32").size + FLOAT_BYTES * (copies + buffers)
+
+
+def available_memory() -> int:
+    """Bytes that this process and its children can use: the least of the machine's memory and all limits."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in CGROUPS:
+    for path in CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(Path(path).read_text()))
-    own = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return min([*limits, own] if own != resource.RLIM_INFINITY else limits)
+    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if address_space != resource.RLIM_INFINITY:
+        limits.append(address_space)
+    return min(limits)
 
 
-def check_memory(architecture: Architecture, train: TrainingOptions) -> None:
-    """Raises OutOfMemoryError for a training that cannot fit. What a GPU has is its own affair."""
+def check_memory(architecture: Architecture, train: ResolvedTraining) -> None:
+    """Raises OutOfMemoryError for a run that cannot fit. The memory of a GPU is not checked."""
     if train.device not in ("cpu", "torch"):
         return
-    wanted, there = needed(architecture, train), available()
-    if wanted > there:
-        what = f"{architecture.parameters:,} parameters and batches of {train.batch_size} x {train.seq_length} steps"
-        raise OutOfMemoryError(f"{what} need {_size(wanted)} of memory; there are {_size(there)}")
+    required = required_memory(architecture, train)
+    available = available_memory()
+    if required > available:
+        shape = f"{train.batch_size} x {train.seq_length} steps"
+        raise OutOfMemoryError(
+            f"{architecture.num_parameters:,} parameters and batches of {shape} need {_format_size(required)} "
+            f"of memory; {_format_size(available)} are available"
+        )
 
 
-def _size(number: int) -> str:
-    return f"{number / 2**30:,.1f} GB" if number >= 2**30 else f"{number / 2**20:,.0f} MB"
+def _format_size(size: int) -> str:
+    return f"{size / 2**30:,.1f} GB" if size >= 2**30 else f"{size / 2**20:,.0f} MB"

@@ -1,13 +1,12 @@
-"""What a machine can learn in a given time: an estimate, from which the size of a model is chosen."""
+"""The training speed of this machine, estimated, and the hidden size that fits a time budget."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -15,80 +14,103 @@ from threadpoolctl import threadpool_limits
 from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.options import TrainingOptions
+from charrnn.options import ResolvedTraining
 
-SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # of a hidden layer
-CHARS_PER_WEIGHT = 15  # the largest model that is trained on so many: measured at 2, 5 and 30 minutes
-EFFICIENCY = 0.45  # of the rate of a large product, in training: what `charrnn bench` shows for one layer of 256 to 512
+SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # hidden sizes to choose from
+CHARS_PER_WEIGHT = 15  # characters to train on for each recurrent weight; measured at 2, 5 and 30 minutes
+EFFICIENCY = 0.45  # speed of training relative to a large matrix product; see `charrnn bench`
 PRODUCT_SIZE = 1024
-TRIED, WARMUP = 5, 3  # steps, on a device of PyTorch's
+PRODUCT_TIMINGS = 8
+WARMUP_STEPS = 3  # on a GPU, before the timed ones
+TIMED_STEPS = 5
 
 
 @functools.cache
 def product_rate() -> float:
-    """Floating-point operations a second of one core in a large float32 product, measured once; some 0.1 s. The best of
-    several timings: what else the machine does in that moment says nothing of the minutes to come."""
+    """Floating-point operations per second of one core in a large float32 product. Takes about 0.1 s.
+
+    The fastest of several timings counts, because other programs can only make it slower.
+    """
     a = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
-    product, seconds = np.empty_like(a), []
+    product = np.empty_like(a)
+    seconds = []
     with threadpool_limits(1):
-        for _ in range(8):
+        for _ in range(PRODUCT_TIMINGS):
             start = time.perf_counter()
             np.matmul(a, a, out=product)
             seconds.append(time.perf_counter() - start)
     return 2 * PRODUCT_SIZE**3 / min(seconds)
 
 
-def chars_per_second(architecture: Architecture, train: TrainingOptions) -> float:
-    """In training: on the CPU an estimate, from 6 operations a character for each weight in a product; of a device of
-    another kind only trying it tells."""
+def chars_per_second(architecture: Architecture, train: ResolvedTraining) -> float:
+    """The training speed: on the CPU estimated from 6 operations for each character and each weight in a product, on a
+    GPU measured."""
     if train.device not in ("cpu", "torch"):
-        return tried_rate(architecture, train)
-    assert train.workers
+        return measured_rate(architecture, train)
     return train.workers * EFFICIENCY * product_rate() / (6 * architecture.weights_in_products)
 
 
 @functools.cache
-def tried_rate(architecture: Architecture, train: TrainingOptions) -> float:
-    """Characters a second in a few steps of training on a device of PyTorch's, of whatever. Raises OutOfMemoryError."""
-    from charrnn.engines.torch.team import TorchTeam
+def measured_rate(architecture: Architecture, train: ResolvedTraining) -> float:
+    """Characters per second in a few training steps on a PyTorch device. Raises OutOfMemoryError."""
+    from charrnn.engines.torch.engine import TorchEngine
 
-    assert train.batch_size and train.seq_length
-    times = train.seq_length, train.batch_size
+    train = replace(train, dropout=0.0, recurrent_dropout=0.0)
+    with TorchEngine(architecture, train, processes=1) as engine:
+        engine.stream = ConstantStream(_blank_batch(architecture, train))
+        for step in range(WARMUP_STEPS + TIMED_STEPS):
+            if step == WARMUP_STEPS:
+                start = time.perf_counter()
+            engine.gradient(step)
+            engine.update(0.0, 1.0)
+    return TIMED_STEPS * train.seq_length * train.batch_size / (time.perf_counter() - start)
 
-    def some(is_ids: bool, size: int) -> Array:
-        return np.zeros(times, np.uint32) if is_ids else np.zeros((*times, size))
 
-    x = some(architecture.input == "ids", architecture.input_size)
-    targets = some(architecture.loss == "softmax", architecture.output_size)
-    vectors = np.zeros((train.batch_size, architecture.features)) if architecture.features else None
-    with TorchTeam(architecture, dataclasses.replace(train, dropout=0.0, recurrent_dropout=0.0), processes=1) as team:
-        team.stream = Same(Batch(x, targets, features=vectors))
-        for step in range(WARMUP + TRIED):
-            if step == WARMUP:
-                began = time.perf_counter()
-            team.gradient(step)
-            team.update(0.0, 1.0)
-    return TRIED * math.prod(times) / (time.perf_counter() - began)
+def _blank_batch(architecture: Architecture, train: ResolvedTraining) -> Batch:
+    """A batch of zeros."""
+    times = (train.seq_length, train.batch_size)
+
+    def zeros(is_ids: bool, width: int) -> Array:
+        return np.zeros(times, np.uint32) if is_ids else np.zeros((*times, width))
+
+    return Batch(
+        zeros(architecture.input == "ids", architecture.input_size),
+        zeros(architecture.loss == "softmax", architecture.output_size),
+        features=np.zeros((train.batch_size, architecture.features)) if architecture.features else None,
+        ngrams=np.zeros((*times, architecture.ngrams_per_step), np.uint32) if architecture.ngram_size else None,
+    )
 
 
 @dataclass
-class Same:
-    """A stream of the same batch for ever."""
+class ConstantStream:
+    """The same batch at every step."""
 
-    same: Batch
+    constant: Batch
     epoch_steps = 1.0
 
     def batch(self, step: int) -> Batch:
-        return self.same
+        return self.constant
 
 
-def affordable_size(of_size: Callable[[int], Architecture], train: TrainingOptions, seconds: float) -> int:
-    """The hidden size on which so much time is well spent: the largest of SIZES that can be trained on at least
-    CHARS_PER_WEIGHT characters for each weight of its recurrent layers (such a balance of size and training is what
-    Hoffmann et al. 2022 found for Transformers). of_size: a hidden size -> the network."""
+def affordable_size(architecture_of: Callable[[int], Architecture], train: ResolvedTraining, seconds: float) -> int:
+    """The largest hidden size of SIZES that can be trained on CHARS_PER_WEIGHT characters for each recurrent weight.
+
+    Hoffmann et al. 2022 found such a balance of size and training data for Transformers. architecture_of: the
+    architecture with a given hidden size.
+    """
 
     def chars_per_weight(size: int) -> float:
-        architecture = of_size(size)
+        architecture = architecture_of(size)
         return seconds * chars_per_second(architecture, train) / architecture.recurrent_weights
 
     return max((size for size in SIZES if chars_per_weight(size) >= CHARS_PER_WEIGHT), default=SIZES[0])
+
+
+def default_dropout(weights: int, characters: int, epochs: float) -> float:
+    """The usual dropout rate: higher for more weights per character of the training text and for more epochs, because
+    then the network can memorise more of the text.
+
+    The formula fits measurements on a million characters: 0.13 for 256 units and 2 minutes, 0.2 for 384 and 5 minutes,
+    0.4 for 512 and 30 minutes on two cores. It was also checked on texts of 0.2 and 3 million characters.
+    """
+    return round(min(0.4, 0.12 * math.sqrt(weights / characters) * math.cbrt(epochs)), 2)

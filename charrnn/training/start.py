@@ -1,90 +1,104 @@
-"""How a run is started or resumed: from what the user asked to a Trainer."""
+"""Starting and resuming a run: from options to a Trainer."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
-from charrnn.engines.select import check_engine
+from charrnn.engines.select import check_device
 from charrnn.errors import CorpusError, RunError, UsageError
-from charrnn.options import ModelOptions, Origin, RunConfig, select_options
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, refusing
+from charrnn.options import ModelOptions, Origin, ResolvedTraining, RunConfig, select_options
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, raising_run_error
 from charrnn.runs.directory import Run, create_run
 from charrnn.runs.files import checksum
-from charrnn.runs.versions import todays_config
 from charrnn.tasks.registry import read_task
 from charrnn.training.defaults import check_workers, resolve_options
 from charrnn.training.memory import check_memory
 from charrnn.training.trainer import Trainer
 
-# What a resume may change: how long, on what, what is shown and saved when.
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
-WITH_RESUME = (*BUDGETS, "patience", "workers", "device", "precision", "eval_every", "save_every", "sample_every")
+# Options that may change when a run is resumed.
+RESUMABLE = (*BUDGETS, "patience", "workers", "device", "precision", "eval_every", "save_every", "sample_every")
 
 
 def new_run(
     path: Path | None,
     config: RunConfig,
-    start: Checkpoint | None = None,
+    source: Checkpoint | None = None,
     *,
     unset: Collection[str] = (),
     jobs: int = 1,
 ) -> Trainer:
-    """Reads the data, then makes the run's directory. start: --init-from; unset: settings that were not given,
-    see `settled`; jobs: how many runs share the cores."""
-    task = read_task(config, start)
-    model, weights = config.model, None
-    if start is not None:
-        model = select_options(ModelOptions, start.architecture.to_dict())
+    """Reads the data, chooses values for all options and creates the run directory.
+
+    source: the model to start from (--init-from). unset, jobs: see `resolve_options`.
+    """
+    task = read_task(config, source)
+    model = config.model
+    if source is not None:
+        model = select_options(ModelOptions, source.architecture.to_dict())
         unset = set(unset) & {"weight_decay"}
-    model, train, notices = resolve_options(model, config.train, task, unset=unset, jobs=jobs)
-    assert train.batch_size and train.seq_length
-    if train.patience and task.validation(train.batch_size, train.seq_length) is None:
-        raise UsageError("--patience: there is no text to validate on", "see --val-fraction and --val-file")
-    if start is not None:
-        weights = task.initial_weights(start, task.architecture(model), train.seed)
-    origin = None if start is None else Origin(os.path.abspath(start.path), checksum(start.path))
-    config = dataclasses.replace(config, model=model, train=train, init_from=origin)
+    resolved = resolve_options(model, config.train, task, unset=unset, jobs=jobs)
+    train = resolved.train
+    if train.patience and task.validation_pass(train.batch_size, train.seq_length) is None:
+        raise UsageError("--patience: there is nothing to validate on", "see --val-fraction and --val-file")
+    architecture = task.architecture(resolved.model)
+    initial = None
+    origin = None
+    if source is not None:
+        initial = task.initial_parameters(source, architecture, train.seed)
+        origin = Origin(os.path.abspath(source.path), checksum(source.path))
+    config = replace(config, model=resolved.model, train=train, init_from=origin)
     run = create_run(path, corpus_stem(config.corpus[0]))
-    return Trainer(run, config, task, start=weights, notices=notices)
+    return Trainer(run, config, task, architecture, initial=initial, notices=resolved.notices)
 
 
 def resumed_run(run: Run, config: RunConfig) -> Trainer:
-    """A trainer for a run that exists; `config` is its own, but for budgets, outputs, the machine, moved corpus."""
+    """A trainer for an existing run. `config` is that of the run, with changes to RESUMABLE options and the corpus's
+    place only."""
     if "-" in config.corpus:
-        raise CorpusError(
-            f"{run.path}: its corpus came from standard input", "name the file that holds it, after --resume"
-        )
-    check_engine(config.train)
-    if gone := [path for path in config.corpus if not os.path.exists(path)]:
-        hint = f"where it has moved, name it: charrnn train --resume {run.path} FILE"
-        raise CorpusError(f"{gone[0]}: the corpus is not there any more", hint)
+        problem = f"{run.path}: its corpus came from standard input"
+        raise CorpusError(problem, "name a file with the same content after --resume RUN")
+    check_device(config.train)
+    missing = [path for path in config.corpus if not os.path.exists(path)]
+    if missing:
+        hint = f"if it has moved, give its new place: charrnn train --resume {run.path} FILE"
+        raise CorpusError(f"{missing[0]}: the corpus does not exist any more", hint)
     checkpoint = load_checkpoint(run.last)
-    _refuse_another(run, config, checkpoint)
-    check_workers(config.train)
+    _check_same_run(run, config, checkpoint)
+    train = ResolvedTraining.from_options(config.train)
+    check_workers(train.workers, train.batch_size)
     task = read_task(config, checkpoint)
     try:
-        task.fit_batch(config.train.batch_size, config.train.seq_length)
+        task.fit_batch(train.batch_size, train.seq_length)
     except UsageError as error:
         raise RunError(f"{run.config}: does not fit its corpus: {error.message}") from None
-    check_memory(task.architecture(config.model), config.train)
-    return Trainer(run, config, task, checkpoint=checkpoint)
-
-
-def _refuse_another(run: Run, config: RunConfig, checkpoint: Checkpoint) -> None:
-    """Raises RunError where a run's checkpoint was not saved under its configuration: one of the files is another's."""
-    with refusing(run.last):
-        stored = RunConfig.from_dict(todays_config(checkpoint.training["config"])).to_dict()
-    mine = config.to_dict()
-    for group, free in (("model", ()), ("text", ("val_file", "features")), ("train", WITH_RESUME)):
-        for name, value in mine[group].items():
-            if name not in free and stored[group][name] != value:
-                what = f"{run.path}: {run.config.name} says {name} {value}, {run.last.name} {stored[group][name]}"
-                raise RunError(what, "they are not of one run")
+    # The architecture comes from the checkpoint, with all constants that affect the outputs.
+    architecture = checkpoint.architecture
+    expected = replace(task.architecture(config.model), ngram_share=architecture.ngram_share)
+    if architecture != expected and checkpoint.training.get("corpus") == task.fingerprint:
+        raise RunError(f"{run.last}: its architecture does not fit its configuration")
+    check_memory(architecture, train)
+    return Trainer(run, config, task, architecture, checkpoint=checkpoint)
 
 
 def corpus_stem(path: str) -> str:
-    """What a run of this corpus is called."""
+    """The name of a corpus without directory and suffix: the beginning of the name of its runs."""
     return "stdin" if path == "-" else Path(path.removesuffix(".gz")).stem or "corpus"
+
+
+def _check_same_run(run: Run, config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Raises RunError if the checkpoint was not saved with the run's configuration."""
+    with raising_run_error(run.last):
+        saved = RunConfig.from_dict(checkpoint.training["config"]).to_dict()
+    current = config.to_dict()
+    may_differ = {"model": (), "data": ("val_file", "features"), "train": RESUMABLE}
+    for group, names in may_differ.items():
+        for name, value in current[group].items():
+            if name not in names and saved[group][name] != value:
+                problem = (
+                    f"{run.path}: {name} is {value} in {run.config.name} and {saved[group][name]} in {run.last.name}"
+                )
+                raise RunError(problem, "the files belong to different runs")

@@ -1,4 +1,4 @@
-"""The training loop. It yields events and never prints; the command line draws them, a program may do as it likes."""
+"""The training loop. It yields events and never prints."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.engines.select import new_team
+from charrnn.engines.select import new_engine
 from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
-from charrnn.models.architecture import chrono_initialise
+from charrnn.models.architecture import Architecture, chrono_initialise
+from charrnn.models.transfer import initial_parameters
 from charrnn.nn import schedules
 from charrnn.nn.arrays import Array
 from charrnn.nn.optimizers import clip_factor
-from charrnn.nn.parameters import count, flatten, initialise, views
-from charrnn.options import RunConfig
+from charrnn.nn.parameters import named_views
+from charrnn.options import ResolvedTraining, RunConfig
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.directory import Run
 from charrnn.runs.files import append_line, cut
 from charrnn.runs.reports import Metrics, Result
+from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.base import Task
 from charrnn.training.budget import Budget
-from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Standing, Step
+from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState
 
-EVALUATIONS = 20  # in a budget, if --eval-every does not say,
-EVALUATION_SHARE = 8  # but at least so many characters trained for one validated: 4 % of the time
-MEMORY = 5  # purpose of random numbers: a generator is keyed by (seed, purpose)
-ABSURD = 10  # times the loss of one who guesses: the weights have run away, and learn nothing any more
-SAVE_SECONDS = 30.0  # between saves, if --save-every does not say
+EVALUATIONS = 20  # evaluations in a budget, if --eval-every is not given
+MIN_TRAINED_PER_VALIDATED = (
+    8  # characters trained for each one validated, so that validation takes about 4 % of the time
+)
+SAVE_SECONDS = 30.0  # between saves, if --save-every is not given
+# A loss of so many times that of random guessing means that the weights are lost, even if they are finite.
+MAX_LOSS_RATIO = 10
 
 
 class Trainer:
@@ -42,255 +46,276 @@ class Trainer:
         run: Run,
         config: RunConfig,
         task: Task,
+        architecture: Architecture,
         *,
-        start: dict[str, Array] | None = None,
+        initial: Array | None = None,
         checkpoint: Checkpoint | None = None,
         notices: Sequence[str] = (),
     ) -> None:
-        """start: weights to begin with (--init-from); checkpoint: the run's last, to go on from (--resume); notices:
-        what the user should know of what was chosen. The settings of `config.train` must all be chosen."""
-        self.run_directory, self.config, self.task = run, config, task
-        self.start, self.checkpoint = start, checkpoint
-        train = config.train
-        assert train.batch_size and train.seq_length and train.workers and train.learning_rate is not None
-        self.notices = [*task.notices, *task.window_notices(train.seq_length), *notices]
-        self.learning_rate, self.chars_per_step = train.learning_rate, train.batch_size * train.seq_length
-        self.architecture = task.architecture(config.model)
-        self.specs = self.architecture.specs()
-        self.stream = task.training(train.batch_size, train.seq_length, train.seed)
-        self.validation = task.validation(train.batch_size, train.seq_length)
-        self.budget = Budget.of(train, self.stream.epoch_steps)
-        self.standing = Standing() if checkpoint is None else self._stood(checkpoint)
+        """initial: flat parameters to start from (--init-from). checkpoint: the run's last one, to resume from.
+        notices: what the user should know about the options. Each option in `config.train` must have a value."""
+        self.run_directory = run
+        self.config = config
+        self.train = ResolvedTraining.from_options(config.train)
+        self.task = task
+        self.architecture = architecture
+        self.initial = initial
+        self.checkpoint = checkpoint
+        self.notices = [*task.notices, *task.window_notices(self.train.seq_length), *notices]
+        self.chars_per_step = self.train.batch_size * self.train.seq_length
+        self.stream = task.training_stream(self.train.batch_size, self.train.seq_length, self.train.seed)
+        self.validation = task.validation_pass(self.train.batch_size, self.train.seq_length)
+        self.budget = Budget.from_options(self.train, self.stream.epoch_steps)
+        self.state = TrainingState() if checkpoint is None else self._saved_state(checkpoint)
         self.signal: int | None = None
-        chooses = self.architecture.loss == "softmax"
-        self.absurd = ABSURD * (1 + math.log(self.architecture.output_size)) if chooses else math.inf  # of a loss
-        self.lost = False  # whether the weights are worth nothing any more, though finite
+        self.max_loss = math.inf
+        if architecture.loss == "softmax":
+            self.max_loss = MAX_LOSS_RATIO * (1 + math.log(architecture.output_size))
+        self.weights_are_lost = False
 
     def interrupt(self, signal: int) -> None:
-        """Asks the run to save and stop after the current step. For signal handlers."""
+        """Makes the run save and stop after the current step. Can be called by a signal handler."""
         self.signal = signal
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is used up."""
+        return self._progress() >= 1
+
     def run(self) -> Iterator[Event]:
-        """Trains to the end of the budget. Raises StorageError, OutOfMemoryError, WorkerError, RunError, and
-        DivergedError after the result has been told."""
-        with self.run_directory.lock(), new_team(self.architecture, self.config.train) as team:
-            self.team = team
-            team.stream = self.stream
+        """Trains until the budget is used up. Raises StorageError, OutOfMemoryError, WorkerError, RunError, and
+        DivergedError after the event Done."""
+        with self.run_directory.lock(), new_engine(self.architecture, self.train) as engine:
+            self.engine = engine
+            engine.stream = self.stream
             if self.checkpoint is None:
                 self._initialise()
             else:
                 self._restore(self.checkpoint)
-            self.began = time.monotonic() - self.standing.seconds
-            # In this order: a run with a config.json can be resumed.
+                self.checkpoint = None  # its arrays are no longer needed
+            self.start_time = time.monotonic() - self.state.seconds
+            # The checkpoint is written before config.json: a run that has a config.json can be resumed.
             self._save()
             self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
+            self.run_directory.remove_result()
             try:
                 yield from self._train()
             except WorkerError:
-                if team.whole:
+                if engine.is_consistent:
                     self._save()
                 raise
             except DivergedError:
-                if np.isfinite(team.params).all() and not self.lost:
+                if np.isfinite(engine.parameters).all() and not self.weights_are_lost:
                     self._save()
-                else:  # a step of absurd size: back to what was saved before it
+                else:  # continue from the state before the step that was too large
                     self._restore(load_checkpoint(self.run_directory.last))
-                yield self._end("diverged")
+                yield self._finish("diverged")
                 raise
 
     def _train(self) -> Iterator[Event]:
-        config, standing = self.config.train, self.standing
-        self._tick()
-        standing.milestone = min(standing.milestone, int(EVALUATIONS * self._progress()))
-        first_step, first_second = standing.step, time.monotonic()
+        train = self.train
+        state = self.state
+        self._update_seconds()
+        state.milestone = min(state.milestone, int(EVALUATIONS * self._progress()))
+        first_step = state.step
+        loop_start = time.monotonic()
         while not (status := self._status()):
             loss = self._step()
-            self._tick()
+            self._update_seconds()
             progress = self._progress()
-            rate = (standing.step - first_step) * self.chars_per_step / max(time.monotonic() - first_second, 1e-9)
-            left = standing.seconds * (1 / progress - 1) if progress else math.inf
-            yield Step(standing.step, loss, progress, rate, left)
+            chars = (state.step - first_step) * self.chars_per_step
+            rate = chars / max(time.monotonic() - loop_start, 1e-9)
+            seconds_left = state.seconds * (1 / progress - 1) if progress else math.inf
+            yield Step(state.step, loss, progress, rate, seconds_left)
             if self._evaluation_is_due(progress):
                 yield self._evaluate()
-            if config.sample_every and standing.step % config.sample_every == 0:
-                yield Sampled(self.task.sample(self._weights(), config.seed))
-            evaluated = standing.evaluated_step == standing.step
-            late = time.monotonic() - self.saved_at > SAVE_SECONDS
-            if evaluated or (standing.step % config.save_every == 0 if config.save_every else late):
+            if train.sample_every and state.step % train.sample_every == 0:
+                yield Sampled(self.task.preview(self._averaged_model(), train.seed))
+            if self._save_is_due():
                 yield self._save()
-            self._tick()
-        if status != "interrupted" and standing.evaluated_step != standing.step:
+            self._update_seconds()
+        if status != "interrupted" and state.evaluated_step != state.step:
             yield self._evaluate()
         yield self._save()
-        yield self._end(status)
+        yield self._finish(status)
 
-    def _tick(self) -> None:
-        self.standing.seconds = time.monotonic() - self.began
-
-    @property
-    def spent(self) -> bool:
-        """Whether nothing of the budget is left."""
-        return self._progress() >= 1
+    def _update_seconds(self) -> None:
+        self.state.seconds = time.monotonic() - self.start_time
 
     def _progress(self) -> float:
-        return self.budget.progress(self.standing.step, self.standing.seconds)
+        return self.budget.progress(self.state.step, self.state.seconds)
 
     def _evaluation_is_due(self, progress: float) -> bool:
-        standing, every = self.standing, self.config.train.eval_every
-        if every:
-            return standing.step % every == 0
-        trained = (standing.step - max(0, standing.evaluated_step)) * self.chars_per_step
+        state = self.state
+        if self.train.eval_every:
+            return state.step % self.train.eval_every == 0
+        trained = (state.step - max(0, state.evaluated_step)) * self.chars_per_step
         validated = self.validation.predictions if self.validation else 0
-        return int(EVALUATIONS * progress) != standing.milestone and trained >= EVALUATION_SHARE * validated
+        is_milestone = int(EVALUATIONS * progress) != state.milestone
+        return is_milestone and trained >= MIN_TRAINED_PER_VALIDATED * validated
+
+    def _save_is_due(self) -> bool:
+        if self.state.evaluated_step == self.state.step:
+            return True
+        if self.train.save_every:
+            return self.state.step % self.train.save_every == 0
+        return time.monotonic() - self.save_time > SAVE_SECONDS
 
     def _status(self) -> str | None:
-        """Why the run is over, or None."""
+        """Why the run ends now, or None."""
         if self.signal is not None:
             return "interrupted"
-        if self.config.train.patience and self.standing.stale_evaluations >= self.config.train.patience:
+        if self.train.patience and self.state.stale_evaluations >= self.train.patience:
             return "early_stopped"
-        return "completed" if self.spent else None
+        return "completed" if self.is_spent else None
 
     def _step(self) -> float:
-        """One step: gradient, clipping, update. The weights stay as they were if anything in it is not finite."""
-        config, standing = self.config.train, self.standing
-        loss, norm = self.team.gradient(standing.step)
-        self.lost = loss >= self.absurd
-        if self.lost or not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diverged(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
-        factor = schedules.factor(config.schedule, self._progress(), standing.step, config.warmup_steps)
-        standing.learning_rate = self.learning_rate * factor
-        self.team.update(standing.learning_rate, clip_factor(norm, config.clip_norm))
-        standing.loss_sum += loss
-        standing.loss_steps += 1
-        standing.step += 1
-        standing.grad_norm = norm
+        """Gradient, clipping, update. The weights do not change if loss or gradient are not finite."""
+        train = self.train
+        state = self.state
+        loss, norm = self.engine.gradient(state.step)
+        self.weights_are_lost = loss >= self.max_loss
+        if self.weights_are_lost or not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._diverged(f"the loss is {loss:g}, the gradient norm is {norm:g}")
+        factor = schedules.factor(train.schedule, self._progress(), state.step, train.warmup_steps)
+        state.learning_rate = train.learning_rate * factor
+        self.engine.update(state.learning_rate, clip_factor(norm, train.clip_norm))
+        state.loss_sum += loss
+        state.loss_steps += 1
+        state.step += 1
+        state.grad_norm = norm
         return loss
 
-    def _diverged(self, what: str) -> DivergedError:
+    def _diverged(self, reason: str) -> DivergedError:
         hint = "the last good state is saved; try a lower --learning-rate"
-        return DivergedError(f"diverged at step {self.standing.step + 1}: {what}", hint)
+        return DivergedError(f"diverged at step {self.state.step + 1}: {reason}", hint)
 
     def _evaluate(self) -> Evaluated:
-        """Validates the averaged weights, notes the metrics, and keeps them if they are the best so far."""
-        standing = self.standing
-        if standing.loss_steps:
-            standing.train_loss = standing.loss_sum / standing.loss_steps
-        better = True
-        if self.validation is not None:
-            means = self.team.validate(self.validation)
-            val_loss = float(means[0])
-            if not math.isfinite(val_loss):
-                raise self._diverged(f"the validation loss is {val_loss:g}")
-            standing.val_loss, counted = val_loss, self.task.metrics(means[1:])
-            standing.val_accuracy, standing.val_rmse = counted.get("val_accuracy"), counted.get("val_rmse")
-            better = standing.best_val_loss is None or val_loss < standing.best_val_loss
-            standing.stale_evaluations = 0 if better else standing.stale_evaluations + 1
-            if better:
-                standing.best_val_loss = val_loss
-        if better:
-            standing.best_step = standing.step
-        standing.milestone = int(EVALUATIONS * self._progress())
-        standing.evaluated_step, standing.loss_sum, standing.loss_steps = standing.step, 0.0, 0
-        chars, seconds = standing.step * self.chars_per_step, time.monotonic() - self.began
+        """Scores the averaged weights, writes the metrics, and saves the weights if they are the best so far."""
+        state = self.state
+        if state.loss_steps:
+            state.train_loss = state.loss_sum / state.loss_steps
+        is_best = self._validate()
+        if is_best:
+            state.best = state.val
+            state.best_step = state.step
+        state.milestone = int(EVALUATIONS * self._progress())
+        state.evaluated_step = state.step
+        state.loss_sum = 0.0
+        state.loss_steps = 0
+        chars = state.step * self.chars_per_step
+        seconds = time.monotonic() - self.start_time
         metrics = Metrics(
-            step=standing.step,
-            epoch=standing.step / self.stream.epoch_steps,
+            step=state.step,
+            epoch=state.step / self.stream.epoch_steps,
             chars=chars,
             seconds=round(seconds, 3),
-            train_loss=standing.train_loss,
-            val_loss=standing.val_loss,
-            val_bpc=self.task.bits(standing.val_loss),
-            val_accuracy=standing.val_accuracy,
-            val_rmse=standing.val_rmse,
-            learning_rate=standing.learning_rate,
-            grad_norm=standing.grad_norm,
+            train_loss=state.train_loss,
+            val=state.val,
+            learning_rate=state.learning_rate,
+            grad_norm=state.grad_norm,
             chars_per_second=round(chars / seconds, 1),
         ).to_dict()
-        standing.metrics_size = append_line(self.run_directory.metrics, json.dumps(metrics))
-        if better:
-            save_checkpoint(self.run_directory.best, self._weights())
-        return Evaluated(metrics, better)
+        state.metrics_size = append_line(self.run_directory.metrics, json.dumps(metrics))
+        if is_best:
+            save_checkpoint(self.run_directory.best, self._averaged_model())
+        return Evaluated(metrics, is_best)
 
-    def _weights(self) -> Checkpoint:
-        """The averaged weights, to validate and to sample from."""
-        weights = views(self.specs, self.team.average)
-        return Checkpoint(self.architecture, self.task.metadata(), weights, training={"step": self.standing.step})
+    def _validate(self) -> bool:
+        """Sets the scores. Returns whether they are the best so far; without validation the latest weights are."""
+        state = self.state
+        if self.validation is None:
+            return True
+        means = self.engine.validate(self.validation)
+        loss = float(means[0])
+        if not math.isfinite(loss):
+            raise self._diverged(f"the validation loss is {loss:g}")
+        state.val = self.task.scores(means)
+        is_best = state.best.loss is None or loss < state.best.loss
+        state.stale_evaluations = 0 if is_best else state.stale_evaluations + 1
+        return is_best
+
+    def _averaged_model(self) -> Checkpoint:
+        """The averaged weights, for validation and sampling."""
+        training = {"step": self.state.step}
+        return Checkpoint(self.architecture, self.task.metadata(), self.engine.average, training=training)
 
     def _save(self) -> Saved:
-        """Those and everything that a resume needs."""
-        self._tick()
-        standing, task = asdict(self.standing), self.task
-        training = {"standing": standing, "config": self.config.to_dict(), "corpus": task.fingerprint}
-        weights = views(self.specs, self.team.average)
-        whole = Checkpoint(self.architecture, task.metadata(), weights, self.team.tensors(), training)
-        save_checkpoint(self.run_directory.last, whole)
-        self.saved_at = time.monotonic()
-        return Saved(self.standing.step)
+        """Saves the averaged weights and all that a resume needs."""
+        self._update_seconds()
+        training = {
+            "state": asdict(self.state),
+            "config": self.config.to_dict(),
+            "corpus": self.task.fingerprint,
+        }
+        checkpoint = Checkpoint(
+            self.architecture, self.task.metadata(), self.engine.average, self.engine.tensors(), training
+        )
+        save_checkpoint(self.run_directory.last, checkpoint)
+        self.save_time = time.monotonic()
+        return Saved(self.state.step)
 
     def _initialise(self) -> None:
-        seed, flat = self.config.train.seed, np.empty(count(self.specs), np.float32)
-        named = views(self.specs, flat)
-        initialise(self.specs, flat, seed)
-        if self.start is not None:
-            for name, view in named.items():
-                view[...] = self.start[name]
-        elif self.task.defaults.chrono_init:
-            steps = self.config.train.seq_length or 1
-            chrono_initialise(named, self.architecture, steps, np.random.default_rng((seed, MEMORY)))
-        self.team.load(params=flat, average=flat)
+        """Sets the initial parameters."""
+        seed = self.train.seed
+        parameters = self.initial
+        if parameters is None:
+            parameters = initial_parameters(self.architecture, seed)
+            if self.task.defaults.chrono_init:
+                named = named_views(self.architecture.specs(), parameters)
+                rng = random_generator(seed, Purpose.CHRONO_INIT)
+                chrono_initialise(named, self.architecture, self.train.seq_length, rng)
+        self.engine.load(parameters=parameters, average=parameters)
 
-    def _stood(self, checkpoint: Checkpoint) -> Standing:
-        """Where the run stood when it was saved. Raises RunError."""
+    def _saved_state(self, checkpoint: Checkpoint) -> TrainingState:
         try:
-            return Standing.from_dict(checkpoint.training["standing"])
+            return TrainingState.from_dict(checkpoint.training["state"])
         except (KeyError, TypeError, UsageError):
-            path = self.run_directory.last
-            raise RunError(f"{path}: it holds no training state", "to start from its weights use --init-from") from None
+            problem = f"{self.run_directory.last}: it contains no training state"
+            raise RunError(problem, "to start from its weights use --init-from") from None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Everything as it was saved in last.safetensors. Raises RunError if it does not belong here."""
+        """Restores the state of last.safetensors. Raises RunError if it does not fit the data or the options."""
         path = self.run_directory.last
         if checkpoint.training.get("corpus") != self.task.fingerprint:
-            raise RunError(
-                f"{path}: the corpus has changed since this run was started", "start a new run, or restore the text"
-            )
-        self.standing = self._stood(checkpoint)
-        saved, needed = checkpoint.tensors, self.team.tensors()
-        for name, array in needed.items():
+            problem = f"{path}: the corpus has changed since this run was started"
+            raise RunError(problem, "start a new run, or restore the corpus")
+        self.state = self._saved_state(checkpoint)
+        saved = checkpoint.tensors
+        required = self.engine.tensors()
+        for name, array in required.items():
             if name not in saved or (saved[name].shape, saved[name].dtype) != (array.shape, array.dtype):
                 raise RunError(f"{path}: its training state does not fit its configuration")
-        average = flatten(self.specs, checkpoint.weights)
-        self.team.load(average=average, **{name: saved[name] for name in needed})
-        self.standing.stale_evaluations = min(self.standing.stale_evaluations, max(0, self.config.train.patience - 1))
-        cut(self.run_directory.metrics, self.standing.metrics_size)
+        self.engine.load(average=checkpoint.parameters, **{name: saved[name] for name in required})
+        # A run that was stopped early may go on for at least one evaluation.
+        self.state.stale_evaluations = min(self.state.stale_evaluations, max(0, self.train.patience - 1))
+        cut(self.run_directory.metrics, self.state.metrics_size)
 
-    def _end(self, status: str) -> Done:
-        """The result, written down."""
-        standing, chars = self.standing, self.standing.step * self.chars_per_step
-        tested: dict[str, Any] | None = None
+    def _finish(self, status: str) -> Done:
+        """Writes result.json."""
+        state = self.state
+        chars = state.step * self.chars_per_step
+        test_metrics: dict[str, Any] | None = None
         if status in ("completed", "early_stopped"):
-            tested = self.task.test(load_checkpoint(self.run_directory.best))
+            test_metrics = self.task.evaluate_test(load_checkpoint(self.run_directory.best))
         result = Result(
             run=str(self.run_directory.path),
             status=status,
-            steps=standing.step,
-            epochs=standing.step / self.stream.epoch_steps,
+            steps=state.step,
+            epochs=state.step / self.stream.epoch_steps,
             chars=chars,
-            seconds=round(standing.seconds, 3),
-            chars_per_second=round(chars / max(standing.seconds, 1e-9), 1),
-            train_loss=standing.train_loss,
-            val_loss=standing.val_loss,
-            best_val_loss=standing.best_val_loss,
-            best_val_bpc=self.task.bits(standing.best_val_loss),
-            best_step=standing.best_step,
-            val_accuracy=standing.val_accuracy,
-            val_rmse=standing.val_rmse,
-            test_loss=None if tested is None else tested["loss"],
-            test_metrics=tested,
-            parameters=self.architecture.parameters,
+            seconds=round(state.seconds, 3),
+            chars_per_second=round(chars / max(state.seconds, 1e-9), 1),
+            train_loss=state.train_loss,
+            val=state.val,
+            best_val_loss=state.best.loss,
+            best_val_bpc=state.best.bpc,
+            best_step=state.best_step,
+            test_loss=None if test_metrics is None else test_metrics["loss"],
+            test_metrics=test_metrics,
+            parameters=self.architecture.num_parameters,
             vocabulary_size=self.task.vocabulary_size,
-            workers=self.config.train.workers or 1,
+            workers=self.train.workers,
             config=self.config.to_dict(),
         ).to_dict()
         self.run_directory.write_json(self.run_directory.result, result)

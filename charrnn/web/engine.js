@@ -1,12 +1,14 @@
 "use strict";
 
-// The network, one character at a time. The equations are those of charrnn's nn/lstm.py, gru.py and rnn.py, the weights
-// PyTorch's: rows of a matrix are outputs, gates stand one below the other (LSTM i, f, g, o; GRU r, z, n).
-// V symbols, H hidden units, G = gates x H.
+// The network, one time step at a time. The equations are those of charrnn/nn/lstm.py, gru.py and rnn.py. The weights
+// have PyTorch's layout: the rows of a matrix are outputs, in blocks of H rows for each gate (LSTM i, f, g, o; GRU r, z, n).
+//
+// V vocabulary size, H hidden size, G = gates x H, L layers.
 
 const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 
-// What a layer does with x = W_ih input + b_ih (G), u = W_hh h + b_hh (G): it moves its state on, h (H) first.
+// step(x, u, state, H): one time step of a layer. x (G) = W_ih input + b_ih, u (G) = W_hh h + b_hh. The state is h (H),
+// for an LSTM followed by c (H), and is overwritten.
 const CELLS = {
   lstm: {
     gates: 4,
@@ -17,7 +19,7 @@ const CELLS = {
         const f = sigmoid(x[k] + u[k]);
         const g = Math.tanh(x[l] + u[l]);
         const o = sigmoid(x[m] + u[m]);
-        const c = f * state[k] + i * g; // c stands behind h
+        const c = f * state[k] + i * g;
         state[k] = c;
         state[j] = o * Math.tanh(c);
       }
@@ -44,7 +46,7 @@ const CELLS = {
   },
 };
 
-// out = W v + bias, four rows at a time: each element of v is read once for them, and the sums do not wait for another.
+// out = W v + bias. Four rows at a time: each element of v is then read once for four independent sums.
 function product(W, bias, v, out) {
   const rows = bias.length;
   const width = v.length;
@@ -78,119 +80,122 @@ function product(W, bias, v, out) {
 }
 
 class Network {
-  // weights: name -> Float32Array, as `unpack` gives them.
-  constructor({ cell, hidden, layers, symbols, embedding }, weights) {
+  // weights: name -> Float32Array, see `unpackWeights`.
+  constructor({ cell, hiddenSize, numLayers, embeddingSize, codes }, weights) {
     this.cell = CELLS[cell];
-    this.hidden = hidden;
-    this.G = this.cell.gates * hidden;
+    this.H = hiddenSize;
+    this.G = this.cell.gates * hiddenSize;
+    this.V = codes.length;
     this.head = { W: weights["head.weight"], bias: weights["head.bias"] };
-    this.layers = Array.from({ length: layers }, (_, l) => ({
+    this.layers = Array.from({ length: numLayers }, (_, l) => ({
       W: weights[`rnn.weight_hh_l${l}`],
       bias: weights[`rnn.bias_hh_l${l}`],
       input: { W: weights[`rnn.weight_ih_l${l}`], bias: weights[`rnn.bias_ih_l${l}`] },
     }));
-    this.table = this.inputs(symbols, embedding, weights["embedding.weight"]);
+    this.inputTable = this.makeInputTable(weights["embedding.weight"], embeddingSize);
     this.x = new Float32Array(this.G);
     this.u = new Float32Array(this.G);
-    this.logits = new Float32Array(symbols);
+    this.logits = new Float32Array(this.V);
   }
 
-  // What the first layer reads from each symbol (V, G): a column of W_ih, or its product with the symbol's vector.
-  inputs(symbols, width, vectors) {
-    const { G, layers: [{ input }] } = this;
-    const table = new Float32Array(symbols * G);
-    for (let id = 0; id < symbols; id++) {
+  // x of the first layer for each symbol (V, G): W_ih times the symbol's embedding (or one-hot vector), plus the bias.
+  makeInputTable(embedding, width) {
+    const { G, V, layers: [{ input }] } = this;
+    const table = new Float32Array(V * G);
+    for (let id = 0; id < V; id++) {
       const row = table.subarray(id * G, (id + 1) * G);
-      if (vectors) product(input.W, input.bias, vectors.subarray(id * width, (id + 1) * width), row);
-      else for (let g = 0; g < G; g++) row[g] = input.W[g * symbols + id] + input.bias[g];
+      if (embedding) product(input.W, input.bias, embedding.subarray(id * width, (id + 1) * width), row);
+      else for (let g = 0; g < G; g++) row[g] = input.W[g * V + id] + input.bias[g];
     }
     return table;
   }
 
-  // The state before any text: of each layer h, and for an LSTM c.
+  // The state before the first symbol of a text: for each layer h, and c of an LSTM.
   zeroState() {
-    return new Float32Array(this.layers.length * this.cell.states * this.hidden);
+    return new Float32Array(this.layers.length * this.cell.states * this.H);
   }
 
-  // Reads a symbol: moves the state on.
+  // Reads a symbol and updates the state.
   step(state, id) {
-    const { cell, hidden, G, layers, u } = this;
-    const size = cell.states * hidden;
-    let x = this.table.subarray(id * G, (id + 1) * G);
+    const { cell, H, G, layers, u } = this;
+    const size = cell.states * H; // of the state of a layer
+    let x = this.inputTable.subarray(id * G, (id + 1) * G);
     layers.forEach((layer, l) => {
-      const its = state.subarray(l * size, (l + 1) * size);
+      const layerState = state.subarray(l * size, (l + 1) * size);
       if (l) {
+        const below = state.subarray((l - 1) * size, (l - 1) * size + H);
         x = this.x;
-        product(layer.input.W, layer.input.bias, state.subarray((l - 1) * size, (l - 1) * size + hidden), x);
+        product(layer.input.W, layer.input.bias, below, x);
       }
-      product(layer.W, layer.bias, its.subarray(0, hidden), u);
-      cell.step(x, u, its, hidden);
+      product(layer.W, layer.bias, layerState.subarray(0, H), u);
+      cell.step(x, u, layerState, H);
     });
   }
 
-  // What the state says of the next symbol (V,); valid until the next call.
+  // The logits of the next symbol (V,). They are valid until the next call.
   predict(state) {
-    const top = state.length - this.cell.states * this.hidden;
-    product(this.head.W, this.head.bias, state.subarray(top, top + this.hidden), this.logits);
+    const top = state.length - this.cell.states * this.H;
+    product(this.head.W, this.head.bias, state.subarray(top, top + this.H), this.logits);
     return this.logits;
   }
 
-  // What the units do, in 127ths, layer after layer: an LSTM's tanh(c), else h.
+  // The activity of all units, layer by layer, in steps of 1/127: tanh(c) of an LSTM, h of other cells.
   activity(state) {
-    const { cell, hidden } = this;
-    return Int8Array.from({ length: this.layers.length * hidden }, (_, n) => {
-      const value = state[Math.floor(n / hidden) * cell.states * hidden + (n % hidden) + (cell.states - 1) * hidden];
-      return Math.round(127 * (cell.states > 1 ? Math.tanh(value) : value));
+    const { cell: { states }, H } = this;
+    return Int8Array.from({ length: this.layers.length * H }, (_, n) => {
+      const layer = Math.floor(n / H);
+      const value = state[layer * states * H + (states - 1) * H + (n % H)];
+      return Math.round(127 * (states > 1 ? Math.tanh(value) : value));
     });
   }
 }
 
-// Logits -> unnormalised probabilities, 0 for what may not be chosen. Temperature first, then top-p, as charrnn's
-// inference/sampling.py; the likeliest symbol always stays.
-function chances(logits, { temperature, topP }) {
+// Logits -> unnormalised probabilities, 0 for symbols that are excluded: temperature, then top-p, as in
+// charrnn/models/sampling.py. The most likely symbol is never excluded.
+function samplingWeights(logits, { temperature, topP }) {
   const largest = logits.reduce((a, b) => Math.max(a, b));
   if (temperature === 0) {
     const best = logits.indexOf(largest);
     return Float64Array.from(logits, (_, id) => Number(id === best));
   }
-  const w = Float64Array.from(logits, (logit) => Math.exp((logit - largest) / Math.max(temperature, 1e-6)));
+  const weights = Float64Array.from(logits, (logit) => Math.exp((logit - largest) / Math.max(temperature, 1e-6)));
   if (topP < 1) {
-    const enough = Math.max(topP, 1e-9) * w.reduce((a, b) => a + b);
-    let before = 0;
-    for (const id of likeliest(w)) {
-      const weight = w[id];
-      if (before && before >= enough) w[id] = 0;
-      before += weight;
+    const limit = Math.max(topP, 1e-9) * weights.reduce((a, b) => a + b);
+    let sum = 0; // of all more likely symbols
+    for (const id of idsByWeight(weights)) {
+      const weight = weights[id];
+      if (sum && sum >= limit) weights[id] = 0;
+      sum += weight;
     }
   }
-  return w;
+  return weights;
 }
 
-// The ids in the order of their weights, the largest first.
-const likeliest = (w) => Array.from(w.keys()).sort((a, b) => w[b] - w[a] || a - b);
+// The ids in descending order of their weights.
+const idsByWeight = (weights) => Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
 
-// Weights and a uniform number in [0, 1) -> an id: inverts the cumulative distribution.
-function choose(w, uniform) {
-  const point = uniform * w.reduce((a, b) => a + b);
+// Draws an id, given a uniform number in [0, 1), by inverting the cumulative distribution.
+function sample(weights, uniform) {
+  const point = uniform * weights.reduce((a, b) => a + b);
   let sum = 0;
   let last = 0;
-  for (let id = 0; id < w.length; id++) {
-    if (!w[id]) continue;
-    sum += w[id];
+  for (let id = 0; id < weights.length; id++) {
+    if (!weights[id]) continue;
+    sum += weights[id];
     if (sum > point) return id;
     last = id;
   }
-  return last; // the sum was rounded
+  return last; // reached only because of rounding
 }
 
-// The nats of a symbol: -log of its probability.
-function surprise(logits, id) {
+// -log(probability) of a symbol.
+function nats(logits, id) {
   const largest = logits.reduce((a, b) => Math.max(a, b));
   return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0)) + largest - logits[id];
 }
 
-// Uniform numbers in [0, 1) from a seed (mulberry32, Tommy Ettinger).
-function generator(seed) {
+// A generator of uniform numbers in [0, 1): mulberry32 by Tommy Ettinger.
+function uniformGenerator(seed) {
   let a = seed >>> 0;
   return () => {
     a = (a + 0x6d2b79f5) | 0;
@@ -200,18 +205,19 @@ function generator(seed) {
   };
 }
 
-// Base64 of all weights, one after the other, in float16 or float32 -> name -> Float32Array.
-function unpack(base64, shapes, float32) {
+// Base64 of all weights in float16 or float32, one after the other -> {name: Float32Array}.
+function unpackWeights(base64, shapes, float32) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  const all = float32 ? new Float32Array(bytes.buffer) : Float32Array.from(new Uint16Array(bytes.buffer), half);
+  const flat = float32 ? new Float32Array(bytes.buffer) : Float32Array.from(new Uint16Array(bytes.buffer), float16Value);
   let end = 0;
-  const next = (shape) => all.subarray(end, (end += shape.reduce((a, b) => a * b)));
+  const next = (shape) => flat.subarray(end, (end += shape.reduce((a, b) => a * b)));
   return Object.fromEntries(shapes.map(([name, shape]) => [name, next(shape)]));
 }
 
-// The bits of a finite float16 -> its value.
-function half(bits) {
+// The value of a finite float16, given its bits.
+function float16Value(bits) {
   const exponent = (bits >> 10) & 31;
-  const size = exponent ? (1024 + (bits & 1023)) * 2 ** (exponent - 25) : (bits & 1023) * 2 ** -24;
+  const fraction = bits & 1023;
+  const size = exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
   return bits & 0x8000 ? -size : size;
 }

@@ -1,300 +1,308 @@
 "use strict";
 
-// The page: what the reader asks for and sees. The network works in slices, so that the page answers while it is busy.
+// The controls of the page. The network works for a few milliseconds in each frame, so that the page always responds.
 
-const SLICE = [10, 40]; // milliseconds of work, least and most, for each picture that the browser draws
-const PATIENCE = 250; // milliseconds between two looks at a long text that is being read
-const SPEEDS = [5, 15, 40, 150, 600, Infinity]; // characters a second
-const RAREST = Math.log(400); // nats of the strongest colour
-const SHOWN = 8; // of what may come next
-const PLAIN = { temperature: 1, topP: 1 };
+const WORK_TIME = [10, 40]; // milliseconds of work in a frame, at least and at most
+const READ_REFRESH = 250; // milliseconds between two updates of the page while a long text is read
+const SPEEDS = [5, 15, 40, 150, 600, Infinity]; // characters per second
+const MAX_NATS = Math.log(400); // of the strongest colour
+const NUM_PREDICTIONS = 8;
+const UNCHANGED = { temperature: 1, topP: 1 }; // sampling options that leave the probabilities as they are
 const EXAMPLE = "The king said nothing, and then the telephone rang.";
-const LIVE = "The likeliest next characters, now. Choose one of them, and it goes on with that.";
-const NAMES = { "␣": "a space", "↵": "a line end", "←": "a carriage return", "⇥": "a tab" };
+const NEXT_TEXT = "The most likely next characters. Choose one, and the network continues with it.";
+const SPOKEN_NAMES = { "␣": "a space", "↵": "a line end", "←": "a carriage return", "⇥": "a tab" };
 
 const $ = (id) => document.getElementById(id);
 const model = JSON.parse($("model").textContent);
-const network = new Network(model, unpack($("weights").textContent, model.shapes, model.float32));
-const alphabet = new Alphabet(model.codes, model.bytes);
-const session = new Session(network, alphabet, model);
-const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const network = new Network(model, unpackWeights($("weights").textContent, model.shapes, model.float32));
+const vocabulary = new Vocabulary(model.codes, model.bytes);
+const session = new Session(network, vocabulary, model);
+const reducesMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-const number = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits });
-const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
-const choice = () => ({ temperature: Number($("temperature").value), topP: Number($("top-p").value) });
+const formatNumber = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits });
+const formatShare = (p) =>
+  `${p >= 0.0995 ? formatNumber(100 * p) : p >= 0.0005 ? formatNumber(100 * p, 1) : "<0.1"} %`;
+const spokenName = (name) => SPOKEN_NAMES[name] ?? name;
+
+const checkedValue = (name) => document.querySelector(`input[name=${name}]:checked`).value;
+const samplingOptions = () => ({ temperature: Number($("temperature").value), topP: Number($("top-p").value) });
 const speed = () => SPEEDS[$("speed").value];
-const unit = () => $("layer").value * model.hidden + Number($("unit").value);
+const selectedUnit = () => $("layer").value * model.hiddenSize + Number($("unit").value);
 
-// From a piece to its colour, -1 to 1.
+// The strength of a character's colour, from -1 to 1, for each value of the colour switch.
 const TINTS = {
   plain: () => 0,
-  surprise: (piece) => Math.min(1, session.nats(piece) / RAREST),
-  unit: (piece) => session.activity(piece, unit()),
+  surprise: (character) => Math.min(1, session.nats(character) / MAX_NATS),
+  unit: (character) => session.activity(character, selectedUnit()),
 };
-const paper = new Paper($("paper"), {
-  tint: (piece) => TINTS[$("paper").dataset.colour](piece),
-  pointed: (place) => held === null && point(place),
-  held: (place) => hold(place === held ? null : place),
+const view = new TextView($("text"), {
+  tint: (character) => TINTS[$("text").dataset.colour](character),
+  onPoint: (place) => selected === null && point(place),
+  onClick: (place) => select(place === selected ? null : place),
 });
 
-// The work
+// Reading and writing
 
 let isRunning = false;
-let last; // when the last slice began
-let rested; // when it ended
-let allowance; // characters that may be written by now
-let began; // when the present go began to write
-let looked; // when the text was last brought up to date
+let frameStart; // time of the last frame
+let frameEnd; // when the work of the last frame ended
+let allowance; // characters that may be written now, at the selected speed
+let writeBegin; // when writing began, null before
+let shownAt; // time of the last update of the page
 
-function start() {
+function run() {
   allowance = 0;
-  began = null;
-  last = rested = performance.now();
-  if (!isRunning) requestAnimationFrame(frame);
+  writeBegin = null;
+  frameStart = frameEnd = performance.now();
+  if (!isRunning) requestAnimationFrame(work);
   isRunning = true;
-  say("");
+  setStatus("");
   show();
 }
 
-function frame(now) {
-  const end = performance.now() + Math.max(SLICE[0], Math.min(SLICE[1], performance.now() - rested)); // at least half
+function work(now) {
+  // At least as long as the browser took for everything else since the last frame.
+  const end = performance.now() + Math.max(WORK_TIME[0], Math.min(WORK_TIME[1], performance.now() - frameEnd));
   while (session.queue.length && performance.now() < end) session.readNext();
   if (!session.queue.length && session.isWriting) {
-    began ??= now;
-    allowance = speed() === Infinity ? Infinity : Math.min(allowance + (speed() * (now - last)) / 1000, speed());
-    for (; allowance >= 1 && session.isWriting && performance.now() < end; allowance--) session.writeNext(choice());
+    writeBegin ??= now;
+    const earned = (speed() * (now - frameStart)) / 1000;
+    allowance = speed() === Infinity ? Infinity : Math.min(allowance + earned, speed());
+    for (; allowance >= 1 && session.isWriting && performance.now() < end; allowance--) {
+      session.writeNext(samplingOptions());
+    }
   }
-  last = now;
-  rested = performance.now();
+  frameStart = now;
+  frameEnd = performance.now();
   isRunning = session.isBusy;
-  if (isRunning) requestAnimationFrame(frame);
-  if (!session.queue.length || now > looked + PATIENCE) show();
+  if (isRunning) requestAnimationFrame(work);
+  if (!session.queue.length || now > shownAt + READ_REFRESH) show();
 }
 
-function writeAnew() {
-  release();
-  session.cut(0);
-  session.give($("prime").value);
-  paper.cut(0);
-  paper.following = true;
-  goOn();
+function startWriting() {
+  deselect();
+  session.truncate(0);
+  session.setText($("prime").value);
+  view.truncate(0);
+  view.isFollowing = true;
+  continueWriting();
 }
 
-function goOn() {
-  release();
+function continueWriting() {
+  deselect();
   const seed = $("seed").value === "" ? Math.floor(Math.random() * 2 ** 32) : Number($("seed").value);
-  session.goOn(seed, $("until").value.replaceAll("\\n", "\n"));
-  start();
+  session.write(seed, $("stop-text").value.replaceAll("\\n", "\n"));
+  run();
 }
 
-function goOnWith(id, place) {
-  release();
+function continueWith(id, place) {
+  deselect();
   session.replace(place, id);
-  paper.cut(place);
-  goOn();
+  view.truncate(place);
+  continueWriting();
 }
 
-function give() {
-  release();
-  paper.following = false;
-  session.give($("yours").value);
-  paper.cut(session.pieces.length);
-  start();
+function readOwnText() {
+  deselect();
+  view.isFollowing = false;
+  session.setText($("own-text").value);
+  view.truncate(session.characters.length);
+  run();
 }
 
-// The text and what may come next
+// The text and the predictions
 
 function show() {
-  const { isBusy, isWriting, pieces, uniform, seed, from } = session;
-  const rate = isWriting && began && speed() === Infinity ? (pieces.length - from) / (performance.now() - began) : 0;
-  $("stop").textContent = isBusy ? "Stop" : "Go on";
-  $("paper").classList.toggle("busy", isBusy);
+  const { isBusy, isWriting, characters, uniform, seed, writeStart } = session;
+  const isMeasured = isWriting && writeBegin && speed() === Infinity;
+  const rate = isMeasured ? (characters.length - writeStart) / (performance.now() - writeBegin) : 0;
+  $("stop").textContent = isBusy ? "Stop" : "Continue";
+  $("text").classList.toggle("busy", isBusy);
   $("count").textContent = [
-    `${number(pieces.length)} characters`,
+    `${formatNumber(characters.length)} characters`,
     ...(uniform ? [`seed ${seed}`] : []),
-    ...(rate > 0 ? [`${number(1000 * rate)} a second`] : []),
+    ...(rate > 0 ? [`${formatNumber(1000 * rate)} per second`] : []),
   ].join(" · ");
-  if (still && isBusy) return;
-  looked = performance.now();
-  paper.show(pieces);
-  if (pointed === null) showNext();
+  if (reducesMotion && isBusy) return;
+  shownAt = performance.now();
+  view.show(characters);
+  if (pointed === null) showPredictions();
 }
 
-const rows = Array.from({ length: SHOWN + 1 }, () => {
+const rows = Array.from({ length: NUM_PREDICTIONS + 1 }, () => {
   const row = { item: document.createElement("li"), button: document.createElement("button") };
-  for (const [part, tag] of [["glyph", "bdi"], ["bar", "i"], ["share", "span"]]) {
+  for (const [part, tag] of [["symbol", "bdi"], ["bar", "i"], ["share", "span"]]) {
     row[part] = row.button.appendChild(document.createElement(tag));
   }
   row.button.type = "button";
-  row.button.addEventListener("click", () => goOnWith(row.id, pointed ?? session.pieces.length));
+  row.button.addEventListener("click", () => continueWith(row.id, pointed ?? session.characters.length));
   row.item.append(row.button);
-  $("next").append(row.item);
+  $("predictions").append(row.item);
   return row;
 });
 
-// The likeliest symbols where the reader points, or next: as they are drawn, or in a text that is only read as they are.
-// What stands there is always among them.
-function showNext() {
-  const piece = session.pieces[pointed];
-  const w = chances(session.predict(pointed), session.uniform ? choice() : PLAIN);
-  const sum = w.reduce((a, b) => a + b);
-  const actual = piece?.ids[0];
-  const ids = likeliest(w).slice(0, SHOWN).filter((id) => w[id]);
+// Shows the most likely symbols at the place that is pointed at, else of the next character, and the symbol that is
+// there. In a written text the probabilities are those that it was drawn from.
+function showPredictions() {
+  const character = session.characters[pointed];
+  const weights = samplingWeights(session.predict(pointed), session.uniform ? samplingOptions() : UNCHANGED);
+  const sum = weights.reduce((a, b) => a + b);
+  const actual = character?.ids[0];
+  const ids = idsByWeight(weights).slice(0, NUM_PREDICTIONS).filter((id) => weights[id]);
   if (actual !== undefined && !ids.includes(actual)) ids.push(actual);
   rows.forEach((row, n) => {
     row.id = ids[n];
     row.item.hidden = n >= ids.length;
     if (row.item.hidden) return;
-    const share = percent(w[row.id] / sum);
-    const name = alphabet.name(row.id);
-    row.glyph.textContent = name;
-    row.glyph.classList.toggle("code", name.length > 2);
-    row.bar.style.setProperty("--share", w[row.id] / sum);
+    const probability = weights[row.id] / sum;
+    const share = formatShare(probability);
+    const name = vocabulary.symbolName(row.id);
+    row.symbol.textContent = name;
+    row.symbol.classList.toggle("code", name.length > 2);
+    row.bar.style.setProperty("--share", probability);
     row.share.textContent = share;
-    row.button.setAttribute("aria-label", `${spoken(name)}, ${share}: go on with it`);
+    row.button.setAttribute("aria-label", `${spokenName(name)}, ${share}: continue with it`);
     row.button.classList.toggle("actual", row.id === actual);
   });
-  $("here").textContent = piece ? about(piece) : LIVE;
+  $("description").textContent = character ? describe(character) : NEXT_TEXT;
 }
 
-const percent = (p) => `${p >= 0.0995 ? number(100 * p) : p >= 0.0005 ? number(100 * p, 1) : "<0.1"} %`;
-const spoken = (name) => NAMES[name] ?? name;
-
-function about(piece) {
-  const name = spoken(nameOf(piece.text));
-  if (!piece.ids.length) return `${name} is unknown to the network, and left out. It expected:`;
-  const cost = session.nats(piece);
-  const odds = cost < 0.05 ? "no surprise" : `1 in ${number(Math.exp(cost), cost < 2 ? 1 : 0)}`;
-  const its = $("paper").dataset.colour === "unit" ? `, the unit at ${session.activity(piece, unit()).toFixed(2)}` : "";
-  return `Here stands ${name} (${odds}${its}). It could have been:`;
+function describe(character) {
+  const name = spokenName(characterName(character.text));
+  if (!character.ids.length) return `${name} is not in the vocabulary and was not read. The network expected:`;
+  const loss = session.nats(character);
+  const odds = loss < 0.05 ? "certain" : `1 in ${formatNumber(Math.exp(loss), loss < 2 ? 1 : 0)}`;
+  const showsUnit = $("text").dataset.colour === "unit";
+  const activity = showsUnit ? `, unit at ${session.activity(character, selectedUnit()).toFixed(2)}` : "";
+  return `This is ${name} (${odds}${activity}). The network expected:`;
 }
 
-// Where the reader is
+// Pointing and selecting
 
-let pointed = null; // the piece that the panel is about
-let held = null; // the same, where it stays so
+let pointed = null; // place of the character whose predictions are shown
+let selected = null; // the same place, if pointing elsewhere does not change it
 
 function point(place) {
   if (place === pointed) return;
   pointed = place;
-  paper.mark(place);
-  showNext();
+  view.mark(place);
+  showPredictions();
 }
 
-function hold(place) {
-  release();
-  if (place !== null) session.goal = 0;
-  held = pointed = place;
-  paper.mark(place, place !== null);
+function select(place) {
+  deselect();
+  if (place !== null) session.targetLength = 0;
+  selected = pointed = place;
+  view.mark(place, place !== null);
   show();
-  showNext();
+  showPredictions();
 }
 
-function release() {
-  held = pointed = null;
-  paper.mark(null);
+function deselect() {
+  selected = pointed = null;
+  view.mark(null);
 }
 
-function key(event) {
+function onTextKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  const end = session.pieces.length - 1;
-  const at = held ?? end + 1;
-  const moves = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: end };
+  const end = session.characters.length - 1;
+  const place = selected ?? end + 1;
+  const moves = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: end };
   const row = rows[event.key - 1];
-  if (event.key in moves && end >= 0) hold(Math.max(0, Math.min(end, moves[event.key])));
-  else if (event.key === "Escape" && held !== null) hold(null);
+  if (event.key in moves && end >= 0) select(Math.max(0, Math.min(end, moves[event.key])));
+  else if (event.key === "Escape" && selected !== null) select(null);
   else if (row && !row.item.hidden) row.button.click();
   else return;
   event.preventDefault();
 }
 
-// What the reader sets
+// Settings
 
 function showColour() {
-  const colour = chosen("colour");
-  const ends = colour === "unit" ? ["−1", "+1"] : ["expected", `1 in ${number(Math.exp(RAREST))} or rarer`];
-  $("paper").dataset.colour = $("scale").dataset.colour = colour;
+  const colour = checkedValue("colour");
+  const ends = colour === "unit" ? ["−1", "+1"] : ["expected", `1 in ${formatNumber(Math.exp(MAX_NATS))} or less likely`];
+  $("text").dataset.colour = $("scale").dataset.colour = colour;
   $("unit-choice").hidden = colour !== "unit";
   $("unit-name").textContent = `${$("layer").value}.${$("unit").value}`;
   $("scale").hidden = colour === "plain";
   document.querySelectorAll("#scale span").forEach((span, n) => { span.textContent = ends[n]; });
-  paper.paint();
+  view.paintAll();
 }
 
-function showFound() {
-  if ($("found").value) [$("layer").value, $("unit").value] = $("found").value.split(".");
+function showMatch() {
+  if ($("match").value) [$("layer").value, $("unit").value] = $("match").value.split(".");
   showColour();
 }
 
 function showSettings() {
-  const { temperature, topP } = choice();
-  $("temperature-value").textContent = temperature ? temperature.toFixed(2) : "0, always the likeliest";
-  $("top-p-value").textContent = topP < 1 ? `${number(100 * topP)} %` : "all";
-  $("speed-value").textContent = speed() === Infinity ? "as fast as it can" : `${speed()} characters a second`;
+  const { temperature, topP } = samplingOptions();
+  $("temperature-value").textContent = temperature ? temperature.toFixed(2) : "0, always the most likely";
+  $("top-p-value").textContent = topP < 1 ? `${formatNumber(100 * topP)} %` : "all";
+  $("speed-value").textContent = speed() === Infinity ? "as fast as possible" : `${speed()} characters per second`;
   $("speed").setAttribute("aria-valuetext", $("speed-value").textContent);
-  showNext();
+  showPredictions();
 }
 
-function showMode() {
-  const isReading = chosen("mode") === "read";
+function changeMode() {
+  const isReading = checkedValue("mode") === "read";
   $("reading").hidden = !isReading;
   $("writing").hidden = isReading;
-  if (!isReading) return writeAnew();
-  if (chosen("colour") === "plain") document.querySelector("input[value=surprise]").click();
-  return give();
+  if (!isReading) return startWriting();
+  if (checkedValue("colour") === "plain") document.querySelector("input[value=surprise]").click();
+  return readOwnText();
 }
 
-function say(message) {
+function setStatus(message) {
   $("status").textContent = message;
 }
 
-async function copy() {
+async function copyText() {
   try {
     await navigator.clipboard.writeText(session.text);
-    say("Copied");
+    setStatus("Copied");
   } catch {
-    getSelection().selectAllChildren($("paper"));
-    say("Selected: copy it with your keys");
+    getSelection().selectAllChildren($("text"));
+    setStatus("The text is selected. Copy it with the keyboard.");
   }
 }
 
-// The first sight
+// Start
 
-$("unit").max = model.hidden - 1;
-$("layer").append(...Array.from({ length: model.layers }, (_, l) => new Option(l, l)));
-$("layer-label").hidden = model.layers < 2;
-$("found").append(...model.units.map(({ probe, layer, unit, correlation }) =>
+$("unit").max = model.hiddenSize - 1;
+$("layer").append(...Array.from({ length: model.numLayers }, (_, l) => new Option(l, l)));
+$("layer-label").hidden = model.numLayers < 2;
+$("match").append(...model.units.map(({ probe, layer, unit, correlation }) =>
   new Option(`${probe} (${correlation.toFixed(2)})`, `${layer}.${unit}`)));
-$("found-label").hidden = !model.units.length;
-$("known").textContent = model.codes.map((_, id) => alphabet.name(id)).join(" ");
-if (alphabet.pieces(EXAMPLE).every(({ ids }) => ids.length)) $("yours").value = EXAMPLE;
-if (alphabet.pieces("{}_").every(({ ids }) => ids.length)) $("paper").classList.add("fixed"); // it writes programs
-if (still) $("speed").value = SPEEDS.length - 1;
+$("match-label").hidden = !model.units.length;
+$("symbols").textContent = model.codes.map((_, id) => vocabulary.symbolName(id)).join(" ");
+if (vocabulary.contains(EXAMPLE)) $("own-text").value = EXAMPLE;
+if (vocabulary.contains("{}_")) $("text").classList.add("monospace"); // the model probably writes source code
+if (reducesMotion) $("speed").value = SPEEDS.length - 1;
 
 const listen = (type, handler, ...ids) => ids.forEach((id) => $(id).addEventListener(type, handler));
-listen("submit", (event) => { event.preventDefault(); writeAnew(); }, "writing");
+listen("submit", (event) => { event.preventDefault(); startWriting(); }, "writing");
 listen("submit", (event) => event.preventDefault(), "reading");
 listen("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  writeAnew();
+  startWriting();
 }, "prime");
 listen("input", () => {
-  give();
-  if ($("yours").value.length > LONGEST) say(`The first ${number(LONGEST)} characters are read`);
-}, "yours");
+  readOwnText();
+  if ($("own-text").value.length > MAX_LENGTH) setStatus(`Only the first ${formatNumber(MAX_LENGTH)} characters are read`);
+}, "own-text");
 listen("click", () => {
-  if (!session.isBusy) return goOn();
+  if (!session.isBusy) return continueWriting();
   session.stop();
   return show();
 }, "stop");
-listen("click", copy, "copy");
-listen("keydown", key, "paper");
-listen("change", showMode, "mode");
+listen("click", copyText, "copy");
+listen("keydown", onTextKey, "text");
+listen("change", changeMode, "mode");
 listen("change", showColour, "colour");
 listen("input", showColour, "layer", "unit");
-listen("change", showFound, "found");
+listen("change", showMatch, "match");
 listen("input", showSettings, "temperature", "top-p", "speed");
-showFound();
+showMatch();
 showSettings();
-showMode();
+changeMode();

@@ -1,22 +1,23 @@
 "use strict";
 
-// A text in the making: what the reader gives is read, what the network draws is written behind it.
+// A text that grows: characters given by the reader are read, then the network continues the text.
 
-const PAGE = 2000; // pieces that are written at a go
-const LONGEST = 20000; // pieces of a text that the reader gives
-const GIVEN = new Set(["given", "unknown"]); // kinds of piece; the others are "written" and "chosen"
+const WRITE_LENGTH = 2000; // characters that the network writes at a time
+const MAX_LENGTH = 20000; // characters of a text given by the reader
+const GIVEN_KINDS = new Set(["given", "unknown"]); // kinds of characters; the others are "written" and "chosen"
 
 class Session {
-  constructor(network, alphabet, { start, lines }) {
-    this.alphabet = alphabet;
-    this.open = () => new Reading(network, start, lines ? alphabet.newline : null);
-    this.queue = []; // pieces that are still to be read
-    this.goal = 0; // it writes until there are so many pieces
-    this.cut(0);
+  constructor(network, vocabulary, { start, lines }) {
+    this.vocabulary = vocabulary;
+    this.history = new History(network, start, lines ? vocabulary.newline : null);
+    this.decoder = new Decoder(vocabulary);
+    this.characters = []; // { text, ids, kind, start }, where start is the place of the first id in the history
+    this.queue = []; // characters that are to be read
+    this.targetLength = 0; // the network writes until there are so many characters
   }
 
   get isWriting() {
-    return this.goal > this.pieces.length;
+    return this.targetLength > this.characters.length;
   }
 
   get isBusy() {
@@ -24,85 +25,89 @@ class Session {
   }
 
   get text() {
-    return this.pieces.map(({ text }) => text).join("");
+    return this.characters.map(({ text }) => text).join("");
   }
 
-  // A text in the place of what is there; what both begin with is not read again.
-  give(text) {
-    const wanted = this.alphabet.pieces(text).slice(0, LONGEST);
-    const isSame = (piece, k) => this.pieces[k]?.text === piece.text && GIVEN.has(this.pieces[k].kind);
-    const same = wanted.findIndex((piece, k) => !isSame(piece, k));
+  // Replaces the text. Given characters at the start that stay the same are not read again.
+  setText(text) {
+    const wanted = this.vocabulary.encode(text).slice(0, MAX_LENGTH);
+    const isSame = (character, k) =>
+      this.characters[k]?.text === character.text && GIVEN_KINDS.has(this.characters[k].kind);
+    const firstDifference = wanted.findIndex((character, k) => !isSame(character, k));
     this.stop();
-    this.cut(same < 0 ? wanted.length : same);
-    this.queue = wanted.slice(this.pieces.length);
+    this.truncate(firstDifference < 0 ? wanted.length : firstDifference);
+    this.queue = wanted.slice(this.characters.length);
     this.uniform = null;
   }
 
-  // Writes behind what is there, or is still to be read, another page or up to the text `until`. The seed counts where
-  // nothing has been written yet.
-  goOn(seed, until) {
-    this.uniform ??= generator((this.seed = seed));
-    this.from = this.pieces.length + this.queue.length;
-    this.goal = this.from + PAGE;
-    this.until = until;
+  // Continues the text, the queue included, by WRITE_LENGTH characters or up to `stopText`. The seed is used if nothing
+  // has been written since `setText`.
+  write(seed, stopText) {
+    this.uniform ??= uniformGenerator((this.seed = seed));
+    this.writeStart = this.characters.length + this.queue.length;
+    this.targetLength = this.writeStart + WRITE_LENGTH;
+    this.stopText = stopText;
   }
 
-  // Another symbol at a place, the pieces from there on forgotten.
+  // Puts another symbol at a place and removes all characters from there on.
   replace(place, id) {
     this.stop();
-    this.cut(place);
+    if (place < this.characters.length) this.truncate(place);
     this.read(id, "chosen");
   }
 
   stop() {
-    this.goal = 0;
+    this.targetLength = 0;
     this.queue = [];
   }
 
   readNext() {
-    const piece = this.queue.shift();
-    if (piece.ids.length) piece.ids.forEach((id) => this.read(id, "given"));
-    else this.put(piece, "unknown");
+    const character = this.queue.shift();
+    if (character.ids.length) character.ids.forEach((id) => this.read(id, "given"));
+    else this.append(character, "unknown");
   }
 
-  writeNext(choice) {
-    const logits = this.reading.predict();
-    this.read(choose(chances(logits, choice), this.uniform()), "written", logits);
-    const tail = this.pieces.slice(Math.max(this.from, this.pieces.length - this.until.length));
-    if (this.until && tail.map(({ text }) => text).join("").endsWith(this.until)) this.goal = 0;
+  writeNext(sampling) {
+    const logits = this.history.predict();
+    this.read(sample(samplingWeights(logits, sampling), this.uniform()), "written", logits);
+    const tail = this.characters.slice(Math.max(this.writeStart, this.characters.length - this.stopText.length));
+    if (this.stopText && tail.map(({ text }) => text).join("").endsWith(this.stopText)) this.targetLength = 0;
   }
 
   read(id, kind, logits) {
-    this.reading.add(id, logits);
-    for (const piece of this.speller.add(id)) this.put(piece, kind);
+    this.history.add(id, logits);
+    for (const character of this.decoder.add(id)) this.append(character, kind);
   }
 
-  put(piece, kind) {
-    const before = this.pieces.at(-1);
-    this.pieces.push({ ...piece, kind, start: before ? before.start + before.ids.length : 0 });
+  append(character, kind) {
+    this.characters.push({ ...character, kind, start: this.startAt(this.characters.length) });
   }
 
-  // Forgets all pieces from a place on.
-  cut(place) {
-    if (!place) this.reading = this.open();
-    else if (place < this.pieces.length) this.reading.cut(this.pieces[place].start);
-    else return;
-    this.speller = new Speller(this.alphabet);
-    this.pieces = place ? this.pieces.slice(0, place) : [];
+  // The place in the history of the first id of a character, or of the character that follows the last one.
+  startAt(place) {
+    const previous = this.characters[place - 1];
+    return previous ? previous.start + previous.ids.length : 0;
   }
 
-  // The logits of what stands at a place, or comes next.
+  // Removes all characters from a place on, and the bytes of an incomplete character at the end.
+  truncate(place) {
+    this.characters.length = Math.min(place, this.characters.length);
+    this.history.truncate(this.startAt(this.characters.length));
+    this.decoder = new Decoder(this.vocabulary);
+  }
+
+  // The logits of the character at a place, or of the next symbol if there is no such character.
   predict(place) {
-    return this.reading.predict(this.pieces[place]?.start);
+    return this.history.predict(this.characters[place]?.start);
   }
 
-  // What a piece cost, in nats.
+  // The loss of a character.
   nats({ start, ids }) {
-    return ids.reduce((sum, _, n) => sum + this.reading.nats[start + n], 0);
+    return ids.reduce((sum, _, n) => sum + this.history.nats[start + n], 0);
   }
 
-  // What a unit did there, from -1 to 1; the units of all layers are numbered through.
+  // The activity of a unit after a character, from -1 to 1. unit: its number, counted over all layers.
   activity({ start, ids }, unit) {
-    return ids.length ? this.reading.units[start + ids.length - 1][unit] / 127 : 0;
+    return ids.length ? this.history.activity[start + ids.length - 1][unit] / 127 : 0;
   }
 }

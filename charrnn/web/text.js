@@ -1,16 +1,16 @@
 "use strict";
 
-// Text and symbols, and a text as the network has read it. A piece of text is what one sees as a character, with the
-// ids of its symbols: one, of a model of bytes up to four, none where the model does not know it.
+// Text and the ids of its symbols. A character is an object { text, ids }: ids has one id, up to four ids for a model of
+// bytes, and none for a character that is not in the vocabulary.
 
-const MARKS = { " ": "␣", "\n": "↵", "\r": "←", "\t": "⇥" };
+const VISIBLE = { " ": "␣", "\n": "↵", "\r": "←", "\t": "⇥" };
 const UTF8 = { encoder: new TextEncoder(), decoder: new TextDecoder("utf-8", { ignoreBOM: true }) };
 
-// How many bytes a character takes that begins with this one; 1 for a byte that begins none.
-const bytesOf = (lead) => (lead < 0xc2 || lead > 0xf4 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4);
+// The number of bytes of a UTF-8 character, given its first byte. It is 1 for a byte that cannot be the first one.
+const utf8Length = (byte) => (byte < 0xc2 || byte > 0xf4 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4);
 
-class Alphabet {
-  // codes: code points, or byte values, of the ids 0, 1, 2 ...
+class Vocabulary {
+  // codes: the code points or byte values of the ids 0, 1, 2 ...
   constructor(codes, isBytes) {
     this.codes = codes;
     this.isBytes = isBytes;
@@ -18,7 +18,7 @@ class Alphabet {
     this.newline = this.ids.get(10);
   }
 
-  pieces(text) {
+  encode(text) {
     return Array.from(text, (character) => {
       const codes = this.isBytes ? [...UTF8.encoder.encode(character)] : [character.codePointAt(0)];
       const ids = codes.map((code) => this.ids.get(code));
@@ -26,98 +26,103 @@ class Alphabet {
     });
   }
 
-  // A symbol by itself; a byte that is no character by its number.
-  name(id) {
+  contains(text) {
+    return this.encode(text).every(({ ids }) => ids.length);
+  }
+
+  // How a single symbol is shown: a byte that is not a character by its number.
+  symbolName(id) {
     const code = this.codes[id];
-    return this.isBytes && code > 0x7f ? `0x${code.toString(16)}` : nameOf(String.fromCodePoint(code));
+    return this.isBytes && code > 0x7f ? `0x${code.toString(16)}` : characterName(String.fromCodePoint(code));
   }
 }
 
-// From symbols, as they come, to pieces.
-class Speller {
-  constructor(alphabet) {
-    this.alphabet = alphabet;
-    this.begun = []; // the ids of a character's first bytes
+// Decodes ids one by one. Incomplete bytes of a character are kept until the character is complete.
+class Decoder {
+  constructor(vocabulary) {
+    this.vocabulary = vocabulary;
+    this.incomplete = []; // ids of the first bytes of a character
   }
 
-  // The pieces that one more symbol makes whole: mostly one.
+  // Returns the characters that are complete after one more id: usually one.
   add(id) {
-    const { codes, isBytes } = this.alphabet;
+    const { codes, isBytes } = this.vocabulary;
     if (!isBytes) return [{ text: String.fromCodePoint(codes[id]), ids: [id] }];
-    const whole = [];
-    const goesOn = codes[id] >> 6 === 2;
-    if (this.begun.length && !goesOn) whole.push(this.end());
-    this.begun.push(id);
-    if (this.begun.length >= bytesOf(codes[this.begun[0]])) whole.push(this.end());
-    return whole;
+    const characters = [];
+    const isContinuation = codes[id] >> 6 === 2;
+    if (this.incomplete.length && !isContinuation) characters.push(this.flush());
+    this.incomplete.push(id);
+    if (this.incomplete.length >= utf8Length(codes[this.incomplete[0]])) characters.push(this.flush());
+    return characters;
   }
 
-  // What was begun, whole or broken (U+FFFD).
-  end() {
-    const ids = this.begun;
-    this.begun = [];
-    return { text: UTF8.decoder.decode(Uint8Array.from(ids, (id) => this.alphabet.codes[id])), ids };
+  // Returns the collected bytes as one character, U+FFFD if they are not valid.
+  flush() {
+    const ids = this.incomplete;
+    this.incomplete = [];
+    return { text: UTF8.decoder.decode(Uint8Array.from(ids, (id) => this.vocabulary.codes[id])), ids };
   }
 }
 
-// Symbols that the network has read, one after the other, with what it made of each.
-class Reading {
-  static KEEP = 16; // every so many symbols the state is kept, to come back to
+// The symbols that the network has read, with the loss of each and the activity of the units after it.
+class History {
+  static SAVE_EVERY = 16; // symbols; from the saved states all other states can be computed again
 
-  // record: the id at which the state starts anew, if the model reads lines. `start` is read before all else.
-  constructor(network, start, record) {
+  // start: the id that is read before every text. recordEnd: the id that resets the state, if the model reads lines.
+  constructor(network, start, recordEnd) {
     this.network = network;
-    this.record = record;
+    this.recordEnd = recordEnd;
     this.ids = [];
     this.nats = [];
-    this.units = []; // Int8Array each, see Network.activity
+    this.activity = []; // an Int8Array for each id, see Network.activity
     this.state = network.zeroState();
     this.step(this.state, start);
-    this.kept = [this.state.slice()];
+    this.savedStates = [this.state.slice()];
   }
 
   step(state, id) {
-    if (id === this.record) state.fill(0);
+    if (id === this.recordEnd) state.fill(0);
     this.network.step(state, id);
   }
 
-  // Reads one more symbol; logits: what `predict` said of it, where that is at hand.
+  // Reads one more symbol. logits: the prediction before it, if the caller has it.
   add(id, logits = this.predict()) {
-    this.nats.push(surprise(logits, id));
+    this.nats.push(nats(logits, id));
     this.step(this.state, id);
     this.ids.push(id);
-    this.units.push(this.network.activity(this.state));
-    if (this.ids.length % Reading.KEEP === 0) this.kept.push(this.state.slice());
+    this.activity.push(this.network.activity(this.state));
+    if (this.ids.length % History.SAVE_EVERY === 0) this.savedStates.push(this.state.slice());
   }
 
-  // The logits of the symbol at a place; without one, of the next.
+  // The logits of the symbol at a place, by default of the next symbol.
   predict(place = this.ids.length) {
     return this.network.predict(place === this.ids.length ? this.state : this.stateAt(place));
   }
 
+  // The state before the symbol at a place.
   stateAt(place) {
-    const from = Math.floor(place / Reading.KEEP);
-    const state = this.kept[from].slice();
-    for (let n = from * Reading.KEEP; n < place; n++) this.step(state, this.ids[n]);
+    const n = Math.floor(place / History.SAVE_EVERY);
+    const state = this.savedStates[n].slice();
+    for (const id of this.ids.slice(n * History.SAVE_EVERY, place)) this.step(state, id);
     return state;
   }
 
-  // Forgets all symbols from a place on.
-  cut(place) {
+  // Removes all symbols from a place on.
+  truncate(place) {
     this.state = this.stateAt(place);
-    for (const values of [this.ids, this.nats, this.units]) values.length = place;
-    this.kept.length = Math.floor(place / Reading.KEEP) + 1;
+    for (const values of [this.ids, this.nats, this.activity]) values.length = place;
+    this.savedStates.length = Math.floor(place / History.SAVE_EVERY) + 1;
   }
 }
 
-// How a character is shown where it stands alone.
-function nameOf(character) {
-  return MARKS[character] ?? (/\p{M}/u.test(character) ? "◌" + character : shown(character));
+// How a single character is shown outside the text. White space has a visible symbol.
+function characterName(character) {
+  return VISIBLE[character] ?? (/\p{M}/u.test(character) ? "◌" + character : visibleText(character));
 }
 
-// What would have no look of its own, or would change that of others (controls, marks of direction, parts of a pair),
-// by its number.
-function shown(character) {
-  const hidden = /[\p{C}\p{Zl}\p{Zp}]/u.test(character) && !"\n\r\t\u200c\u200d".includes(character);
-  return hidden ? "U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : character;
+// The number of a character that is invisible or changes how others are shown (controls, direction marks, surrogates),
+// else the character.
+function visibleText(character) {
+  const isHidden = /[\p{C}\p{Zl}\p{Zp}]/u.test(character) && !"\n\r\t\u200c\u200d".includes(character);
+  return isHidden ? "U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : character;
 }

@@ -1,5 +1,6 @@
 """The gradient on its way back: against central differences, and where it ends."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ from charrnn.analysis.gradients import gradient_norms, shares
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network, layer_weights
 from charrnn.nn.optimizers import adam
-from charrnn.nn.parameters import count, initialise, views
+from charrnn.nn.parameters import count_parameters, initialise, named_views
 from charrnn.nn.stack import CELLS
+from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.language.streams import TextStream
 
 B, T, H, V, K = 2, 6, 4, 5, 4
@@ -25,8 +27,8 @@ class Case:
         rng = np.random.default_rng(7)
         shape = {"cell": cell, "hidden_size": H, "num_layers": layers, "embedding_size": embedding}
         self.architecture = Architecture(**shape, input_size=V, output_size=V)
-        self.flat = rng.normal(0, 0.5, count(self.architecture.specs()))
-        self.named = views(self.architecture.specs(), self.flat)
+        self.flat = rng.normal(0, 0.5, count_parameters(self.architecture.specs()))
+        self.named = named_views(self.architecture.specs(), self.flat)
         self.x, self.targets = rng.integers(0, V, (T, B)), rng.integers(0, V, B)
 
     def loss(self, stream, at=None, layer=0, nudge=0.0, record_end=None):
@@ -80,8 +82,8 @@ def test_a_vanilla_rnn_loses_what_an_lstm_passes_on_where_a_long_memory_is_asked
     ids = recall(600, gap, np.random.default_rng(0))
     for cell in ("lstm", "rnn"):
         architecture = Architecture(cell=cell, hidden_size=16, num_layers=1, input_size=7, output_size=7)
-        flat = np.empty(count(architecture.specs()))
-        initialise(architecture.specs(), flat, 1)
+        flat = np.empty(count_parameters(architecture.specs()))
+        initialise(architecture.specs(), flat, (random_generator(1, Purpose.PARAMETERS, n) for n in itertools.count()))
         grads, moments = np.empty_like(flat), np.zeros((2, len(flat)))
         stream = TextStream(ids, streams, 2 * gap)
         network = Network(architecture, flat, streams, 2 * gap, grads)

@@ -11,7 +11,7 @@ from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import layer_weights
-from charrnn.nn.parameters import count, views
+from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.language.model import TextModel
@@ -28,9 +28,9 @@ def make(cell, layers=2, embedding=0, lines=False, symbols=None, hidden=H):
     size = {"input_size": len(vocabulary), "output_size": len(vocabulary)}
     shape = {"cell": cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": embedding}
     architecture = Architecture(**shape, **size)
-    flat = np.random.default_rng(1).normal(0, 0.7, count(architecture.specs()))
+    flat = np.random.default_rng(1).normal(0, 0.7, count_parameters(architecture.specs()))
     task = {"name": "lm", **vocabulary.to_dict(), "lines": lines}
-    return TextModel(Checkpoint(architecture, task, views(architecture.specs(), flat)))
+    return TextModel(Checkpoint(architecture, task, named_views(architecture.specs(), flat)))
 
 
 def reading(model, text=TEXT):

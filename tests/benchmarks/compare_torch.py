@@ -51,6 +51,7 @@ class CharRNN:
         from charrnn.nn.optimizers import clip_factor
         from charrnn.nn.parameters import initialise
         from charrnn.options import TrainingOptions
+        from charrnn.seeding import Purpose, random_generator
         from charrnn.training.defaults import default_workers
         from charrnn.training.sizing import Same
 
@@ -63,7 +64,7 @@ class CharRNN:
         train = TrainingOptions(batch_size=batch, seq_length=length, workers=workers, device=device, **whole)
         self.team, self.steps = new_team(self.architecture, train).__enter__(), 0
         flat = np.empty(self.architecture.parameters, np.float32)
-        initialise(self.architecture.specs(), flat, 1)
+        initialise(self.architecture.specs(), flat, (random_generator(1, Purpose.PARAMETERS, n) for n in itertools.count()))
         self.team.load(params=flat, average=flat)
         self.team.stream = Same(Batch(*np.random.default_rng(1).integers(0, VOCABULARY, (2, length, batch))))
 
@@ -78,13 +79,13 @@ class CharRNN:
     def sample(self, count):
         from threadpoolctl import threadpool_limits
 
-        from charrnn.nn.parameters import views
+        from charrnn.nn.parameters import named_views
         from charrnn.options import SamplingOptions
         from charrnn.runs.checkpoint import Checkpoint
         from charrnn.tasks.language.model import TextModel
 
         task = {"name": "lm", "vocabulary": list(range(32, 32 + VOCABULARY)), "bytes": False, "lines": False}
-        weights = views(self.architecture.specs(), self.team.params)
+        weights = named_views(self.architecture.specs(), self.team.params)
         model = TextModel(Checkpoint(self.architecture, task, weights))
         with threadpool_limits(self.team.train.workers):  # as `charrnn sample` does, without a team beside it
             for _ in model.sample_many(model.vocabulary.encode("A"), count, [1], SamplingOptions()):

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -21,8 +22,9 @@ from charrnn.errors import WorkerError
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
 from charrnn.nn.optimizers import OPTIMIZERS, clip_factor
-from charrnn.nn.parameters import count, initialise, views
+from charrnn.nn.parameters import count_parameters, initialise, named_views
 from charrnn.options import TrainingOptions
+from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.language.scoring import text_nats
 from charrnn.tasks.language.streams import TextPass
 
@@ -85,7 +87,7 @@ class Reading(list):
 def train(team):
     """Five steps, as the trainer takes them; parameters, their average, states, and the losses with the norms."""
     numbers = []
-    initialise(team.architecture.specs(), team.params, 3)
+    initialise(team.architecture.specs(), team.params, (random_generator(3, Purpose.PARAMETERS, n) for n in itertools.count()))
     team.average[:] = team.params
     team.stream = Reading(list(batches(team.train.dropout > 0)))
     for step in range(STEPS):
@@ -99,8 +101,8 @@ def train(team):
 def train_plainly(architecture, train):
     """The same without workers: one network, one gradient, the optimizer on the whole vector."""
     specs = architecture.specs()
-    flat, grads = np.empty((2, count(specs)))
-    initialise(specs, flat, 3)
+    flat, grads = np.empty((2, count_parameters(specs)))
+    initialise(specs, flat, (random_generator(3, Purpose.PARAMETERS, n) for n in itertools.count()))
     network, moments = Network(architecture, flat, B, T, grads), np.zeros((2, len(flat)))
     state, numbers, optimizer = np.zeros(architecture.state_shape(B)), [], OPTIMIZERS[train.optimizer]
     averaged = flat.copy()
@@ -111,9 +113,9 @@ def train_plainly(architecture, train):
             grads[:] = np.clip(grads, -train.clip_value, train.clip_value)
         norm = np.linalg.norm(grads)
         grads *= min(1, CLIP / norm)
-        for array in views(specs, flat).values():
+        for array in named_views(specs, flat).values():
             array *= 1 - RATE * train.weight_decay * (array.ndim == 2)
-        optimizer.update(flat, grads, moments[: optimizer.moments], step + 1, RATE)
+        optimizer.update(flat, grads, moments[: optimizer.num_moments], step + 1, RATE)
         averaged = averaged + (flat - averaged) / (1 + 0.1 * step)
         numbers += [loss, norm]
     numbers.append(text_nats(architecture, averaged, VAL).mean())

@@ -5,6 +5,7 @@ Skipped where PyTorch is not installed; on a GPU too where there is one.
 """
 
 import dataclasses
+import itertools
 import json
 import signal
 from itertools import pairwise
@@ -24,6 +25,7 @@ from charrnn.nn.stack import CELLS
 from charrnn.options import RunConfig, TrainingOptions
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.directory import Run
+from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.registry import load, read_task
 from charrnn.training.defaults import resolve_options
 from charrnn.training.events import Step
@@ -84,7 +86,7 @@ def run_config(tmp_path):
 def trained(architecture, train, stream, validation, steps):
     """So many steps in float64, as the trainer takes them: all that they leave, and each step's loss and norm."""
     flat, numbers = np.empty(architecture.parameters), []
-    initialise(architecture.specs(), flat, 3)
+    initialise(architecture.specs(), flat, (random_generator(3, Purpose.PARAMETERS, n) for n in itertools.count()))
     with new_team(architecture, train, "float64") as team:
         team.load(params=flat, average=flat)
         team.stream = stream
@@ -319,6 +321,6 @@ def test_a_device_is_measured_where_the_minutes_choose_the_size(run_config, monk
         task = read_task(config)
         model, settings, _ = resolve_options(config.model, config.train, task)
         assert 100 < sizing.tried_rate(task.architecture(model), settings) < 1e9
-    monkeypatch.setattr(engine, "devices", lambda: ["cuda"])
+    monkeypatch.setattr(select, "devices", lambda: ["cuda"])
     monkeypatch.setattr(sizing, "tried_rate", lambda architecture, train: 1234.0)
     assert sizing.chars_per_second(task.architecture(model), TrainingOptions(device="cuda")) == 1234.0

@@ -37,7 +37,9 @@ STEPS = """
     from charrnn.corpus.batch import Batch
     from charrnn.models.architecture import Architecture
     from charrnn.nn.optimizers import clip_factor
+    import itertools
     from charrnn.nn.parameters import initialise
+    from charrnn.seeding import Purpose, random_generator
     from charrnn.engines.select import new_team
     from charrnn.engines.processes import of_torchrun
 
@@ -55,7 +57,7 @@ STEPS = """
     architecture = Architecture(cell="gru", hidden_size=5, num_layers=2, input_size=7, output_size=7)
     train = TrainingOptions(batch_size=5, seq_length=6, workers=1, device="torch", clip_value=0.1, **{dropped})
     flat, numbers = np.empty(architecture.parameters), []
-    initialise(architecture.specs(), flat, 3)
+    initialise(architecture.specs(), flat, (random_generator(3, Purpose.PARAMETERS, n) for n in itertools.count()))
     with new_team(architecture, train, "float64") as team:
         team.load(params=flat, average=flat, state=np.random.default_rng(1).random(architecture.state_shape(5)))
         team.stream = Reading()

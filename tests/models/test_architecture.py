@@ -1,21 +1,24 @@
 """What decides the parameters: PyTorch's names and shapes, initial values keyed by seed and place."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture, chrono_initialise
 from charrnn.models.network import Network
-from charrnn.nn.parameters import count, initialise, views
+from charrnn.nn.parameters import count_parameters, initialise, named_views
+from charrnn.seeding import Purpose, random_generator
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 def initialised(vocabulary_size=7, seed=1, **shape):
     specs = Architecture(**shape, input_size=vocabulary_size, output_size=vocabulary_size).specs()
-    flat = np.full(count(specs), np.nan)
-    initialise(specs, flat, seed)
-    return views(specs, flat)
+    flat = np.full(count_parameters(specs), np.nan)
+    initialise(specs, flat, (random_generator(seed, Purpose.PARAMETERS, n) for n in itertools.count()))
+    return named_views(specs, flat)
 
 
 @pytest.mark.parametrize("cell", GATES)
@@ -97,10 +100,10 @@ def test_a_network_that_is_to_remember_keeps_more_of_its_start(cell):
     specs = architecture.specs()
     kept = []
     for steps in (0, 60):
-        flat = np.empty(count(specs))
-        initialise(specs, flat, 1)
+        flat = np.empty(count_parameters(specs))
+        initialise(specs, flat, (random_generator(1, Purpose.PARAMETERS, n) for n in itertools.count()))
         if steps:
-            chrono_initialise(views(specs, flat), architecture, steps, np.random.default_rng(1))
+            chrono_initialise(named_views(specs, flat), architecture, steps, np.random.default_rng(1))
         x = np.random.default_rng(2).integers(0, 5, (60, 2))
         x[:, 1] = x[:, 0]
         state = np.zeros(architecture.state_shape(2))

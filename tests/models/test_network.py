@@ -11,7 +11,7 @@ from charrnn.models import network
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import DIRECT_SHARE, Network, layer_weights
 from charrnn.nn import ops
-from charrnn.nn.parameters import count, views
+from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 
 B, T, D, H, V, F, M, R, K = 2, 5, 3, 4, 7, 6, 2, 6, 3
@@ -28,7 +28,7 @@ class Case:
         shape = {"cell": cell, "hidden_size": H, "num_layers": layers, "embedding_size": embedding_size}
         self.architecture = Architecture(**shape | {"input_size": V, "output_size": V} | task)
         self.specs = self.architecture.specs()
-        self.flat = rng.normal(0, 0.5, count(self.specs))
+        self.flat = rng.normal(0, 0.5, count_parameters(self.specs))
         self.grads = np.full_like(self.flat, np.nan)  # whatever stands there is overwritten, not added to
         self.batch = Batch(*rng.integers(0, V, (2, T, B)))
         if self.architecture.input == "numbers":
@@ -39,16 +39,16 @@ class Case:
             self.batch = replace(self.batch, features=rng.standard_normal((B, self.architecture.features)))
         if self.architecture.direct_size:
             self.batch = replace(self.batch, direct=rng.integers(0, R, (T, B, K)))
-            views(self.specs, self.flat)["direct.weight"][0] = 0  # of none
+            named_views(self.specs, self.flat)["direct.weight"][0] = 0  # of none
         self.network = Network(self.architecture, self.flat, B, T, self.grads)
         self.state = rng.normal(0, 0.5, self.architecture.state_shape(B))
         self.given = {}
         if extras:
             masks = ops.dropout_mask(rng, (layers, B, H), 0.4, np.float64)
-            w_masks = ops.dropout_mask(rng, (layers, CELLS[cell].gates * H, H), 0.3, np.float64)
-            self.given = {"masks": masks, "w_masks": list(w_masks)}
+            w_masks = ops.dropout_mask(rng, (layers, CELLS[cell].num_gates * H, H), 0.3, np.float64)
+            self.given = {"dropout_masks": masks, "recurrent_masks": list(w_masks)}
             weights = rng.random((T, B)) * (rng.random((T, B)) < 0.8)
-            self.batch = replace(self.batch, keep=rng.random((T, B, 1)) < 0.7, weights=weights)
+            self.batch = replace(self.batch, reset_mask=rng.random((T, B, 1)) >= 0.7, weights=weights)
 
     def loss(self, state=None):
         state = self.state.copy() if state is None else state
@@ -59,19 +59,19 @@ class Case:
         outputs = self.network.head(self.network.hidden(self.batch, self.state.copy()))
         if not self.architecture.direct_size:
             return outputs
-        direct = views(self.specs, self.flat)["direct.weight"][self.batch.direct].sum(axis=2).reshape(outputs.shape)
+        direct = named_views(self.specs, self.flat)["direct.weight"][self.batch.direct].sum(axis=2).reshape(outputs.shape)
         return (1 - DIRECT_SHARE) * outputs + DIRECT_SHARE * direct
 
     def plain_loss(self, final=None):
-        named = views(self.specs, self.flat)
+        named = named_views(self.specs, self.flat)
         x, shape = self.batch.x, self.architecture
         inputs = named["embedding.weight"][x] if shape.embedding_size else x
         if shape.features:
             inputs = (named["embedding.weight"] if shape.embedding_size else np.eye(V))[x]
             inputs[0] = self.batch.features @ named["features.weight"].T + named["features.bias"]
         weights = layer_weights(named, shape.num_layers)
-        given = dict(self.given) | {"keep": self.batch.keep}
-        if w_masks := given.pop("w_masks", None):
+        given = dict(self.given) | {"reset_mask": self.batch.reset_mask}
+        if w_masks := given.pop("recurrent_masks", None):
             weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, w_masks, strict=True)]
         y, state = reference_stack(shape.cell, weights, inputs, self.state, **given)
         if final is not None:
@@ -136,7 +136,7 @@ def test_every_parameter_s_gradient_equals_central_differences(cell, path, extra
         case.flat[i] = value - EPSILON
         numeric[i] = (above - case.loss()) / (2 * EPSILON)
         case.flat[i] = value
-    named, expected = views(case.specs, gradient), views(case.specs, numeric)
+    named, expected = named_views(case.specs, gradient), named_views(case.specs, numeric)
     if "direct.weight" in named:
         expected["direct.weight"][0] = 0  # stays what it is
     for name, values in named.items():

@@ -10,7 +10,7 @@ import charrnn
 from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
-from charrnn.nn.parameters import count, views
+from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
 from charrnn.training.start import new_run
@@ -55,12 +55,12 @@ class Pair:
         shape = {"cell": cell, "hidden_size": H, "num_layers": layers, "embedding_size": embedding_size}
         architecture = Architecture(**shape, input_size=V, output_size=V)
         specs = architecture.specs()
-        flat = rng.normal(0, 0.5, count(specs)).astype(dtype)
+        flat = rng.normal(0, 0.5, count_parameters(specs)).astype(dtype)
         self.grads = np.full_like(flat, np.nan)
         self.ours = Network(architecture, flat, B, T, self.grads)
-        self.named_grads = views(specs, self.grads)
+        self.named_grads = named_views(specs, self.grads)
         self.theirs = CharRNN(cell, H, layers, embedding_size, V).to(torch.from_numpy(flat).dtype)
-        weights = {name: torch.from_numpy(view) for name, view in views(specs, flat).items()}
+        weights = {name: torch.from_numpy(view) for name, view in named_views(specs, flat).items()}
         self.theirs.load_state_dict(weights, strict=True)
         self.x, self.targets = rng.integers(0, V, (2, T, B))
         self.state = rng.normal(0, 0.5, architecture.state_shape(B)).astype(dtype)

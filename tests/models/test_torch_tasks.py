@@ -12,7 +12,7 @@ from charrnn.corpus.numbers import Standard, Table
 from charrnn.corpus.windows import WindowPass, Windows
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import DIRECT_SHARE, Network
-from charrnn.nn.parameters import count, views
+from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import ModelOptions, RunConfig
 from charrnn.tasks.caption.task import Caption, CaptionCoding
@@ -118,9 +118,9 @@ def test_outputs_loss_and_gradients_equal_pytorch_s(cell, name):
     weights = np.ones(batch.x.shape[:2]) if batch.weights is None else batch.weights.astype(float)
     architecture, batch = replace(architecture, cell=cell), replace(batch, keep=None, weights=weights)
     specs = architecture.specs()
-    flat = np.random.default_rng(3).normal(0, 0.5, count(specs))
+    flat = np.random.default_rng(3).normal(0, 0.5, count_parameters(specs))
     if architecture.direct_size:
-        views(specs, flat)["direct.weight"][0] = 0
+        named_views(specs, flat)["direct.weight"][0] = 0
     grads = np.full_like(flat, np.nan)
     streams = batch.x.shape[1]
     network, zero = (
@@ -128,7 +128,7 @@ def test_outputs_loss_and_gradients_equal_pytorch_s(cell, name):
         np.zeros(architecture.state_shape(streams)),
     )
     module = Module(architecture).double()
-    module.load_state_dict({n: torch.from_numpy(view) for n, view in views(specs, flat).items()}, strict=True)
+    module.load_state_dict({n: torch.from_numpy(view) for n, view in named_views(specs, flat).items()}, strict=True)
     outputs = module(batch)
     shares = [1 - DIRECT_SHARE, DIRECT_SHARE] if architecture.direct_size else [1]
     expected = sum(share * loss_of(its, batch, architecture) for share, its in zip(shares, outputs, strict=True))
@@ -140,7 +140,7 @@ def test_outputs_loss_and_gradients_equal_pytorch_s(cell, name):
     for rows, _, ours in network.outputs(batch, zero.copy()):
         np.testing.assert_allclose(ours, theirs[rows], rtol=0, atol=1e-10)
     theirs = dict(module.named_parameters())
-    for name, gradient in views(specs, grads).items():
+    for name, gradient in named_views(specs, grads).items():
         np.testing.assert_allclose(gradient, theirs[name].grad.numpy(), rtol=0, atol=1e-10, err_msg=name)
 
 
@@ -152,8 +152,8 @@ def test_records_of_one_step_are_the_feed_forward_network_that_they_are(cell):
     batch = WindowPass(Windows(records, 1), 3).batch(0)
     architecture = Architecture(cell=cell, hidden_size=4, input_size=2, output_size=2)
     specs = architecture.specs()
-    flat = np.random.default_rng(5).normal(0, 0.5, count(specs))
-    named = {name: torch.from_numpy(view) for name, view in views(specs, flat).items()}
+    flat = np.random.default_rng(5).normal(0, 0.5, count_parameters(specs))
+    named = {name: torch.from_numpy(view) for name, view in named_views(specs, flat).items()}
     a = named["rnn.weight_ih_l0"][:, int(batch.x[0, 0])] + named["rnn.bias_ih_l0"]
     b = named["rnn.bias_hh_l0"]
     if cell == "rnn":

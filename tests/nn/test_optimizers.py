@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.nn.optimizers import OPTIMIZERS, average, clip_factor, decay
+from charrnn.nn.optimizers import OPTIMIZERS, clip_factor, decay_weights, update_average
 
 SIZE, STEPS = 37, 6
 
@@ -59,7 +59,7 @@ def problem(dtype=np.float64):
 
 def run(name, p, gradients, rates):
     optimizer, p = OPTIMIZERS[name], p.copy()
-    moments = np.zeros((optimizer.moments, len(p)), p.dtype)
+    moments = np.zeros((optimizer.num_moments, len(p)), p.dtype)
     for t, (g, lr) in enumerate(zip(gradients, rates, strict=True), 1):
         optimizer.update(p, g.copy(), moments, t, lr)
     return p
@@ -105,7 +105,7 @@ def test_a_gradient_of_zero_moves_nothing(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_it_walks_to_the_minimum_of_a_bowl(name):
     optimizer, p = OPTIMIZERS[name], np.array([1.0, -2.0, 0.5])
-    moments = np.zeros((optimizer.moments, 3))
+    moments = np.zeros((optimizer.num_moments, 3))
     for t in range(1, 2001):
         optimizer.update(p, p * [1.0, 0.3, 2.0], moments, t, 0.05 / math.sqrt(t) if name == "rmsprop" else 0.05)
     assert np.abs(p).max() < (0.3 if name == "adagrad" else 0.01)
@@ -113,7 +113,7 @@ def test_it_walks_to_the_minimum_of_a_bowl(name):
 
 def test_weight_decay_shrinks_the_matrices_and_leaves_the_biases():
     p = np.array([1.0, -2.0, 3.0])
-    decay(p, 0.1, np.array([1.0, 1.0, 0.0]))
+    decay_weights(p, 0.1, np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(p, [0.9, -1.8, 3.0], rtol=1e-15)
 
 
@@ -137,7 +137,7 @@ def test_clipping_is_off_at_zero():
 def test_the_average_is_the_first_step_then_mostly_the_last_tenth_of_all_steps():
     steps, averaged, weights = 2000, np.full(1, 99.0), np.zeros(2000)
     for t in range(1, steps + 1):
-        average(averaged, np.full(1, float(t)), t)
+        update_average(averaged, np.full(1, float(t)), t)
         if t == 1:
             assert averaged == 1
     for t in range(1, steps + 1):  # how much each step counts, from the definition

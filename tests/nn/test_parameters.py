@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from charrnn.nn.parameters import ParamSpec, count, glorot, orthogonal, stacked, uniform, views, zeros
+from charrnn.nn.parameters import ParamSpec, count_parameters, glorot, named_views, orthogonal, stacked, uniform, zeros
 
 SPECS = [ParamSpec("a", (2, 3), zeros), ParamSpec("b", (4,), zeros), ParamSpec("c", (1, 2, 2), zeros)]
 
 
 def test_views_share_memory_with_the_vector_in_the_order_of_the_specs():
-    flat = np.arange(float(count(SPECS)))
-    named = views(SPECS, flat)
+    flat = np.arange(float(count_parameters(SPECS)))
+    named = named_views(SPECS, flat)
     assert list(named) == ["a", "b", "c"]
     assert all(np.shares_memory(view, flat) for view in named.values())
     assert np.concatenate([view.ravel() for view in named.values()]).tolist() == flat.tolist()
@@ -21,7 +21,7 @@ def test_views_share_memory_with_the_vector_in_the_order_of_the_specs():
 
 
 def test_count_is_the_number_of_scalars():
-    assert count(SPECS) == 6 + 4 + 4
+    assert count_parameters(SPECS) == 6 + 4 + 4
 
 
 @pytest.mark.parametrize(

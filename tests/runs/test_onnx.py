@@ -13,7 +13,7 @@ from charrnn.errors import StorageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
 from charrnn.models.sampling import choose
-from charrnn.nn.parameters import count, flatten, views
+from charrnn.nn.parameters import count_parameters, flatten, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import ModelOptions, RunConfig, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
@@ -39,7 +39,7 @@ PAIRS = [Pair("abcde", "no"), Pair("badce", "yes"), Pair("ccabd", "no")]
 def checkpoint(task, architecture, dtype=np.float32):
     """Random weights, large enough that outputs are far from each other."""
     specs = architecture.specs()
-    named = views(specs, np.random.default_rng(5).normal(0, 0.8, count(specs)).astype(dtype))
+    named = named_views(specs, np.random.default_rng(5).normal(0, 0.8, count_parameters(specs)).astype(dtype))
     if architecture.direct_size:
         named["direct.weight"][0] = 0  # of none
     return Checkpoint(architecture, task, named)

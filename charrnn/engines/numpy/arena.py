@@ -1,4 +1,4 @@
-"""The memory that the processes of a run share: every array of a training step, in one block."""
+"""The memory that the processes of a run share: all arrays of a training step in one buffer."""
 
 from __future__ import annotations
 
@@ -11,69 +11,79 @@ from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import CACHE_LINE, Array
 from charrnn.nn.optimizers import OPTIMIZERS
-from charrnn.options import TrainingOptions
+from charrnn.options import ResolvedTraining
 
 
 class Arena:
-    """The shared arrays, laid out one after the other in one buffer."""
+    """The shared arrays, one after the other in one buffer. Each starts at a cache line."""
 
     def __init__(
-        self, architecture: Architecture, train: TrainingOptions, dtype: str, buffer: mmap.mmap | None = None
+        self, architecture: Architecture, train: ResolvedTraining, dtype: str, buffer: mmap.mmap | None = None
     ) -> None:
         """Without a buffer only the size is computed."""
-        assert train.batch_size and train.seq_length and train.workers
-        self.size, self.buffer = 0, buffer
-        total, times = architecture.parameters, (train.seq_length, train.batch_size)
-        reads_ids, chooses = architecture.input == "ids", architecture.loss == "softmax"
-        self.params = self._take((total,), dtype)
-        self.average = self._take((total,), dtype)  # of the parameters over the last steps
+        self.size = 0  # bytes
+        self.buffer = buffer
+        total = architecture.num_parameters
+        times = (train.seq_length, train.batch_size)
+        self.parameters = self._take((total,), dtype)
+        self.average = self._take((total,), dtype)  # running average of the parameters
         self.grads = [self._take((total,), dtype) for _ in range(train.workers)]
-        self.moments = self._take((OPTIMIZERS[train.optimizer].moments, total), dtype)
-        # Before and after the step, by turns.
+        self.moments = self._take((OPTIMIZERS[train.optimizer].num_moments, total), dtype)
+        # The states before and after the step. The two exchange their roles at each step: `current` is the one before.
         self.states = self._take((2, *architecture.state_shape(train.batch_size)), dtype)
-        x_shape = times if reads_ids else (*times, architecture.input_size)
-        self.x = self._take(x_shape, "uint32" if reads_ids else dtype)
-        targets_shape = times if chooses else (*times, architecture.output_size)
-        self.targets = self._take(targets_shape, "uint32" if chooses else dtype)
+        self.current = self._take((), "int64")
+        self.x = self._take_steps(times, architecture.input == "ids", architecture.input_size, dtype)
+        self.targets = self._take_steps(times, architecture.loss == "softmax", architecture.output_size, dtype)
+        self.loss_mask = self._take(times, dtype)
+        self.reset_mask = self._take((*times, 1), "bool")
+        self.has_loss_mask = self._take((), "bool")
+        self.has_reset_mask = self._take((), "bool")
         self.features = self._take((train.batch_size, architecture.features), dtype)
-        self.direct = self._take((*times, architecture.direct_at_once), "uint32")
-        self.weights, self.keep = self._take(times, dtype), self._take((*times, 1), "bool")
-        self.has_weights, self.has_keep = self._take((), "bool"), self._take((), "bool")
-        self.scored = self._take((), "float64")  # the sum of the weights
-        self.results = self._take((train.workers, architecture.sums), "float64")  # of a phase, from each worker
-        self.step = self._take((), "int64")  # from 0
-        self.learning_rate, self.clip_factor = self._take((), "float64"), self._take((), "float64")
-        self.current = self._take((), "int64")  # which of `states` stands before the step
+        self.ngrams = self._take((*times, architecture.ngrams_per_step), "uint32")
+        self.num_scored = self._take((), "float64")  # of the batch
+        self.results = self._take((train.workers, architecture.num_sums), "float64")  # of the last phase, per worker
+        self.step = self._take((), "int64")  # counted from 0
+        self.learning_rate = self._take((), "float64")
+        self.clip_factor = self._take((), "float64")
 
     def put(self, step: int, batch: Batch) -> None:
-        """Makes it the batch that all work on."""
-        self.step[...], self.scored[...] = step, batch.scored
-        self.x[:], self.targets[:] = batch.x, batch.targets
-        self.has_weights[...], self.has_keep[...] = batch.weights is not None, batch.keep is not None
-        if batch.weights is not None:
-            self.weights[:] = batch.weights
-        if batch.keep is not None:
-            self.keep[:] = batch.keep
+        """Copies the batch of a step into the arena."""
+        self.step[...] = step
+        self.num_scored[...] = batch.num_scored
+        self.x[:] = batch.x
+        self.targets[:] = batch.targets
+        self.has_loss_mask[...] = batch.loss_mask is not None
+        self.has_reset_mask[...] = batch.reset_mask is not None
+        if batch.loss_mask is not None:
+            self.loss_mask[:] = batch.loss_mask
+        if batch.reset_mask is not None:
+            self.reset_mask[:] = batch.reset_mask
         if batch.features is not None:
             self.features[:] = batch.features
-        if batch.direct is not None:
-            self.direct[:] = batch.direct
+        if batch.ngrams is not None:
+            self.ngrams[:] = batch.ngrams
 
     def batch(self, rows: slice) -> Batch:
-        """These streams of it."""
-        whole = Batch(
-            self.x,
-            self.targets,
-            self.weights if self.has_weights else None,
-            self.keep if self.has_keep else None,
-            self.features if self.features.size else None,
-            self.direct if self.direct.size else None,
+        """Some streams of the batch, as views."""
+        batch = Batch(
+            x=self.x,
+            targets=self.targets,
+            loss_mask=self.loss_mask if self.has_loss_mask else None,
+            reset_mask=self.reset_mask if self.has_reset_mask else None,
+            features=self.features if self.features.size else None,
+            ngrams=self.ngrams if self.ngrams.size else None,
         )
-        return whole.streams(rows)
+        return batch.select_streams(rows)
+
+    def _take_steps(self, times: tuple[int, int], is_ids: bool, width: int, dtype: str) -> Array:
+        """An array of ids (T, B), or of numbers (T, B, width)."""
+        return self._take(times, "uint32") if is_ids else self._take((*times, width), dtype)
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
-        start, kind = self.size, np.dtype(dtype)
-        self.size += -(-math.prod(shape) * kind.itemsize // CACHE_LINE) * CACHE_LINE
+        """The next array of the buffer."""
+        start = self.size
+        kind = np.dtype(dtype)
+        self.size += -(-math.prod(shape) * kind.itemsize // CACHE_LINE) * CACHE_LINE  # rounded up
         if self.buffer is None:
             return np.empty(0, kind)
         return np.frombuffer(self.buffer, kind, math.prod(shape), start).reshape(shape)

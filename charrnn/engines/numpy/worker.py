@@ -1,4 +1,4 @@
-"""What one worker does of a training step, in whichever process."""
+"""One worker of the NumPy engine: its part of each phase of a training step."""
 
 from __future__ import annotations
 
@@ -6,85 +6,65 @@ import json
 import mmap
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from charrnn.engines.masks import draw_step_masks
 from charrnn.engines.numpy.arena import Arena
+from charrnn.engines.processes import partition
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
 from charrnn.nn.arrays import Array
-from charrnn.nn.ops import dropout_mask
-from charrnn.nn.optimizers import OPTIMIZERS, average, decay
-from charrnn.nn.parameters import mark_matrices
-from charrnn.nn.stack import CELLS
-from charrnn.options import TrainingOptions
+from charrnn.nn.optimizers import OPTIMIZERS, decay_weights, update_average
+from charrnn.nn.parameters import matrix_mask
+from charrnn.options import ResolvedTraining
 
-GRADIENT, REDUCE, UPDATE, VALIDATE = b"g", b"r", b"u", b"v"
-DROPOUT, RECURRENT_DROPOUT = 1, 2  # purposes of random numbers: a generator is keyed by (seed, purpose, step)
-BLOCK = 1 << 15  # parameters that are updated at once: what that takes stays in the cache
-CUT = 16  # numbers in a cache line: two workers do not write to the same one
+# The phases, each a byte that the parent sends to the workers.
+GRADIENT = b"g"
+REDUCE = b"r"
+UPDATE = b"u"
+VALIDATE = b"v"
 
-
-def portion(size: int, rank: int, workers: int, unit: int = 1) -> slice:
-    """The consecutive part of `size` things that falls to a worker, cut at multiples of `unit`."""
-    start, stop = (min(size, -(-size * r // workers // unit) * unit) for r in (rank, rank + 1))
-    return slice(start, size if rank == workers - 1 else stop)
-
-
-def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: Any) -> list[Array]:
-    """Dropout masks, one after the other, from a generator with such a key."""
-    rng = np.random.default_rng(key)
-    return [dropout_mask(rng, shape, rate, dtype) for shape in shapes]
-
-
-def dropped(
-    architecture: Architecture,
-    train: TrainingOptions,
-    step: int,
-    dtype: Any,
-    draw: Callable[..., list[Any]] = draw_masks,
-) -> tuple[Any, list[Any]]:
-    """What a step leaves out: masks of the layers' outputs (L, B, H), or None, and of each layer's W_hh (G, H).
-
-    Every worker draws them for itself, all the same.
-    """
-    masks, w_masks, hidden, layers = None, [], architecture.hidden_size, architecture.num_layers
-    if train.dropout:
-        (masks,) = draw((train.seed, DROPOUT, step), [(layers, train.batch_size, hidden)], train.dropout, dtype)
-    if train.recurrent_dropout:
-        shapes = [(CELLS[architecture.cell].gates * hidden, hidden)] * layers
-        w_masks = draw((train.seed, RECURRENT_DROPOUT, step), shapes, train.recurrent_dropout, dtype)
-    return masks, w_masks
+UPDATE_BLOCK = 1 << 15  # parameters updated at a time, so that what the update reads and writes stays in the cache
+SLICE_UNIT = 16  # float32 numbers in a cache line: no two workers write to the same one
 
 
 class Worker:
-    """A worker's rows of the batch and its slice of the parameters."""
+    """Computes some streams of each batch, and updates a slice of the parameters."""
 
-    def __init__(self, architecture: Architecture, train: TrainingOptions, arena: Arena, rank: int) -> None:
-        assert train.batch_size and train.seq_length and train.workers
-        self.architecture, self.train, self.arena, self.rank = architecture, train, arena, rank
-        self.rows = portion(train.batch_size, rank, train.workers)
-        self.slice = portion(arena.params.size, rank, train.workers, CUT)
+    def __init__(self, architecture: Architecture, train: ResolvedTraining, arena: Arena, rank: int) -> None:
+        self.architecture = architecture
+        self.train = train
+        self.arena = arena
+        self.rank = rank
+        self.rows = partition(train.batch_size, rank, train.workers)
+        self.slice = partition(arena.parameters.size, rank, train.workers, SLICE_UNIT)
         self.streams = self.rows.stop - self.rows.start
-        self.network = Network(architecture, arena.params, self.streams, train.seq_length, grads=arena.grads[rank])
+        self.network = Network(architecture, arena.parameters, self.streams, train.seq_length, arena.grads[rank])
         self.is_matrix: Array | None = None
         if train.weight_decay:
-            self.is_matrix = mark_matrices(architecture.specs(), np.empty_like(arena.params))
+            self.is_matrix = matrix_mask(architecture.specs(), np.empty_like(arena.parameters))
         self.phases = {GRADIENT: self.gradient, REDUCE: self.reduce, UPDATE: self.update, VALIDATE: self.validate}
 
+    def run(self, phase: bytes) -> None:
+        """Runs a phase and stores what it returns in the arena."""
+        with np.errstate(all="ignore"):  # the trainer checks whether loss and gradient are finite
+            self.arena.results[self.rank] = self.phases[phase]()
+
     def gradient(self) -> float:
-        """Forward and backward over this worker's rows. Its part of the loss."""
-        arena, rows, now = self.arena, self.rows, int(self.arena.current)
-        state = arena.states[1 - now][:, :, rows]
-        state[...] = arena.states[now][:, :, rows]
-        masks, w_masks = dropped(self.architecture, self.train, int(arena.step), arena.params.dtype.name)
-        its_masks = None if masks is None else masks[:, rows]
-        return self.network.loss_and_gradient(arena.batch(rows), state, 1 / float(arena.scored), its_masks, w_masks)
+        """Forward and backward pass over this worker's streams. Returns its part of the loss."""
+        arena = self.arena
+        current = int(arena.current)
+        state = arena.states[1 - current][:, :, self.rows]
+        state[...] = arena.states[current][:, :, self.rows]
+        masks = draw_step_masks(self.architecture, self.train, int(arena.step), arena.parameters.dtype.name)
+        outputs_mask = None if masks.outputs is None else masks.outputs[:, self.rows]
+        scale = 1 / float(arena.num_scored)
+        return self.network.loss_and_gradient(arena.batch(self.rows), state, scale, outputs_mask, masks.recurrent)
 
     def reduce(self) -> float:
-        """Sum of all workers' gradients over this one's slice, into the first. The slice's squared norm."""
+        """Adds the gradients of all workers over this worker's slice, always in the same order. Returns the squared
+        norm of the slice."""
         first, *others = (grads[self.slice] for grads in self.arena.grads)
         for other in others:
             first += other
@@ -93,42 +73,47 @@ class Worker:
         return float(first @ first)
 
     def update(self) -> float:
-        """The optimizer's step over this worker's slice, and the average after it."""
-        for start in range(self.slice.start, self.slice.stop, BLOCK):
-            self._update(slice(start, min(start + BLOCK, self.slice.stop)))
+        """Takes the optimizer step over this worker's slice, and updates the average."""
+        for start in range(self.slice.start, self.slice.stop, UPDATE_BLOCK):
+            self._update(slice(start, min(start + UPDATE_BLOCK, self.slice.stop)))
         return 0.0
 
     def _update(self, block: slice) -> None:
-        arena, step, lr = self.arena, int(self.arena.step) + 1, float(self.arena.learning_rate)
-        p, g = arena.params[block], arena.grads[0][block]
+        arena = self.arena
+        number = int(arena.step) + 1
+        learning_rate = float(arena.learning_rate)
+        parameters = arena.parameters[block]
+        grads = arena.grads[0][block]
         if arena.clip_factor != 1:
-            g *= float(arena.clip_factor)
+            grads *= float(arena.clip_factor)
         if self.is_matrix is not None:
-            decay(p, lr * self.train.weight_decay, self.is_matrix[block])
-        OPTIMIZERS[self.train.optimizer].update(p, g, arena.moments[:, block], step, lr)
-        average(arena.average[block], p, step)
+            decay_weights(parameters, learning_rate * self.train.weight_decay, self.is_matrix[block])
+        optimizer = OPTIMIZERS[self.train.optimizer]
+        optimizer.update(parameters, grads, arena.moments[:, block], number, learning_rate)
+        update_average(arena.average[block], parameters, number)
 
     def validate(self) -> Array:
-        """The sums of the averaged parameters over this worker's rows (see Network). Step 0 begins a pass."""
+        """Scores this worker's streams with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a
+        pass."""
         if self.arena.step == 0:
-            self.pass_state = np.zeros(self.architecture.state_shape(self.streams), self.arena.params.dtype)
-        self.network.use(self.arena.average)
+            self.pass_state = np.zeros(self.architecture.state_shape(self.streams), self.arena.parameters.dtype)
+        self.network.set_parameters(self.arena.average)
         sums = self.network.sums(self.arena.batch(self.rows), self.pass_state)
-        self.network.use(self.arena.params)
+        self.network.set_parameters(self.arena.parameters)
         return sums
-
-    def run(self, phase: bytes) -> None:
-        with np.errstate(all="ignore"):  # what is not finite is seen, and told, by the trainer
-            self.arena.results[self.rank] = self.phases[phase]()
 
 
 def main() -> None:
-    """A child's life: a byte in, a phase, a byte out, until the parent closes the pipe."""
-    fd, rank, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    architecture, train = Architecture(**json.loads(sys.argv[4])), TrainingOptions(**json.loads(sys.argv[5]))
-    commands, answers = os.fdopen(0, "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
+    """A worker process: reads a phase (a byte), runs it, answers with a byte, until the parent closes the pipe."""
+    fd = int(sys.argv[1])
+    rank = int(sys.argv[2])
+    dtype = sys.argv[3]
+    architecture = Architecture(**json.loads(sys.argv[4]))
+    train = ResolvedTraining(**json.loads(sys.argv[5]))
+    phases = os.fdopen(0, "rb", buffering=0)
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
     worker = Worker(architecture, train, Arena(architecture, train, dtype, mmap.mmap(fd, 0)), rank)
-    while phase := commands.read(1):
+    while phase := phases.read(1):
         worker.run(phase)
         try:
             answers.write(b".")

@@ -1,4 +1,4 @@
-"""A device of PyTorch's: made ready, its random numbers, its memory, and work that a GPU plays from a record."""
+"""PyTorch devices: settings, random numbers, out-of-memory errors and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,41 +12,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.engines.processes import of_torchrun
+from charrnn.engines.processes import torchrun_variable
 from charrnn.errors import OutOfMemoryError
 from charrnn.options import TrainingOptions
 
-MALLOC_KEEPS = 31 << 20  # bytes: what glibc allows at most, less its own
+MALLOC_KEEPS = 31 << 20  # bytes, just below the largest threshold of glibc
 
 
-def prepared_device(train: TrainingOptions) -> torch.device:
-    """The device of this process, with PyTorch set up for it."""
+def prepare_device(train: TrainingOptions) -> torch.device:
+    """Sets PyTorch up for `train.device` and returns the device of this process."""
     if train.device == "torch":
         if train.workers:
-            torch.set_num_threads(max(1, train.workers // of_torchrun("LOCAL_WORLD_SIZE", 1)))
-        # Once so much was freed, glibc keeps what is freed; else each step asks the system for new pages.
+            torch.set_num_threads(max(1, train.workers // torchrun_variable("LOCAL_WORLD_SIZE", 1)))
+        # After one allocation of this size has been freed, glibc keeps freed memory. Otherwise each step would request
+        # new pages from the system.
         torch.empty(MALLOC_KEEPS, dtype=torch.uint8)
         return torch.device("cpu")
-    # The same bits every time, which a resume needs; where an operation has no such kernel PyTorch warns.
+    # A resume needs deterministic operations. PyTorch warns where an operation has no deterministic kernel.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any
-    warnings.filterwarnings("ignore", "RNN module weights are not part")  # cuDNN wants them in an order of its own
+    torch.utils.deterministic.fill_uninitialized_memory = False  # no uninitialised memory is read
+    warnings.filterwarnings("ignore", "RNN module weights are not part")  # the weights are views of one flat vector
     precision = "tf32" if train.precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = precision
-    name = f"cuda:{of_torchrun('LOCAL_RANK', 0)}" if train.device == "cuda" else train.device
-    device = torch.device(name)
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.rnn.fp32_precision = precision
+    device = torch.device(f"cuda:{torchrun_variable('LOCAL_RANK', 0)}" if train.device == "cuda" else train.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be recorded
+        torch.cuda.set_stream(torch.cuda.Stream())  # CUDA graphs cannot be captured on the default stream
     return device
 
 
-def draw_on_device(
+def draw_masks_on_device(
     key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: str, device: torch.device
 ) -> list[Tensor]:
-    """As draw_masks of worker.py, but on a device: other bits of the same law. Millions of numbers a step, drawn by the
-    processor, would keep a GPU waiting."""
+    """As `draw_masks` in engines/masks.py, but on a device, since drawing on the CPU would keep a GPU waiting.
+
+    The masks have the same distribution, but other values.
+    """
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(device).manual_seed(seed)
     drawn = (torch.rand(shape, generator=generator, device=device) for shape in shapes)
@@ -54,40 +57,47 @@ def draw_on_device(
 
 
 @contextlib.contextmanager
-def telling_of_memory(device: str) -> Iterator[None]:
-    """Raises OutOfMemoryError for PyTorch's own errors."""
+def raising_out_of_memory(device: str) -> Iterator[None]:
+    """Turns PyTorch's out-of-memory errors into OutOfMemoryError."""
     try:
         yield
-    except RuntimeError as error:  # that of a GPU has a class of its own, that of the CPU only a text
+    except RuntimeError as error:  # GPUs have an error class of their own; the CPU's error differs only in its text
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise OutOfMemoryError(f"out of memory on --device {device}") from None
 
 
 class Graph:
-    """Work on a GPU, recorded when it is first asked for, and played then and ever after: many small kernels start as
-    one. It must be the same each time, on tensors of the same shapes and on numbers that only tensors meet.
+    """A function as a CUDA graph: captured at the first call, replayed at every call. Many small kernels are then
+    launched as one.
+
+    The function must do the same each time, on tensors of the same shapes. Numbers among its arguments become tensors.
     """
 
-    def __init__(self, work: Callable[..., Any], *, warms_up: bool) -> None:
-        """warms_up: whether the work may be done once for nothing, for libraries that set themselves up."""
-        self.work, self.warms_up, self.graph = work, warms_up, torch.cuda.CUDAGraph()
-        self.arguments: list[Tensor] = []  # where the recorded work reads them
+    def __init__(self, function: Callable[..., Any], *, warm_up: bool) -> None:
+        """warm_up: whether the function is called once before the capture, so that libraries can initialise."""
+        self.function = function
+        self.warm_up = warm_up
+        self.graph = torch.cuda.CUDAGraph()
+        self.arguments: list[Tensor] = []  # the tensors that the captured graph reads
 
     def __call__(self, *arguments: Tensor | float) -> Any:
         if not self.arguments:
-            if self.warms_up:
-                self.work(*arguments)
-            self.arguments = [self._copied(argument) for argument in arguments]
+            if self.warm_up:
+                self.function(*arguments)
+            self.arguments = [_as_graph_input(argument) for argument in arguments]
             with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
-                self.result = self.work(*self.arguments)
-        for mine, new in zip(self.arguments, arguments, strict=True):
-            mine.copy_(new) if isinstance(new, Tensor) else mine.fill_(new)
+                self.result = self.function(*self.arguments)
+        for tensor, argument in zip(self.arguments, arguments, strict=True):
+            if isinstance(argument, Tensor):
+                tensor.copy_(argument)
+            else:
+                tensor.fill_(argument)
         self.graph.replay()
         return self.result
 
-    @staticmethod
-    def _copied(argument: Tensor | float) -> Tensor:
-        if isinstance(argument, Tensor):
-            return argument.clone()
-        return torch.tensor(argument, dtype=torch.float64, device="cuda")  # as exact as the number
+
+def _as_graph_input(argument: Tensor | float) -> Tensor:
+    if isinstance(argument, Tensor):
+        return argument.clone()
+    return torch.tensor(argument, dtype=torch.float64, device="cuda")  # float64 holds a Python float exactly

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts: how they meet, what the first one tells the others, how all add up."""
+"""The processes that torchrun starts: how they connect, how the first one instructs the others, how sums are formed."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from torch import Tensor, distributed
 
 from charrnn.errors import WorkerError
 
-PATIENCE = datetime.timedelta(days=7)  # with a process that is busy; one that has died is noticed at once
+TIMEOUT = datetime.timedelta(days=7)  # for a process that is busy; a process that has died is noticed at once
 
 
-def join() -> None:
-    """Meets the others: what is told goes over gloo, the sums of GPUs over NCCL."""
+def join_group() -> None:
+    """Connects to the other processes: gloo for objects and for tensors on the CPU, NCCL for tensors on GPUs."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    distributed.init_process_group(backend, timeout=TIMEOUT)
 
 
-def broadcast(told: Any = None) -> Any:
-    """What the first process tells, in all of them."""
-    box = [told]
-    with telling_of_death():
-        distributed.broadcast_object_list(box, device=torch.device("cpu"))
-    return box[0]
+def broadcast(value: Any = None) -> Any:
+    """Returns the first process's value in all processes."""
+    values = [value]
+    with raising_worker_error():
+        distributed.broadcast_object_list(values, device=torch.device("cpu"))
+    return values[0]
 
 
-def add_up(tensor: Tensor) -> None:
-    """Over all processes, in its place."""
-    with telling_of_death():
+def all_reduce(tensor: Tensor) -> None:
+    """Replaces the tensor in all processes by the sum of all of them."""
+    with raising_worker_error():
         distributed.all_reduce(tensor)
 
 
 @contextlib.contextmanager
-def telling_of_death() -> Iterator[None]:
-    """For what fails when another process has died. Raises WorkerError."""
+def raising_worker_error() -> Iterator[None]:
+    """Raises WorkerError for a communication that fails because another process has died."""
     try:
         yield
     except RuntimeError:
-        raise WorkerError("another process of torchrun died", "the run can go on with --resume") from None
+        raise WorkerError("another process of torchrun died", "continue the run with --resume") from None

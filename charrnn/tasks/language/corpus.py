@@ -1,4 +1,4 @@
-"""A text in numbers: its parts to train, validate and test on, as ids of one vocabulary."""
+"""A text as ids: its parts to train, validate and test on, in one vocabulary."""
 
 from __future__ import annotations
 
@@ -10,87 +10,76 @@ import numpy as np
 
 from charrnn.corpus.reading import display_name, read_codes
 from charrnn.corpus.vocabulary import Vocabulary, smallest_uint
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus in numbers: each part a vector of ids of the smallest unsigned type. A part may be empty; if they are
-    `begun`, any other begins with the start symbol."""
+    """Each part is a vector of ids of the smallest unsigned type. A part that is not empty begins with the start symbol,
+    as every text does."""
 
     vocabulary: Vocabulary
-    lines: bool  # each line is a record of its own
+    lines: bool  # whether each line is a separate record
     train: Array
     val: Array
     test: Array
-    fingerprint: str  # SHA-256 of the ids and the vocabulary
+    fingerprint: str  # SHA-256 of the text and the vocabulary
     notices: tuple[str, ...]
-    begun: bool = False
-
-    def begin(self) -> Corpus:
-        """The start symbol before each part: as every text begins, so do these."""
-        start = self.vocabulary.start
-        train, val, test = (np.insert(p, 0, start) if len(p) else p for p in (self.train, self.val, self.test))
-        return replace(self, begun=True, train=train, val=val, test=test)
 
     def describe(self) -> str:
-        """Its size in words, without the start symbols."""
-        train, val, test = (max(0, len(part) - self.begun) for part in (self.train, self.val, self.test))
+        train, val, test = (max(0, len(part) - 1) for part in (self.train, self.val, self.test))
         symbols = f"{len(self.vocabulary)} distinct characters"
         return f"corpus: {symbols}, {train:,} to train on, {val:,} to validate, {test:,} to test"
 
     @property
     def record_end(self) -> int | None:
-        """The id after which the state starts anew, if there is one."""
+        """The id after which the state is reset, if there is one."""
         return self.vocabulary.newline if self.lines else None
 
+    def with_vocabulary_of(self, other: Vocabulary) -> Corpus:
+        """The same corpus with a vocabulary that also contains the symbols of another one."""
+        codes = self.vocabulary.codes
+        union = self.vocabulary.union(other)
+        if len(union) == len(codes):
+            return self
+        new_ids = np.searchsorted(union.codes, codes).astype(smallest_uint(len(union) - 1))
+        train, val, test = (new_ids[part] for part in (self.train, self.val, self.test))
+        for part in (train, val, test):
+            part[:1] = union.start
+        return replace(self, vocabulary=union, train=train, val=val, test=test)
 
-def load_corpus(paths: Sequence[str], config: DataOptions) -> Corpus:
-    """Reads, joins and splits the files. Raises CorpusError where a text cannot be used, UsageError for bad options."""
-    if config.val_fraction + config.test_fraction >= 1:
-        raise UsageError("--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1")
+
+def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
+    """Reads, joins and splits text files. Raises CorpusError for a text that cannot be used, UsageError."""
     notices: list[str] = []
     names = ", ".join(map(display_name, paths))
-    chunks = list(read_codes(paths, config, notices))
-    train_chunks = len(chunks)
-    if config.val_file:
-        chunks += read_codes([config.val_file], config, notices)
-    vocabulary = Vocabulary.of(chunks, config.bytes)
-    ids = _ids(chunks[:train_chunks], vocabulary)
-    val_file = _ids(chunks[train_chunks:], vocabulary)
+    chunks = list(read_codes(paths, data, notices))
+    val_file_chunks = list(read_codes([data.val_file], data, notices)) if data.val_file else []
+    vocabulary = Vocabulary.from_chunks([*chunks, *val_file_chunks], data.bytes)
+    ids = _join_ids(chunks, vocabulary)
+    val_file = _join_ids(val_file_chunks, vocabulary)
     if not len(ids):
         raise CorpusError(f"{names}: the corpus is empty")
     if len(ids) < 2:
-        raise CorpusError(f"{names}: one character is too few", "there must be a next one to learn")
-    newline = vocabulary.newline
-    if config.lines and newline is None:
+        raise CorpusError(f"{names}: the corpus has one character", "at least two are needed, to predict the next one")
+    if data.lines and vocabulary.newline is None:
         raise CorpusError("--lines: the corpus has no line feed")
-    cuts = _cuts(ids, config, newline, notices)
-    train, val, test = np.split(ids, cuts)
-    if config.val_file:
+    train, val, test = np.split(ids, _split_points(ids, data, vocabulary.newline, notices))
+    if data.val_file:
         if len(val_file) < 2:
-            raise CorpusError(f"{config.val_file}: too few characters to validate on", "it takes two at least")
+            raise CorpusError(f"{data.val_file}: too few characters to validate on", "at least two are needed")
         val = val_file
-    if len(train) < (1 if config.lines else 2):
+    if len(train) < (1 if data.lines else 2):
         raise CorpusError(f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction")
     fingerprint = _fingerprint(ids, val_file, vocabulary)
-    return Corpus(vocabulary, config.lines, train, val, test, fingerprint, tuple(notices))
+    train, val, test = (np.insert(part, 0, vocabulary.start) if len(part) else part for part in (train, val, test))
+    return Corpus(vocabulary, data.lines, train, val, test, fingerprint, tuple(notices))
 
 
-def extend_vocabulary(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
-    """The same corpus in ids of a vocabulary that holds its own symbols and those of `vocabulary`."""
-    own, union = corpus.vocabulary.codes, corpus.vocabulary.with_those_of(vocabulary)
-    if len(union) == len(own):
-        return corpus
-    new_ids = np.searchsorted(union.codes, own).astype(smallest_uint(len(union) - 1))
-    parts = {name: new_ids[getattr(corpus, name)] for name in ("train", "val", "test")}
-    return replace(corpus, vocabulary=union, **parts)
-
-
-def _ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
-    """Ids of all chunks in one vector; each chunk is let go once it is converted."""
+def _join_ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
+    """The ids of all chunks of codes as one vector."""
     ids = np.empty(sum(map(len, chunks)), smallest_uint(max(len(vocabulary) - 1, 0)))
     start = 0
     for chunk in chunks:
@@ -99,28 +88,32 @@ def _ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
     return ids
 
 
-def _cuts(ids: Array, config: DataOptions, newline: int | None, notices: list[str]) -> tuple[int, int]:
-    """Where validation and test begin: train first, validation next, test last. A part too small to use is left out."""
-    shares = {"validate": 0.0 if config.val_file else config.val_fraction, "test": config.test_fraction}
-    for purpose, share in shares.items():
-        if share and int(len(ids) * share) < 2:
-            notices.append(f"the corpus is too small to {purpose} on: {len(ids)} characters; all are trained on")
-            shares[purpose] = 0.0
-    test_start = len(ids) - int(len(ids) * shares["test"])
-    train_end = test_start - int(len(ids) * shares["validate"])
-    if config.lines:
-        train_end, test_start = _line_start(ids, train_end, newline), _line_start(ids, test_start, newline)
-        if shares["validate"] and train_end == test_start:
+def _split_points(ids: Array, data: DataOptions, newline: int | None, notices: list[str]) -> tuple[int, int]:
+    """The first place of the validation part, and of the test part. The training part comes first.
+
+    A part that would be too small is left empty.
+    """
+    fractions = {"validate": 0.0 if data.val_file else data.val_fraction, "test": data.test_fraction}
+    for purpose, fraction in fractions.items():
+        if fraction and int(len(ids) * fraction) < 2:
+            notices.append(f"{len(ids)} characters are too few to {purpose} on; all are used to train")
+            fractions[purpose] = 0.0
+    test_start = len(ids) - int(len(ids) * fractions["test"])
+    val_start = test_start - int(len(ids) * fractions["validate"])
+    if data.lines:
+        val_start = _next_line_start(ids, val_start, newline)
+        test_start = _next_line_start(ids, test_start, newline)
+        if fractions["validate"] and val_start == test_start:
             notices.append("no whole line is left to validate on")
-    return train_end, test_start
+    return val_start, test_start
 
 
-def _line_start(ids: Array, cut: int, newline: int | None) -> int:
-    """The first start of a line at or after `cut`."""
-    if cut == 0:
+def _next_line_start(ids: Array, place: int, newline: int | None) -> int:
+    """The start of the first line that starts at `place` or later."""
+    if place == 0:
         return 0
-    ends = np.flatnonzero(ids[cut - 1 :] == newline)
-    return cut + int(ends[0]) if len(ends) else len(ids)
+    ends = np.flatnonzero(ids[place - 1 :] == newline)
+    return place + int(ends[0]) if len(ends) else len(ids)
 
 
 def _fingerprint(ids: Array, val_file: Array, vocabulary: Vocabulary) -> str:

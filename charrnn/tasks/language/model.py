@@ -1,63 +1,60 @@
-"""A trained language model in the hands of its user: sample text, score text, or step through it."""
+"""A trained language model: it writes text, scores text, and steps through text."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from charrnn.corpus.reading import display_name, read_codes
 from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.engines.base import Backend, Stepper
 from charrnn.errors import CorpusError, RunError, UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network, NewNetwork, new_stepper
 from charrnn.models.sampling import choose
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
-from charrnn.nn.parameters import flatten
-from charrnn.nn.stepper import Stepper
-from charrnn.options import SamplingOptions
+from charrnn.options import DataOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.tasks.language.scoring import text_nats
-from charrnn.tasks.language.writing import Writing
+from charrnn.tasks.base import EvaluationFile, TrainedModel
+from charrnn.tasks.language.scoring import text_metrics, text_nats
+from charrnn.tasks.language.writing import StoppableText
 
 RECORD_END = "\n"
 
 
-class TextModel:
-    """A model with its vocabulary. Losses are nats per character."""
+class TextModel(TrainedModel):
+    """A language model and its vocabulary. Losses are in nats per character."""
 
-    new_network: NewNetwork = Network  # what reads a text
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        """Raises RunError for a checkpoint of another task, or a damaged one."""
-        self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
-        self.vocabulary, self.lines = checkpoint.read_task(self._known)
+    def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
+        super().__init__(checkpoint, backend)
+        self.vocabulary, self.lines = checkpoint.parse_task(self._parse)
         self._stepper: Stepper | None = None  # of `step`
 
-    def _known(self, task: dict[str, Any]) -> tuple[Vocabulary, bool]:
-        vocabulary, lines = Vocabulary.from_dict(task), task["lines"]
+    def _parse(self, task: dict[str, Any]) -> tuple[Vocabulary, bool]:
+        vocabulary = Vocabulary.from_dict(task)
+        lines = task["lines"]
         if task["name"] != "lm" or not isinstance(lines, bool):
             raise ValueError("not a language model")
         size = len(vocabulary)
-        if Architecture.of(self.architecture, input_size=size, output_size=size) != self.architecture:
-            raise ValueError("its vocabulary does not fit its weights")
+        if Architecture.from_options(self.architecture, input_size=size, output_size=size) != self.architecture:
+            raise ValueError("the vocabulary does not fit the weights")
         return vocabulary, lines
 
     def record_end(self, lines: bool | None = None) -> int | None:
-        """The id after which the state starts anew; lines: whether each line is a record (default: as trained)."""
+        """The id after which the state is reset. lines: whether each line is a record (default: as in training)."""
         return self.vocabulary.newline if (self.lines if lines is None else lines) else None
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """What ends a sample besides its length: a model of lines writes a line."""
+        """The texts that end a sample: a model of lines writes one line."""
         return (RECORD_END,) if self.lines else ()
 
-    def started(self, ids: Array) -> Array:
-        """The one rule for how a text begins: ids behind the start symbol, read from the zero state."""
+    def prepend_start(self, ids: Array) -> Array:
+        """The ids with the start symbol before them. Every text is read like this, from the zero state."""
         return np.concatenate([[self.vocabulary.start], ids]).astype(np.intp)
 
     def sample(
@@ -68,94 +65,99 @@ class TextModel:
         seed: int | None = None,
         stop: Sequence[str] = (),
         on_unknown: str = "error",
-        **choice: Any,
+        **options: Any,
     ) -> Iterator[str]:
-        """Yields `length` characters (0: without end) that go on from `prime`, which is not repeated.
+        """Yields `length` characters (0: without end) that continue `prime`. The prime itself is not repeated.
 
-        It ends before the first of the texts in `stop`, and a model of lines at its line's end. on_unknown: error, or
-        skip, for characters of the prime. `choice`: temperature, top_k, top_p, min_p, greedy (see SamplingOptions). Raises
-        CorpusError for a character that the model does not know, UsageError for a choice out of range.
+        The text ends before the first of the texts in `stop`; that of a model of lines ends with its line. on_unknown:
+        "error" or "skip", for characters of the prime. options: temperature, top_k, top_p, min_p, greedy (see
+        SamplingOptions). Raises CorpusError for a character that is not in the vocabulary, UsageError for an option out
+        of range.
         """
         ids = self.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
-        writing = Writing([*stop, *self.stops])
-        for (text, _), *_ in self.sample_many(ids, length, [seed], SamplingOptions.from_dict(choice)):
-            yield writing.add(text)
-            if writing.done:
+        text = StoppableText([*stop, *self.stops])
+        for (piece, _), *_ in self.sample_many(ids, length, [seed], SamplingOptions.from_dict(options)):
+            yield text.add(piece)
+            if text.done:
                 return
-        if rest := writing.finish():
+        if rest := text.finish():
             yield rest
 
     def sample_many(
-        self, prime: Array, length: int, seeds: list[int | None], config: SamplingOptions
+        self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
     ) -> Iterator[list[tuple[str, float]]]:
-        """Samples side by side: yields for each character a (text, nats) of each stream. `prime` is ids.
+        """Writes several samples side by side. Yields (text, nats) of each sample for each character.
 
-        Each stream has a generator of its own, so a sample does not depend on which others are drawn beside it. The
-        text of a byte model is empty until its bytes make a whole character.
+        prime: ids. Each sample has its own generator, so it does not depend on the other samples. The text of a byte
+        model is empty until its bytes form a whole character.
         """
-        stepper = new_stepper(self.architecture, self.checkpoint.weights, len(seeds))
+        stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
-        symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
+        symbols = self._symbols()
         decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
-        logits = self._read(stepper, self.started(prime), len(seeds))
+        logits = self._read(stepper, self.prepend_start(prime), len(seeds))
         written = 0
         while True:
-            ids, nats = choose(logits, config, np.array([uniform() for uniform in uniforms]))
+            ids, nats = choose(logits, options, np.array([uniform() for uniform in uniforms]))
             written += 1
-            pieces = [(symbols[i], cost) for i, cost in zip(ids.tolist(), nats.tolist(), strict=True)]
+            is_last = written == length
+            texts = [symbols[i] for i in ids.tolist()]
             if self.vocabulary.is_bytes:
-                last = written == length
-                decoded = (
-                    d.decode(text.encode("latin-1"), last) for d, (text, _) in zip(decoders, pieces, strict=True)
-                )
-                pieces = [(text, cost) for text, (_, cost) in zip(decoded, pieces, strict=True)]
-            yield pieces
-            if written == length:
+                texts = [
+                    decoder.decode(text.encode("latin-1"), is_last)
+                    for decoder, text in zip(decoders, texts, strict=True)
+                ]
+            yield list(zip(texts, nats.tolist(), strict=True))
+            if is_last:
                 return
             logits = self._step(stepper, ids)
 
     def score(self, text: str) -> float:
-        """Mean nats per character of `text`, each given all before it, the first the start symbol.
-
-        Raises CorpusError for unknown characters and for an empty text.
-        """
+        """Mean nats per character of a text. Raises CorpusError for unknown characters and for an empty text."""
         return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
 
     def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
-        """The nats of each character of a text. With `lines` (default: as trained) the state resets at each line."""
+        """The nats of each character of a text, given all characters before it. lines: whether the state is reset at
+        each line (default: as in training)."""
         if not len(ids):
             raise CorpusError("the text is empty")
-        nats = self.part_nats(self.started(ids), self.record_end(lines))
+        nats = self.prediction_nats(self.prepend_start(ids), self.record_end(lines))
         if not np.isfinite(nats).all():
-            raise RunError(f"{self.checkpoint.path}: its weights are so large that a loss is not finite")
+            raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
         return nats
 
-    def part_nats(self, ids: Array, record_end: int | None) -> Array:
-        """The nats of each prediction ids[1:], the state starting from zero at each `record_end`."""
+    def prediction_nats(self, ids: Array, record_end: int | None) -> Array:
+        """The nats of each prediction ids[1:]. The state is reset after each `record_end`."""
         with threadpool_limits(1):
-            flat = flatten(self.architecture.specs(), self.checkpoint.weights)
-            return text_nats(self.architecture, flat, ids, record_end, self.new_network)
+            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end)
 
-    def guesses(
+    def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
     ) -> Iterator[tuple[str, float, list[tuple[str, float]]]]:
-        """For each character of a text: itself, its nats, and the `top` likeliest in its place with their
-        probabilities."""
-        stepper, record_end = new_stepper(self.architecture, self.checkpoint.weights, 1), self.record_end(lines)
-        symbols = [chr(code) for code in self.vocabulary.codes.tolist()]
-        for before, i in pairwise(self.started(ids).tolist()):
-            if before == record_end:
+        """Yields for each character of a text: the character, its nats, and the `top` most likely characters in its
+        place with their probabilities."""
+        stepper = self._new_stepper(1)
+        record_end = self.record_end(lines)
+        symbols = self._symbols()
+        previous = self.vocabulary.start
+        for i in ids.tolist():
+            if previous == record_end:
                 stepper.reset([0])
-            (nats,), (p,) = cross_entropy_forward(stepper.step([before]).copy(), np.array([i]))
-            likeliest = np.argsort(-p, kind="stable")[:top].tolist()
-            yield symbols[i], float(nats), [(symbols[k], float(p[k])) for k in likeliest]
+            (nats,), (p,) = cross_entropy_forward(stepper.step([previous]).copy(), np.array([i]))
+            best = np.argsort(-p, kind="stable")[:top].tolist()
+            yield symbols[i], float(nats), [(symbols[k], float(p[k])) for k in best]
+            previous = i
 
     def step(self, text: str = "", *, reset: bool = False, top: int | None = None) -> dict[str, float]:
-        """Moves the model's state over `text` (from the start with `reset`); the next character's probabilities: of all
-        that it knows, or of the `top` likeliest, the likeliest first."""
+        """Reads a text and returns the probabilities of the next character.
+
+        reset: whether the text starts from the zero state; otherwise it continues the text read before. top: return only
+        the most likely characters, in descending order.
+        """
         ids = self.vocabulary.encode(text)
         if self._stepper is None or reset:
-            self._stepper, ids = new_stepper(self.architecture, self.checkpoint.weights, 1), self.started(ids)
+            self._stepper = self._new_stepper(1)
+            ids = self.prepend_start(ids)
         if len(ids):
             self._logits = self._read(self._stepper, ids, 1)
         _, (p,) = cross_entropy_forward(self._logits.copy(), np.array([0]))
@@ -164,28 +166,45 @@ class TextModel:
         return dict(zip(symbols, p[places].tolist(), strict=True))
 
     def state(self) -> Array:
-        """Where `step` stands (L, num_states, 1, H), to `restore` it: several texts side by side with one model."""
+        """The state (L, num_states, 1, H) after the last `step`, for `restore`."""
         if self._stepper is None:
             self.step(reset=True)
         assert self._stepper is not None
         return self._stepper.state()
 
     def restore(self, state: Array) -> None:
-        """Back to where `step` stood. Raises UsageError for a state of another network."""
+        """Sets the state from which `step` continues. Raises UsageError for a state of another shape."""
         expected = self.architecture.state_shape(1)
         if state.shape != expected:
-            raise UsageError(f"restore: a state of shape {state.shape}", f"this network's is {expected}")
-        self._stepper = self._stepper or new_stepper(self.architecture, self.checkpoint.weights, 1)
-        self._logits = self._stepper.start(state)
+            raise UsageError(f"restore: the state has shape {state.shape}", f"it must be {expected}")
+        self._stepper = self._stepper or self._new_stepper(1)
+        self._logits = self._stepper.restore(state)
+
+    def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
+        """The ids of a text file. Raises CorpusError."""
+        chunks = list(read_codes([path], DataOptions(bytes=self.vocabulary.is_bytes), []))
+        if not chunks:
+            raise CorpusError(f"{display_name(path)}: the text is empty")
+        return self.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
+
+    def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
+        return text_metrics(self.nats(self.read_ids(file.path, skip_unknown=file.skip_unknown)))
+
+    def _new_stepper(self, streams: int) -> Stepper:
+        return self.backend.stepper(self.architecture, self.parameters, streams)
+
+    def _symbols(self) -> list[str]:
+        """The character of each id; for a byte model the character with the byte's value."""
+        return [chr(code) for code in self.vocabulary.codes.tolist()]
 
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
-        """The logits (B, V) once all streams have read `ids`."""
+        """The logits (B, V) after all streams have read `ids`."""
         for i in ids.tolist():
             logits = self._step(stepper, np.full(streams, i))
         return logits
 
     def _step(self, stepper: Stepper, ids: Array) -> Array:
-        """One character for each stream -> the next logits (B, V), valid until the next call."""
+        """Reads one character of each stream. Returns the next logits (B, V), valid until the next call."""
         if self.lines:
             stepper.reset(np.flatnonzero(ids == self.vocabulary.newline).tolist())
         return stepper.step(ids)

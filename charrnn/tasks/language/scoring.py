@@ -1,54 +1,59 @@
-"""The loss of a text, in nats per character: one whole pass with the state carried through.
+"""The loss of a text in nats per character, in one pass with the state carried through.
 
-A long text is read by several readers side by side, a short one by one; every prediction counts exactly once.
+A long text is read by several readers side by side, a short one by a single reader. Every prediction is scored once.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn.engines.base import Backend
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network, NewNetwork
+from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.tasks.language.streams import TextPass
 
-MAX_READERS, READER_LENGTH, SEQ_LENGTH = 64, 1024, 64
+MAX_READERS = 64
+MIN_READER_LENGTH = 1024  # characters of a text for each reader
+SEQ_LENGTH = 64
+
+
+class TextScoring(NamedTuple):
+    """What is needed to read a text from its start to its end."""
+
+    text_pass: TextPass
+    network: ScoringNetwork
+    state: Array  # before the first step; zero
 
 
 def text_metrics(nats: Array) -> dict[str, Any]:
-    """What `charrnn eval` says of a text, from the nats of its characters."""
+    """What `charrnn eval` reports for a text, from the nats of its characters."""
     loss = float(nats.mean(dtype=np.float64))
     return {"chars": len(nats), "loss": loss, "bpc": bits(loss), "perplexity": math.exp(min(loss, 700))}
 
 
-def reading_of(
-    architecture: Architecture, flat: Array, ids: Array, record_end: int | None, new_network: NewNetwork = Network
-) -> tuple[TextPass, Network, Array]:
-    """What reads a text from its start to its end: the batches, a network for them, the state before the first."""
-    readers = max(1, min(MAX_READERS, (len(ids) - 1) // READER_LENGTH))
-    network = new_network(architecture, flat, readers, SEQ_LENGTH)
-    state = np.zeros(architecture.state_shape(readers), flat.dtype)
-    return TextPass(ids, readers, SEQ_LENGTH, record_end), network, state
+def prepare_scoring(
+    backend: Backend, architecture: Architecture, parameters: Array, ids: Array, record_end: int | None
+) -> TextScoring:
+    """record_end: the id after which the state is reset."""
+    readers = max(1, min(MAX_READERS, (len(ids) - 1) // MIN_READER_LENGTH))
+    network = backend.network(architecture, parameters, readers, SEQ_LENGTH)
+    state = np.zeros(architecture.state_shape(readers), parameters.dtype)
+    return TextScoring(TextPass(ids, readers, SEQ_LENGTH, record_end), network, state)
 
 
 def text_nats(
-    architecture: Architecture,
-    flat: Array,
-    ids: Array,
-    record_end: int | None = None,
-    new_network: NewNetwork = Network,
+    backend: Backend, architecture: Architecture, parameters: Array, ids: Array, record_end: int | None = None
 ) -> Array:
-    """The nats of each prediction ids[1:], in the order of the text.
-
-    flat: the parameters; record_end: the id after which the state starts from zero.
-    """
-    reading, network, state = reading_of(architecture, flat, ids, record_end, new_network)
-    nats = np.empty(reading.pairs, flat.dtype)
-    for step in range(reading.steps):
-        losses, places = network.losses(reading.batch(step), state), reading.places(step)
+    """The nats of each prediction ids[1:], in the order of the text."""
+    text_pass, network, state = prepare_scoring(backend, architecture, parameters, ids, record_end)
+    nats = np.empty(text_pass.pairs, parameters.dtype)
+    for step in range(text_pass.steps):
+        losses = network.losses(text_pass.batch(step), state)
+        places = text_pass.places(step)
         nats[places[places >= 0]] = losses[places >= 0]
     return nats

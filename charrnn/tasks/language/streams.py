@@ -1,4 +1,7 @@
-"""Streams: how a text is read in batches. A batch is a function of the step alone: the step is all a resume needs."""
+"""How a text is read in batches. A batch depends on its step alone, so a resume needs only the step.
+
+T time steps, B readers (streams of the batch).
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ import numpy as np
 
 from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
+from charrnn.seeding import Purpose, random_generator
 
-WARMUP = 256  # characters that a reader in the middle of a text reads before its own part, unscored
-FRESH = 1024  # characters on average between two fresh starts of a reader, if so many batches begin at a start symbol
-SELDOM = 0.1  # at most this share of the start symbols is one
-STARTS = 6  # purpose of random numbers: a generator is keyed by (seed, purpose, step)
+WARMUP = 256  # characters that a reader reads without scoring them, before its part of the text
+CHARACTERS_PER_RESTART = 1024  # mean number of characters between two restarts of the state in training
+MAX_RESTART_FRACTION = 0.1  # of all occurrences of the start symbol, at most this fraction is a restart
 
 
 class TextStream:
-    """B readers of one text, evenly spaced, T characters a step, round and round: for training.
+    """B readers of one text for training, evenly spaced, T characters per step, again and again.
 
-    Each reader goes on where it was, so a state carried from step to step is that of the text before, except where the
-    text begins anew; and now and then it reads a start symbol from the zero state, as a text that somebody begins. That
-    comes at the beginning of a batch alone, where it costs nothing.
+    Each reader continues where it stopped, so the state carried from step to step is that of the text before. It is
+    reset where the text starts again. Now and then it is also reset at a start symbol, so that the network learns how a
+    text begins. Such restarts happen only at the first step of a batch, where they cost no time.
     """
 
     def __init__(
@@ -30,15 +33,20 @@ class TextStream:
         start: int | None = None,
         seed: int = 0,
     ) -> None:
-        """record_end: the id that ends a record; it is the first input of the next. start: the start symbol, if there
-        are to be fresh starts; they are drawn from the seed."""
-        self.ids, self.seq_length, self.record_end = ids, seq_length, record_end
-        self.start, self.seed = start, seed
-        self.pairs = len(ids) - 1  # of a character and the next
+        """record_end: the id that ends a record and is the first input of the next record. start: the id of the start
+        symbol if the state is to be restarted there; the restarts are drawn from the seed."""
+        self.ids = ids
+        self.seq_length = seq_length
+        self.record_end = record_end
+        self.start = start
+        self.seed = seed
+        self.pairs = len(ids) - 1  # a character and the next one
         self.starts = np.arange(batch_size) * self.pairs // batch_size
         if start is not None:
-            of_all = min(SELDOM, len(ids) / (FRESH * max(1, int((ids == start).sum()))))
-            self.chance = min(1.0, of_all * seq_length)  # of those at the beginning of a batch
+            start_symbols = max(1, int((ids == start).sum()))
+            fraction = min(MAX_RESTART_FRACTION, len(ids) / (CHARACTERS_PER_RESTART * start_symbols))
+            # Only start symbols at the first of the T steps can be restarts, so each of them must be one more often.
+            self.restart_probability = min(1.0, fraction * seq_length)
 
     @property
     def epoch_steps(self) -> float:
@@ -48,23 +56,25 @@ class TextStream:
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]
         places = (self.starts + times) % self.pairs
         x = self.ids[places]
-        keep = _goes_on(x, places, self.record_end)
+        resets = _resets(x, places, self.record_end)
         if self.start is not None:
-            drawn = np.random.default_rng((self.seed, STARTS, step)).random(len(self.starts))
-            keep[0] &= (x[0] != self.start) | (drawn >= self.chance)
-        keep |= times == 0  # every state is zero as it is
-        return Batch(x, self.ids[places + 1], keep=None if keep.all() else keep[:, :, None])
+            drawn = random_generator(self.seed, Purpose.RESTARTS, step).random(len(self.starts))
+            resets[0] |= (x[0] == self.start) & (drawn < self.restart_probability)
+        resets &= times > 0  # at the first step of a run all states are zero
+        return Batch(x, self.ids[places + 1], reset_mask=resets[:, :, None] if resets.any() else None)
 
 
 class TextPass:
-    """B readers of one text, each of a part of it, that score every prediction once: for validation and scoring.
+    """B readers of one text that score every prediction once, for validation and scoring.
 
-    A reader first reads the WARMUP characters before its part with weight 0, so that it meets the first of its own in
-    (all but) the state that a single reader would carry there.
+    Each reader has a part of the text. It first reads the WARMUP characters before its part with loss mask 0, so that its
+    state at the first character of the part is nearly that of a single reader.
     """
 
     def __init__(self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None) -> None:
-        self.ids, self.seq_length, self.record_end = ids, seq_length, record_end
+        self.ids = ids
+        self.seq_length = seq_length
+        self.record_end = record_end
         self.pairs = len(ids) - 1
         length = -(-self.pairs // batch_size)
         self.starts = np.arange(batch_size) * length
@@ -77,32 +87,32 @@ class TextPass:
         return self.pairs
 
     def places(self, step: int) -> Array:
-        """Which prediction each reader makes at each time (T, B): -1 where it makes none that counts."""
-        places = self._read(step)
+        """Which prediction each reader makes at each time (T, B); -1 where the prediction is not scored."""
+        places = self._read_places(step)
         return np.where((places >= self.starts) & (places < self.stops), places, -1)
 
     def batch(self, step: int) -> Batch:
-        places = self._read(step)
-        inside = places.clip(0, self.pairs - 1)
-        x = self.ids[inside]
-        keep = _goes_on(x, places, self.record_end)
-        weights = (self.places(step) >= 0).astype(np.float32)
+        places = self._read_places(step)
+        valid_places = places.clip(0, self.pairs - 1)
+        x = self.ids[valid_places]
+        resets = _resets(x, places, self.record_end)
+        loss_mask = (self.places(step) >= 0).astype(np.float32)
         return Batch(
             x,
-            self.ids[inside + 1],
-            weights=None if weights.all() else weights,
-            keep=None if keep.all() else keep[:, :, None],
+            self.ids[valid_places + 1],
+            loss_mask=None if loss_mask.all() else loss_mask,
+            reset_mask=resets[:, :, None] if resets.any() else None,
         )
 
-    def _read(self, step: int) -> Array:
-        """The places that are read, (T, B); some lie before the text or after a reader's part."""
+    def _read_places(self, step: int) -> Array:
+        """The places that are read (T, B). Some are before the text or after the reader's part."""
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]
         return self.starts - self.warmup + times
 
 
-def _goes_on(x: Array, places: Array, record_end: int | None) -> Array:
-    """The rule for where a state starts anew, (T, B) false there: where the text begins, and after a record's end."""
-    goes_on: Array = places > 0
+def _resets(x: Array, places: Array, record_end: int | None) -> Array:
+    """Where the state is reset (T, B): where the text begins, and after the end of a record."""
+    resets: Array = places <= 0
     if record_end is not None:
-        goes_on &= x != record_end
-    return goes_on
+        resets |= x == record_end
+    return resets

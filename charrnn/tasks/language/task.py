@@ -1,115 +1,109 @@
-"""The language model: each character is predicted from all before it. The only room in training that knows of text."""
+"""A text to train a language model on."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.transfer import transfer
+from charrnn.models.transfer import transfer_parameters
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.options import ModelOptions, RunConfig, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.reports import Scores
 from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.language.corpus import Corpus, extend_vocabulary, load_corpus
+from charrnn.tasks.language.corpus import Corpus, load_corpus
 from charrnn.tasks.language.model import TextModel
 from charrnn.tasks.language.scoring import text_metrics
 from charrnn.tasks.language.streams import TextPass, TextStream
-from charrnn.tasks.origin import initial_vocabulary
+from charrnn.tasks.vocabularies import ids_in, source_vocabulary
 
-BATCH_SIZE, SEQ_LENGTH = 32, 64  # what is used where the corpus is large enough
-SAMPLE_LENGTH = 200
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_SEQ_LENGTH = 64
+PREVIEW_LENGTH = 200  # characters
 
 
 class LanguageTask:
-    """A corpus to model."""
+    """See tasks.base.Task."""
 
     defaults = TaskDefaults()
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self.fingerprint, self.notices = corpus.fingerprint, corpus.notices
+        self.fingerprint = corpus.fingerprint
+        self.notices = corpus.notices
 
     @classmethod
-    def read(cls, config: RunConfig, start: Checkpoint | None = None) -> LanguageTask:
-        """From the files; the vocabulary holds that of the checkpoint `start` too. Raises CorpusError, UsageError."""
+    def read(cls, config: RunConfig, source: Checkpoint | None = None) -> LanguageTask:
+        """Reads the files. The vocabulary includes that of the model `source`. Raises CorpusError, UsageError."""
         corpus = load_corpus(config.corpus, config.data)
-        if (known := initial_vocabulary(start, is_bytes=config.data.bytes)) is not None:
-            corpus = extend_vocabulary(corpus, known)
-        # A run of an older version goes on without: its batches are what they were.
-        old = start is not None and start.task["name"] == "lm" and not start.task.get("begun", False)
-        return cls(corpus if old and not corpus.lines else corpus.begin())
+        vocabulary = source_vocabulary(source, is_bytes=config.data.bytes)
+        return cls(corpus if vocabulary is None else corpus.with_vocabulary_of(vocabulary))
 
     @property
-    def size(self) -> int:
+    def training_size(self) -> int:
         return len(self.corpus.train)
 
     @property
     def vocabulary_size(self) -> int:
         return len(self.corpus.vocabulary)
 
+    @property
+    def has_validation(self) -> bool:
+        return len(self.corpus.val) > 1
+
     def describe(self) -> str:
         return self.corpus.describe()
 
     def metadata(self) -> dict[str, Any]:
-        return {
-            "name": "lm",
-            **self.corpus.vocabulary.to_dict(),
-            "lines": self.corpus.lines,
-            "begun": self.corpus.begun,
-        }
+        return {"name": "lm", **self.corpus.vocabulary.to_dict(), "lines": self.corpus.lines}
 
     def architecture(self, model: ModelOptions) -> Architecture:
-        return Architecture.of(model, input_size=self.vocabulary_size, output_size=self.vocabulary_size)
+        return Architecture.from_options(model, input_size=self.vocabulary_size, output_size=self.vocabulary_size)
 
-    def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
-        places = np.searchsorted(self.corpus.vocabulary.codes, start.read_task(Vocabulary.from_dict).codes)
-        same = start.task["name"] == "lm"
-        return transfer(start.weights, architecture, seed, places, places if same else None)
+    def initial_parameters(self, source: Checkpoint, architecture: Architecture, seed: int) -> Array:
+        ids = ids_in(self.corpus.vocabulary, source)
+        outputs = ids if source.task["name"] == "lm" else None
+        return transfer_parameters(source.weights, architecture, seed, ids, outputs)
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-        """B T <= the pairs of a character and the next."""
-        pairs = self.size - 1
+        """See Task. A batch has at most as many steps as the text has pairs of a character and the next."""
+        pairs = self.training_size - 1
         if seq_length is not None and seq_length > pairs:
-            what = f"--seq-length {seq_length}: longer than the training text"
-            raise UsageError(what, f"the largest that fits is {max(1, pairs // (batch_size or 1))}")
-        fitted_t = seq_length or max(1, min(SEQ_LENGTH, pairs // (batch_size or 1)))
-        fitted_b = batch_size or max(1, min(BATCH_SIZE, pairs // fitted_t))
-        if fitted_b * fitted_t > pairs:
-            what = f"--batch-size {fitted_b}: too few characters to train on for it at a sequence length of {fitted_t}"
-            raise UsageError(what, f"the largest that fits is {max(1, pairs // (seq_length or 1))}")
-        return fitted_b, fitted_t
+            problem = f"--seq-length {seq_length}: longer than the training text"
+            raise UsageError(problem, f"the largest that fits is {max(1, pairs // (batch_size or 1))}")
+        fitted_length = seq_length or max(1, min(DEFAULT_SEQ_LENGTH, pairs // (batch_size or 1)))
+        fitted_size = batch_size or max(1, min(DEFAULT_BATCH_SIZE, pairs // fitted_length))
+        if fitted_size * fitted_length > pairs:
+            problem = f"--batch-size {fitted_size}: the training text is too short at a sequence length of "
+            largest = max(1, pairs // (seq_length or 1))
+            raise UsageError(f"{problem}{fitted_length}", f"the largest that fits is {largest}")
+        return fitted_size, fitted_length
 
-    def training(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
+    def training_stream(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
         corpus = self.corpus
-        start = corpus.vocabulary.start if corpus.begun and not corpus.lines else None
+        start = None if corpus.lines else corpus.vocabulary.start
         return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed)
 
-    def validation(self, batch_size: int, seq_length: int) -> TextPass | None:
-        if len(self.corpus.val) < 2:
+    def validation_pass(self, batch_size: int, seq_length: int) -> TextPass | None:
+        if not self.has_validation:
             return None
         return TextPass(self.corpus.val, batch_size, seq_length, self.corpus.record_end)
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
 
-    def metrics(self, tally: Array) -> dict[str, Any]:
-        return {}
+    def scores(self, means: Array) -> Scores:
+        loss = float(means[0])
+        return Scores(loss=loss, bpc=bits(loss))
 
-    def bits(self, loss: float | None) -> float | None:
-        return bits(loss)
-
-    def sample(self, checkpoint: Checkpoint, seed: int) -> str:
+    def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         model = TextModel(checkpoint)
-        pieces = model.sample_many(model.vocabulary.encode(""), SAMPLE_LENGTH, [seed], SamplingOptions())
-        return "".join(text for ((text, _),) in pieces)
+        steps = model.sample_many(model.vocabulary.encode(""), PREVIEW_LENGTH, [seed], SamplingOptions())
+        return "".join(text for ((text, _),) in steps)
 
-    def test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         if len(self.corpus.test) < 2:
             return None
-        nats = TextModel(checkpoint).part_nats(self.corpus.test, self.corpus.record_end)
-        return text_metrics(nats)
+        return text_metrics(TextModel(checkpoint).prediction_nats(self.corpus.test, self.corpus.record_end))

@@ -1,4 +1,4 @@
-"""The columns of a series: which are read, which predicted, on what scale, and how rows become steps."""
+"""The columns of a series: which ones are read, which ones are predicted, and on which scale."""
 
 from __future__ import annotations
 
@@ -8,73 +8,75 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.corpus.numbers import Standard, Table
+from charrnn.corpus.numbers import Standardizer, Table
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
 from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
 from charrnn.options import ModelOptions
-from charrnn.tasks.records import distinct
+from charrnn.tasks.records import parse_names
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What a model of a series knows besides its weights: which columns it reads and predicts, and their scale.
+    """Stored in the checkpoint.
 
-    Without targets it predicts the change to the next row of all columns: a series with a trend is then no harder than
-    one without.
+    Without targets the network predicts the change of all columns from a row to the next, so that a series with a trend
+    is no harder than one without.
     """
 
     inputs: tuple[str, ...]
-    targets: tuple[str, ...]  # of the same row; none: the next row
-    scale: Standard  # of what is read
-    output_scale: Standard | None  # of what is predicted; None: labels
+    targets: tuple[str, ...]  # columns of the same row; empty: the next row is predicted
+    input_scale: Standardizer
+    output_scale: Standardizer | None  # None: the target is a label
     labels: tuple[str, ...] = ()
 
-    name = "series"
-
     @classmethod
-    def of(cls, tables: Sequence[Table], parts: Sequence[int], targets: Sequence[str]) -> Columns:
-        """From the first so many rows of each table. Raises UsageError for targets that there are not, CorpusError."""
+    def from_tables(cls, tables: Sequence[Table], training_rows: Sequence[int], targets: Sequence[str]) -> Columns:
+        """training_rows: how many rows at the start of each table are trained on. Raises UsageError, CorpusError."""
         columns = tables[0].columns
         missing = [name for name in targets if name not in columns]
         if missing:
-            raise UsageError(f"--target {missing[0]}: no such column", f"there are {', '.join(columns)}")
+            raise UsageError(f"--target {missing[0]}: no such column", f"the columns are {', '.join(columns)}")
         inputs = tuple(name for name in columns if name not in targets)
         if not inputs:
             raise UsageError("--target: no column is left to predict from")
-        known = [table.numbers(inputs)[:rows] for table, rows in zip(tables, parts, strict=True)]
-        scale = Standard.of(np.concatenate(known))
-        texts = [name for name in targets if any(table.is_text(name) for table in tables)]
-        if texts and len(targets) > 1:
-            raise UsageError(f"--target {texts[0]}: a column of labels is predicted alone")
-        if texts:
-            labels = sorted({text for table in tables for text in table.texts(texts[0])})
+
+        def training_values(names: Sequence[str]) -> list[Array]:
+            return [table.numbers(names)[:rows] for table, rows in zip(tables, training_rows, strict=True)]
+
+        input_values = training_values(inputs)
+        input_scale = Standardizer.fit(np.concatenate(input_values))
+        text_columns = [name for name in targets if any(table.is_text(name) for table in tables)]
+        if text_columns:
+            if len(targets) > 1:
+                raise UsageError(f"--target {text_columns[0]}: a column of labels must be the only target")
+            labels = sorted({text for table in tables for text in table.texts(text_columns[0])})
             if len(labels) < 2:
-                raise CorpusError(f"column {texts[0]}: only one label: {labels[0]!r}", "it takes two to tell apart")
-            return cls(inputs, tuple(targets), scale, None, tuple(labels))
-        if targets:
-            aims = [table.numbers(targets)[:rows] for table, rows in zip(tables, parts, strict=True)]
-        else:
-            aims = [np.diff(values, axis=0) for values in known]
-        return cls(inputs, tuple(targets), scale, Standard.of(np.concatenate(aims)))
+                raise CorpusError(f"column {text_columns[0]}: only one label: {labels[0]!r}", "at least two are needed")
+            return cls(inputs, tuple(targets), input_scale, None, tuple(labels))
+        changes = [np.diff(values, axis=0) for values in input_values]
+        output_values = training_values(targets) if targets else changes
+        return cls(inputs, tuple(targets), input_scale, Standardizer.fit(np.concatenate(output_values)))
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Columns:
-        """As it stands in a checkpoint. Raises KeyError, TypeError or ValueError."""
-        inputs = distinct(task["columns"])
-        targets = distinct(task["targets"]) if task["targets"] else ()
-        labels = distinct(task["labels"]) if task["labels"] else ()
-        scale = Standard.from_dict(task["scale"], len(inputs))
-        if labels:
-            return cls(inputs, targets, scale, None, labels)
-        return cls(inputs, targets, scale, Standard.from_dict(task["output_scale"], len(targets or inputs)))
+        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        inputs = parse_names(task["columns"])
+        targets = parse_names(task["targets"]) if task["targets"] else ()
+        labels = parse_names(task["labels"]) if task["labels"] else ()
+        input_scale = Standardizer.from_dict(task["scale"], len(inputs))
+        output_scale = None
+        if not labels:
+            output_scale = Standardizer.from_dict(task["output_scale"], len(targets or inputs))
+        return cls(inputs, targets, input_scale, output_scale, labels)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "columns": list(self.inputs),
             "targets": list(self.targets),
             "labels": list(self.labels),
-            "scale": self.scale.to_dict(),
+            "scale": self.input_scale.to_dict(),
             "output_scale": self.output_scale and self.output_scale.to_dict(),
         }
 
@@ -84,31 +86,37 @@ class Columns:
         return self.targets or self.inputs
 
     def architecture(self, model: ModelOptions) -> Architecture:
-        kind = {"loss": "softmax", "output_size": len(self.labels)}
-        if self.output_scale is not None:
-            kind = {"loss": "squared", "output_size": len(self.outputs)}
-        return Architecture.of(model, input="numbers", input_size=len(self.inputs), **kind)
+        loss = "softmax" if self.output_scale is None else "squared"
+        output_size = len(self.labels) if self.output_scale is None else len(self.outputs)
+        return Architecture.from_options(
+            model, input="numbers", input_size=len(self.inputs), loss=loss, output_size=output_size
+        )
+
+    def label_ids(self, table: Table) -> Array:
+        """The index of the label of each row; -1 for a label that was not in the training data."""
+        ids = {label: n for n, label in enumerate(self.labels)}
+        return np.array([ids.get(text, -1) for text in table.texts(self.targets[0])])
 
     def records(self, tables: Sequence[Table], scored: Sequence[slice]) -> Records:
-        """A record a table; `scored`: the rows whose prediction counts."""
-        x, targets, weights = [], [], []
+        """One record per table. scored: the rows of each table whose prediction is scored."""
+        x = []
+        targets = []
+        loss_masks = []
         for table, rows in zip(tables, scored, strict=True):
             values = table.numbers(self.inputs)
-            counts = np.zeros(len(values), bool)
-            counts[rows] = True
-            if self.labels:
-                places = {label: n for n, label in enumerate(self.labels)}
-                aims = np.array([places.get(text, -1) for text in table.texts(self.targets[0])])
-                counts &= aims >= 0
-                aims = aims.clip(0).astype(np.uint32)
+            loss_mask = np.zeros(len(values), bool)
+            loss_mask[rows] = True
+            if self.output_scale is None:
+                label_ids = self.label_ids(table)
+                loss_mask &= label_ids >= 0
+                targets.append(label_ids.clip(0).astype(np.uint32))
             elif self.targets:
-                assert self.output_scale is not None
-                aims = self.output_scale.apply(table.numbers(self.targets))
-            else:  # a step predicts the row behind it
-                assert self.output_scale is not None
-                values, aims, counts = values[:-1], self.output_scale.apply(np.diff(values, axis=0)), counts[1:]
-            x.append(self.scale.apply(values))
-            targets.append(aims)
-            weights.append(counts)
+                targets.append(self.output_scale.apply(table.numbers(self.targets)))
+            else:  # the step of a row predicts the next row
+                targets.append(self.output_scale.apply(np.diff(values, axis=0)))
+                values = values[:-1]
+                loss_mask = loss_mask[1:]
+            x.append(self.input_scale.apply(values))
+            loss_masks.append(loss_mask)
         starts = np.cumsum([0, *map(len, x)])
-        return Records(np.concatenate(x), np.concatenate(targets), np.concatenate(weights), starts)
+        return Records(np.concatenate(x), np.concatenate(targets), np.concatenate(loss_masks), starts)

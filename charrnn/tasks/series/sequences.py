@@ -1,74 +1,95 @@
-"""Sequences of numbers: segments of them for training, the whole of them, one after the other, for scoring."""
+"""How sequences of numbers are read: random segments for training, whole sequences for scoring.
+
+T time steps, B sequences or segments in a batch.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.windows import ORDER, Records
+from charrnn.corpus.windows import Records
 from charrnn.nn.arrays import Array
+from charrnn.seeding import Purpose, random_generator
 
 
 class SegmentStream:
-    """B segments of T steps a step, from places drawn anew from (seed, step): so that a short sequence shows itself in
-    every phase. Each starts from the zero state."""
+    """B segments of T steps at each step, for training. Each starts from the zero state.
+
+    The segments are drawn at random for each step, so that a short sequence is seen at all offsets.
+    """
 
     def __init__(self, records: Records, batch_size: int, seq_length: int, seed: int) -> None:
-        self.records, self.batch_size, self.seq_length, self.seed = records, batch_size, seq_length, seed
+        self.records = records
+        self.batch_size = batch_size
+        self.seq_length = seq_length
+        self.seed = seed
 
     @property
     def epoch_steps(self) -> float:
         return max(1, len(self.records.x)) / (self.batch_size * self.seq_length)
 
     def batch(self, step: int) -> Batch:
-        rng, records = np.random.default_rng((self.seed, ORDER, step)), self.records
-        lengths = records.lengths
+        rng = random_generator(self.seed, Purpose.ORDER, step)
+        lengths = self.records.lengths
         chosen = rng.choice(len(lengths), self.batch_size, p=lengths / lengths.sum())
-        first = (rng.random(self.batch_size) * (np.maximum(0, lengths[chosen] - self.seq_length) + 1)).astype(int)
-        return pieces(records, chosen, first, self.seq_length, begin=True)
+        num_starts = np.maximum(0, lengths[chosen] - self.seq_length) + 1
+        first = (rng.random(self.batch_size) * num_starts).astype(int)
+        return segments(self.records, chosen, first, self.seq_length, resets_at_start=True)
 
 
 class SequencePass:
-    """Every sequence from its beginning to its end, B side by side, T steps a step, the state carried."""
+    """Every sequence from start to end, for scoring: B side by side, T steps at a time, with the state carried."""
 
     def __init__(self, records: Records, batch_size: int, seq_length: int) -> None:
-        self.records, self.batch_size, self.seq_length = records, batch_size, seq_length
-        groups = range(0, len(records), batch_size)
-        longest = [records.lengths[start : start + batch_size].max(initial=0) for start in groups]
-        self.of_step = [(g * batch_size, t) for g, size in enumerate(longest) for t in range(0, int(size), seq_length)]
+        self.records = records
+        self.batch_size = batch_size
+        self.seq_length = seq_length
+        self.schedule: list[tuple[int, int]] = []  # for each step: the first record of the batch, its first time step
+        for first_record in range(0, len(records), batch_size):
+            longest = int(records.lengths[first_record : first_record + batch_size].max(initial=0))
+            self.schedule += [(first_record, time) for time in range(0, longest, seq_length)]
 
     @property
     def steps(self) -> int:
-        return len(self.of_step)
+        return len(self.schedule)
 
     @property
     def predictions(self) -> int:
-        return int(self.records.weights.sum())
+        return int(self.records.loss_mask.sum())
 
     def places(self, step: int) -> Array:
-        """Which step of the records stands where (T, B); -1 for none."""
-        start, t = self.of_step[step]
-        return _places(self.records, start + np.arange(self.batch_size), np.full(self.batch_size, t), self.seq_length)
+        """Which step of the records is where (T, B); -1 where there is none."""
+        chosen, first = self._segments(step)
+        return _places(self.records, chosen, first, self.seq_length)
 
     def batch(self, step: int) -> Batch:
-        start, t = self.of_step[step]
-        chosen = start + np.arange(self.batch_size)
-        return pieces(self.records, chosen, np.full(self.batch_size, t), self.seq_length, begin=t == 0)
+        chosen, first = self._segments(step)
+        _, time = self.schedule[step]
+        return segments(self.records, chosen, first, self.seq_length, resets_at_start=time == 0)
+
+    def _segments(self, step: int) -> tuple[Array, Array]:
+        first_record, time = self.schedule[step]
+        return first_record + np.arange(self.batch_size), np.full(self.batch_size, time)
 
 
-def pieces(records: Records, chosen: Array, first: Array, seq_length: int, *, begin: bool) -> Batch:
-    """T steps of the chosen records, from the step `first` of each on, with the state zero before it if they begin."""
+def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, resets_at_start: bool) -> Batch:
+    """T steps of the chosen records (B,), starting at the steps `first` (B,) of each."""
     places = _places(records, chosen, first, seq_length)
-    there = places >= 0
-    keep = np.ones((*places.shape, 1), bool)
-    keep[0] = not begin
-    weights = (records.weights[places] & there).astype(np.float32)
-    return Batch(records.x[places], records.targets[places], weights, None if keep.all() else keep)
+    is_step = places >= 0
+    reset_mask = np.zeros((*places.shape, 1), bool)
+    reset_mask[0] = resets_at_start
+    return Batch(
+        records.x[places],
+        records.targets[places],
+        loss_mask=(records.loss_mask[places] & is_step).astype(np.float32),
+        reset_mask=reset_mask if resets_at_start else None,
+    )
 
 
 def _places(records: Records, chosen: Array, first: Array, seq_length: int) -> Array:
-    """(T, B), -1 behind a record's end and where there is no such record."""
-    known = np.minimum(chosen, len(records) - 1)
-    inside = first + np.arange(seq_length)[:, None]
-    there = (inside < records.lengths[known]) & (chosen < len(records))
-    return np.where(there, records.starts[known] + inside, -1)
+    """(T, B), -1 after the end of a record and where there is no such record."""
+    existing = np.minimum(chosen, len(records) - 1)
+    times = first + np.arange(seq_length)[:, None]
+    is_step = (times < records.lengths[existing]) & (chosen < len(records))
+    return np.where(is_step, records.starts[existing] + times, -1)

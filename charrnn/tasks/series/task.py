@@ -1,4 +1,4 @@
-"""Regression, many to many: rows of numbers in, the next row out; or the targets of the same row, numbers or labels."""
+"""Regression, many to many: rows of numbers in; the next row, or target columns of the same row, out."""
 
 from __future__ import annotations
 
@@ -13,74 +13,85 @@ import numpy as np
 from charrnn.corpus.numbers import Table, read_table
 from charrnn.errors import CorpusError, UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.transfer import transfer
+from charrnn.models.transfer import transfer_parameters
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.reports import Scores
 from charrnn.tasks.base import TaskDefaults
 from charrnn.tasks.series.columns import Columns
 from charrnn.tasks.series.model import Forecaster
 from charrnn.tasks.series.sequences import SegmentStream, SequencePass
 
-BATCH_SIZE, SEQ_LENGTH = 32, 64
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_SEQ_LENGTH = 64
+MIN_TRAINING_ROWS = 2
 
 
 class SeriesTask:
-    """Files of rows, each a sequence of its own, split by time within each."""
+    """Tables, each a sequence of its own, split by time. See tasks.base.Task."""
 
-    def __init__(self, tables: list[Table], columns: Columns, cuts: list[tuple[int, int]], notices: list[str]) -> None:
-        """cuts: where in each table validation and test begin."""
-        self.tables, self.columns, self.cuts, self.notices = tables, columns, cuts, notices
+    def __init__(
+        self, tables: list[Table], columns: Columns, split_points: list[tuple[int, int]], notices: list[str]
+    ) -> None:
+        """split_points: the first row of validation and of test in each table."""
+        self.tables = tables
+        self.columns = columns
+        self.split_points = split_points
+        self.notices = notices
         self.fingerprint = _fingerprint(tables)
-        # The next row of a short series is soon learnt by heart; targets bring more to learn from.
+        # The next row of a short series is soon memorised. Targets give the network more to learn from.
         self.defaults = TaskDefaults(max_weights_per_symbol=3)
         if not columns.targets:
             self.defaults = replace(self.defaults, cell="gru", learning_rate_scale=0.25)
-        heads = [replace(table, cells=table.cells[:val]) for table, (val, _) in zip(tables, cuts, strict=True)]
-        self.to_train = columns.records(heads, [slice(None)] * len(heads))
+        training_tables = self._first_rows([val for val, _ in split_points])
+        self.training_records = columns.records(training_tables, [slice(None)] * len(tables))
 
     @classmethod
-    def read(cls, config: RunConfig, start: Checkpoint | None = None) -> SeriesTask:
-        """From the files. Raises CorpusError, UsageError."""
-        text, notices = config.data, list[str]()
-        if text.val_fraction + text.test_fraction >= 1:
-            raise UsageError(
-                "--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1"
-            )
-        tables = [read_table(path, notices, text.encoding) for path in config.corpus]
+    def read(cls, config: RunConfig, source: Checkpoint | None = None) -> SeriesTask:
+        """Reads and splits the files. source: the model that the run starts from. Raises CorpusError, UsageError."""
+        data = config.data
+        notices: list[str] = []
+        tables = [read_table(path, notices, data.encoding) for path in config.corpus]
         for table in tables:
             if table.columns != tables[0].columns:
-                raise CorpusError(f"{table.path}: other columns than {tables[0].path}")
-            if len(table.cells) < 2:
-                raise CorpusError(f"{table.path}: one row is too few", "there must be a next one to learn")
-        cuts = [_cuts(len(table.cells), text) for table in tables]
-        if text.val_fraction and not any(test > val for val, test in cuts):
-            notices.append("too few rows to validate on; all are trained on")
-        columns = Columns.of(tables, [val for val, _ in cuts], text.target or [])
-        if start is not None:
-            known = start.read_task(Columns.from_dict) if start.task["name"] == "series" else None
+                raise CorpusError(f"{table.path}: the columns differ from those of {tables[0].path}")
+            if len(table.cells) < MIN_TRAINING_ROWS:
+                raise CorpusError(f"{table.path}: only one row", "at least two are needed, to predict the next one")
+        split_points = [_split_points(len(table.cells), data) for table in tables]
+        if data.val_fraction and not any(test > val for val, test in split_points):
+            notices.append("too few rows to validate on; all are used to train")
+        columns = Columns.from_tables(tables, [val for val, _ in split_points], data.target or [])
+        if source is not None:
+            known = source.parse_task(Columns.from_dict) if source.task["name"] == "series" else None
             if known is None or (known.inputs, known.targets) != (columns.inputs, columns.targets):
-                raise UsageError("--init-from: a model of other columns")
+                raise UsageError("--init-from: the model has other columns")
             columns = known
-        return cls(tables, columns, cuts, notices)
+        return cls(tables, columns, split_points, notices)
 
     @property
-    def size(self) -> int:
-        return len(self.to_train.x)
+    def training_size(self) -> int:
+        return len(self.training_records.x)
 
     @property
     def vocabulary_size(self) -> int:
         return 0
 
+    @property
+    def has_validation(self) -> bool:
+        return any(test > val for val, test in self.split_points)
+
     def describe(self) -> str:
-        rows = [len(table.cells) for table in self.tables]
-        val = sum(test - val for val, test in self.cuts)
-        test = sum(size - test for size, (_, test) in zip(rows, self.cuts, strict=True))
-        parts = f"{sum(rows) - val - test:,} rows to train on, {val:,} to validate, {test:,} to test"
-        files = "1 file" if len(rows) == 1 else f"{len(rows)} files"
-        wanted = f"predicts {', '.join(self.columns.targets) or 'the next row'}"
-        return f"series: {files}, {len(self.columns.inputs)} columns, {wanted}; {parts}"
+        rows = sum(len(table.cells) for table in self.tables)
+        val_rows = sum(test - val for val, test in self.split_points)
+        test_rows = sum(
+            len(table.cells) - test for table, (_, test) in zip(self.tables, self.split_points, strict=True)
+        )
+        files = "1 file" if len(self.tables) == 1 else f"{len(self.tables)} files"
+        predicted = ", ".join(self.columns.targets) or "the next row"
+        parts = f"{rows - val_rows - test_rows:,} rows to train on, {val_rows:,} to validate, {test_rows:,} to test"
+        return f"series: {files}, {len(self.columns.inputs)} columns, predicts {predicted}; {parts}"
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "series", **self.columns.to_dict()}
@@ -88,55 +99,57 @@ class SeriesTask:
     def architecture(self, model: ModelOptions) -> Architecture:
         return self.columns.architecture(model)
 
-    def initial_weights(self, start: Checkpoint, architecture: Architecture, seed: int) -> dict[str, Array]:
-        return transfer(start.weights, architecture, seed, np.empty(0, int), np.arange(architecture.output_size))
+    def initial_parameters(self, source: Checkpoint, architecture: Architecture, seed: int) -> Array:
+        no_symbols = np.empty(0, int)
+        outputs = np.arange(architecture.output_size)
+        return transfer_parameters(source.weights, architecture, seed, no_symbols, outputs)
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-        longest = int(self.to_train.lengths.max())
+        longest = int(self.training_records.lengths.max())
         if seq_length is not None and seq_length > longest:
-            raise UsageError(
-                f"--seq-length {seq_length}: longer than the training part", f"the largest that fits is {longest}"
-            )
-        return batch_size or BATCH_SIZE, seq_length or min(SEQ_LENGTH, longest)
+            problem = f"--seq-length {seq_length}: longer than the training part"
+            raise UsageError(problem, f"the largest that fits is {longest}")
+        return batch_size or DEFAULT_BATCH_SIZE, seq_length or min(DEFAULT_SEQ_LENGTH, longest)
 
-    def training(self, batch_size: int, seq_length: int, seed: int) -> SegmentStream:
-        return SegmentStream(self.to_train, batch_size, seq_length, seed)
+    def training_stream(self, batch_size: int, seq_length: int, seed: int) -> SegmentStream:
+        return SegmentStream(self.training_records, batch_size, seq_length, seed)
 
-    def validation(self, batch_size: int, seq_length: int) -> SequencePass | None:
-        if not any(test > val for val, test in self.cuts):
+    def validation_pass(self, batch_size: int, seq_length: int) -> SequencePass | None:
+        if not self.has_validation:
             return None
-        ends = [test for _, test in self.cuts]
-        whole = [replace(table, cells=table.cells[:end]) for table, end in zip(self.tables, ends, strict=True)]
-        records = self.columns.records(whole, [slice(val, None) for val, _ in self.cuts])
+        tables = self._first_rows([test for _, test in self.split_points])
+        records = self.columns.records(tables, [slice(val, None) for val, _ in self.split_points])
         return SequencePass(records, batch_size, seq_length)
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
 
-    def metrics(self, tally: Array) -> dict[str, Any]:
+    def scores(self, means: Array) -> Scores:
+        loss = float(means[0])
         if self.columns.output_scale is None:
-            return {"val_accuracy": float(tally[0])}
-        errors = np.sqrt(tally) * self.columns.output_scale.std
-        return {"val_rmse": dict(zip(self.columns.outputs, errors.tolist(), strict=True))}
+            return Scores(loss=loss, bpc=bits(loss), accuracy=float(means[1]))
+        errors = np.sqrt(means[1:]) * self.columns.output_scale.std
+        return Scores(loss=loss, rmse=dict(zip(self.columns.outputs, errors.tolist(), strict=True)))
 
-    def bits(self, loss: float | None) -> float | None:
-        return bits(loss) if self.columns.labels else None
+    def preview(self, checkpoint: Checkpoint, seed: int) -> str:
+        scored = [slice(val, test) for val, test in self.split_points]
+        return json.dumps(Forecaster(checkpoint).evaluate(self.tables, scored))
 
-    def sample(self, checkpoint: Checkpoint, seed: int) -> str:
-        scored = [slice(val, test) for val, test in self.cuts]
-        return json.dumps(Forecaster(checkpoint).evaluate_tables(self.tables, scored))
-
-    def test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        scored = [slice(test, None) for _, test in self.cuts]
+    def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
+        scored = [slice(test, None) for _, test in self.split_points]
         if not any(len(table.cells[rows]) for table, rows in zip(self.tables, scored, strict=True)):
             return None
-        return Forecaster(checkpoint).evaluate_tables(self.tables, scored)
+        return Forecaster(checkpoint).evaluate(self.tables, scored)
+
+    def _first_rows(self, numbers: Sequence[int]) -> list[Table]:
+        """The first rows of each table."""
+        return [replace(table, cells=table.cells[:number]) for table, number in zip(self.tables, numbers, strict=True)]
 
 
-def _cuts(rows: int, data: DataOptions) -> tuple[int, int]:
-    """Where validation and test begin; at least two rows are trained on."""
-    test = max(2, rows - int(rows * data.test_fraction))
-    return max(2, test - int(rows * data.val_fraction)), test
+def _split_points(rows: int, data: DataOptions) -> tuple[int, int]:
+    """The first row of validation, and of test. At least two rows are used to train."""
+    test = max(MIN_TRAINING_ROWS, rows - int(rows * data.test_fraction))
+    return max(MIN_TRAINING_ROWS, test - int(rows * data.val_fraction)), test
 
 
 def _fingerprint(tables: Sequence[Table]) -> str:

@@ -1,8 +1,16 @@
-"""Strings of some characters: which stand in records, and which stand around a place.
+"""N-grams around a character as input features of a linear model.
 
-Around the `n` of `banana` stand `n`, `an`, `na`, `ban`, `ana`, `nan` ... and `a`, which begins right behind it.
+The features of a character are the n-grams of 1 to MAX_LENGTH characters that contain it or end just before it or start
+just after it, each with its position. For the character `n` in `banana` (the first `n`) and MAX_LENGTH 3 they are
+    ending at it:        n, an, ban
+    ending 1 step later: a, na, ana
+    ending 2 steps later (within `lookahead`): an, nan       and so on.
 
-N counts steps, of records end to end.
+Worked example of the keys. A vocabulary of V = 3 symbols with ids 0, 1, 2; `base` is V + 1 = 4. An n-gram is stored as a
+number whose digits in this base are its ids + 1, so that n-grams of the same length have different keys: the ids (2, 0)
+give the digits 3, 1 and the key 3 x 4 + 1 = 13. A key must fit 63 bits, which limits the length for large vocabularies.
+
+N steps of all records, one after the other.
 """
 
 from __future__ import annotations
@@ -17,137 +25,167 @@ import numpy as np
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.nn.arrays import Array
 
-LONGEST = 5  # characters
-MOST = 100_000  # strings: the most frequent
-SURROGATES = 0xD800, 0xDFFF  # code points that JSON may read in pairs, as one character
+MAX_LENGTH = 5  # characters
+MAX_NGRAMS = 100_000  # the most frequent ones are kept
+SURROGATES = (0xD800, 0xDFFF)  # code points that JSON would read as one character if two of them follow each other
 
 
-def longest_key(size: int) -> int:
-    """Of how many characters, out of so many different ones, a number of 64 bits can be made."""
-    return 63 // (size + 1).bit_length()
+def max_key_length(vocabulary_size: int) -> int:
+    """The longest n-gram whose key fits 63 bits."""
+    return 63 // (vocabulary_size + 1).bit_length()
 
 
-def string_keys(ids: Array, starts: Array, size: int, edge: int, longest: int) -> Iterator[Array]:
-    """For 1, 2 ... characters the key (N,) of those up to each step: their ids + 1 are the digits of a number, the last
-    the lowest. `edge` stands before a record; ids are below `size`. It ends where 64 bits do."""
-    digits, base = ids.astype(np.int64) + 1, size + 1
-    inside = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
+def ngram_keys(ids: Array, starts: Array, vocabulary_size: int, edge: int, max_length: int) -> Iterator[Array]:
+    """Yields for the lengths 1, 2 ... the key (N,) of the n-gram that ends at each step.
+
+    ids (N,): of all records; starts (R + 1,): the first step of each record, and N. Before a record the id `edge` is
+    assumed. Stops before the first length whose keys do not fit 63 bits.
+    """
+    base = vocabulary_size + 1
+    digits = ids.astype(np.int64) + 1
+    step_in_record = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
     keys = digits
     yield keys
-    for before in range(1, min(longest, longest_key(size))):
-        keys = keys + np.where(inside >= before, np.roll(digits, before), edge + 1) * base**before
+    for before in range(1, min(max_length, max_key_length(vocabulary_size))):
+        earlier_digits = np.where(step_in_record >= before, np.roll(digits, before), edge + 1)
+        keys = keys + earlier_digits * base**before
         yield keys
 
 
-def key_digits(keys: Array, size: int, length: int) -> Array:
-    """(M,) keys of strings of such a length -> the ids (M, length) of their characters."""
-    return keys[:, None] // (size + 1) ** np.arange(length)[::-1] % (size + 1) - 1
-
-
-def keys_of(ids: Array, size: int) -> Array:
-    """The inverse: ids (M, length) -> keys (M,)."""
-    keys: Array = (ids.astype(np.int64) + 1) @ (size + 1) ** np.arange(ids.shape[1])[::-1]
+def ids_to_keys(ids: Array, vocabulary_size: int) -> Array:
+    """ids (M, length) -> keys (M,)."""
+    place_values = (vocabulary_size + 1) ** np.arange(ids.shape[1])[::-1]
+    keys: Array = (ids.astype(np.int64) + 1) @ place_values
     return keys
 
 
-def most_frequent(keys: Sequence[Array], least: int, most: int) -> list[Array]:
-    """Of the keys of several lengths, those that stand there often enough: ascending, for each length."""
-    found = [np.unique(its_keys, return_counts=True) for its_keys in keys]
-    counts = np.concatenate([its_counts for _, its_counts in found])
-    chosen = np.zeros(len(counts), bool)
-    chosen[np.argsort(-counts, kind="stable")[:most]] = True
-    chosen &= counts >= least
-    ends = np.cumsum([len(its_keys) for its_keys, _ in found])[:-1]
-    return [its_keys[its] for (its_keys, _), its in zip(found, np.split(chosen, ends), strict=True)]
+def keys_to_ids(keys: Array, vocabulary_size: int, length: int) -> Array:
+    """keys (M,) of n-grams of one length -> ids (M, length)."""
+    base = vocabulary_size + 1
+    place_values = base ** np.arange(length)[::-1]
+    return keys[:, None] // place_values % base - 1
+
+
+def most_frequent_keys(keys: Sequence[Array], min_count: int, max_number: int) -> list[Array]:
+    """The distinct keys of each length that occur at least `min_count` times, ascending; of all lengths together only
+    the `max_number` most frequent ones."""
+    distinct = [np.unique(length_keys, return_counts=True) for length_keys in keys]
+    counts = np.concatenate([length_counts for _, length_counts in distinct])
+    is_kept = np.zeros(len(counts), bool)
+    is_kept[np.argsort(-counts, kind="stable")[:max_number]] = True
+    is_kept &= counts >= min_count
+    ends = np.cumsum([len(length_keys) for length_keys, _ in distinct])[:-1]
+    kept = np.split(is_kept, ends)
+    return [length_keys[length_kept] for (length_keys, _), length_kept in zip(distinct, kept, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
-class Strings:
-    """The strings that are known, each as features of a place: that it ends there, or so many characters behind it."""
+class NgramFeatures:
+    """The known n-grams. Each n-gram has one feature for each of its possible positions relative to a character."""
 
     vocabulary: Vocabulary
-    edge: int  # the id that stands before a record
-    ahead: int  # characters behind the place that are looked at
-    texts: tuple[str, ...] = ()  # those of one character, end to end, those of two ...
+    edge: int  # the id assumed before a record
+    lookahead: int  # number of characters after the character that are used
+    texts: tuple[str, ...] = ()  # the n-grams of 1 character joined to one text, those of 2 characters, ...
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, edge: int, ahead: int, ids: Array, starts: Array) -> Strings:
-        """Those of some records: the ids (N,) of their characters, and where each begins and the last ends."""
-        size, texts = len(vocabulary), []
-        keys = list(string_keys(ids, starts, size, edge, LONGEST))
-        for length, its_keys in enumerate(most_frequent(keys, 1, MOST), 1):
-            codes = vocabulary.codes[key_digits(its_keys, size, length)]
-            single = ((codes < SURROGATES[0]) | (codes > SURROGATES[1])).all(axis=1)
-            texts.append(codes[single].astype("<u4").tobytes().decode("utf-32-le"))
-        return cls(vocabulary, edge, ahead, tuple(texts))
+    def from_records(
+        cls, vocabulary: Vocabulary, edge: int, lookahead: int, ids: Array, starts: Array
+    ) -> NgramFeatures:
+        """The n-grams in some records: the ids (N,) of their characters, and the first step of each record, and N."""
+        size = len(vocabulary)
+        texts = []
+        keys = list(ngram_keys(ids, starts, size, edge, MAX_LENGTH))
+        for length, length_keys in enumerate(most_frequent_keys(keys, 1, MAX_NGRAMS), 1):
+            codes = vocabulary.codes[keys_to_ids(length_keys, size, length)]
+            low, high = SURROGATES
+            survives_json = ((codes < low) | (codes > high)).all(axis=1)
+            texts.append(codes[survives_json].astype("<u4").tobytes().decode("utf-32-le"))
+        return cls(vocabulary, edge, lookahead, tuple(texts))
 
     @classmethod
-    def from_list(cls, vocabulary: Vocabulary, edge: int, ahead: int, texts: Any) -> Strings:
-        """As it stands in a checkpoint. Raises ValueError."""
-        if not isinstance(texts, list) or len(texts) > longest_key(len(vocabulary)):
-            raise ValueError("its strings are none")
+    def from_list(cls, vocabulary: Vocabulary, edge: int, lookahead: int, texts: Any) -> NgramFeatures:
+        """From the metadata of a checkpoint. Raises ValueError if they are damaged."""
+        if not isinstance(texts, list) or not texts or len(texts) > max_key_length(len(vocabulary)):
+            raise ValueError("invalid n-grams in the checkpoint")
         for length, text in enumerate(texts, 1):
-            strings = {text[n : n + length] for n in range(0, len(text), length)}
-            if len(strings) * length != len(text) or not all(map(vocabulary.knows, set(text))):
-                raise ValueError("its strings are none")
-        return cls(vocabulary, edge, ahead, tuple(texts))
+            ngrams = {text[n : n + length] for n in range(0, len(text), length)}
+            if len(ngrams) * length != len(text) or not all(character in vocabulary for character in set(text)):
+                raise ValueError("invalid n-grams in the checkpoint")
+        return cls(vocabulary, edge, lookahead, tuple(texts))
 
-    def of_more(self, vocabulary: Vocabulary, edge: int, ahead: int) -> Strings:
-        """The same strings where more characters are known."""
-        return Strings(vocabulary, edge, ahead, self.texts[: longest_key(len(vocabulary))])
+    def with_vocabulary(self, vocabulary: Vocabulary, edge: int, lookahead: int) -> NgramFeatures:
+        """The same n-grams in a larger vocabulary."""
+        return NgramFeatures(vocabulary, edge, lookahead, self.texts[: max_key_length(len(vocabulary))])
 
     @property
     def size(self) -> int:
-        """How many features there are, and one for none."""
-        return 1 + sum(len(text) // n * self._places(n) for n, text in enumerate(self.texts, 1)) if self.texts else 0
+        """The number of features. Feature 0 stands for "no known n-gram"."""
+        ngram_counts = (len(text) // length for length, text in enumerate(self.texts, 1))
+        return 1 + sum(count * self._num_positions(length) for length, count in enumerate(ngram_counts, 1))
 
     @property
-    def at_once(self) -> int:
-        """How many of them a place can have."""
-        return len(self._columns[0])
+    def per_character(self) -> int:
+        """The number of features of one character (K)."""
+        return len(self._positions[0])
 
-    def found(self, ids: Array, starts: Array) -> Found:
-        """Where they stand in some records."""
-        first = np.zeros((len(ids), len(self.texts)), np.uint32)
-        every = string_keys(ids, starts, len(self.vocabulary), self.edge, len(self.texts))
-        for column, keys, (known, features) in zip(first.T, every, self._known, strict=True):
+    def locate(self, ids: Array, starts: Array) -> LocatedNgrams:
+        """Finds the known n-grams in some records."""
+        first_feature = np.zeros((len(ids), len(self.texts)), np.uint32)
+        keys_of_lengths = ngram_keys(ids, starts, len(self.vocabulary), self.edge, len(self.texts))
+        for column, keys, (known, features) in zip(first_feature.T, keys_of_lengths, self._known, strict=True):
             place = np.searchsorted(known[:-1], keys)
             column[:] = np.where(known[place] == keys, features[place], 0)
-        return Found(first, *self._columns, self.ahead)
+        lengths, offsets = self._positions
+        return LocatedNgrams(first_feature, lengths, offsets, self.lookahead)
 
-    def _places(self, length: int) -> int:
-        """How many features such a string has: it ends at the place, or 1 to `length` characters behind it."""
-        return min(length, self.ahead) + 1
+    def _num_positions(self, length: int) -> int:
+        """The number of positions of an n-gram of this length: it ends at the character, or 1, 2 ... `length` steps
+        later, but at most `lookahead`."""
+        return min(length, self.lookahead) + 1
 
     @property
-    def _columns(self) -> tuple[Array, Array]:
-        """What a place can have, (K,) each: strings of which length, from 0, that end how many characters behind it."""
-        places = [(n - 1, behind) for n in range(1, len(self.texts) + 1) for behind in range(self._places(n))]
-        lengths, behind = np.array(places, np.int64).reshape(-1, 2).T
-        return lengths, behind
+    def _positions(self) -> tuple[Array, Array]:
+        """For each of the K features of a character: the index of its n-gram's length in `texts` (K,), and how many
+        steps after the character the n-gram ends (K,)."""
+        positions = [
+            (length - 1, offset)
+            for length in range(1, len(self.texts) + 1)
+            for offset in range(self._num_positions(length))
+        ]
+        lengths, offsets = np.array(positions, np.int64).reshape(-1, 2).T
+        return lengths, offsets
 
     @cached_property
     def _known(self) -> list[tuple[Array, Array]]:
-        """For each length the keys in order, and the first feature of each; at the end one that nothing has."""
-        known, size, next_feature = [], len(self.vocabulary), 1
+        """For each length the sorted keys of the known n-grams, and the first feature of each. A last key of -1, which
+        no n-gram has, lets a search past the end find nothing."""
+        known = []
+        next_feature = 1
         for length, text in enumerate(self.texts, 1):
-            keys = keys_of(self.vocabulary.encode(text).reshape(-1, length), size)
+            keys = ids_to_keys(self.vocabulary.encode(text).reshape(-1, length), len(self.vocabulary))
             order = np.argsort(keys)
-            known.append((np.append(keys[order], -1), np.append(next_feature + order * self._places(length), 0)))
-            next_feature += len(keys) * self._places(length)
+            features = next_feature + order * self._num_positions(length)
+            known.append((np.append(keys[order], -1), np.append(features, 0)))
+            next_feature += len(keys) * self._num_positions(length)
         return known
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """Which strings stand where in some records."""
+class LocatedNgrams:
+    """The known n-grams in some records."""
 
-    first: Array  # (N, lengths): the first feature of the string of each length that ends at a step; 0: not known
-    lengths: Array  # (K,): for each feature that a place can have which column it comes from
-    behind: Array  # (K,): and how many characters behind the place its string ends
-    ahead: int
+    first_feature: Array  # (N, lengths), the first feature of the n-gram of each length that ends at a step; 0: unknown
+    lengths: Array  # (K,), see NgramFeatures._positions
+    offsets: Array  # (K,)
+    lookahead: int
 
-    def at(self, steps: Array) -> Array:
-        """What is known of the places `ahead` steps before some steps (...,): features (..., K), 0 for none."""
-        first = self.first[(steps[..., None] - self.ahead + self.behind).clip(0), self.lengths]
-        return np.where(first, first + self.behind.astype(np.uint32), 0)
+    def features(self, steps: Array) -> Array:
+        """The features (..., K) of the characters `lookahead` steps before some steps (...,); 0 for an unknown n-gram.
+
+        Feature k of a character at step t comes from the n-gram that ends at t + offsets[k]. The features of an n-gram
+        are numbered by offset, so the offset is added to its first feature.
+        """
+        ends = (steps[..., None] - self.lookahead + self.offsets).clip(0)
+        first = self.first_feature[ends, self.lengths]
+        return np.where(first, first + self.offsets.astype(np.uint32), 0)

@@ -14,7 +14,7 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import layer_weights
 from charrnn.models.sampling import choose, weights
-from charrnn.nn.parameters import count, views
+from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS, RecurrentStack, state_shape
 from charrnn.nn.stepper import Stepper
 from charrnn.options import SamplingOptions
@@ -35,10 +35,10 @@ def text_model(cell="lstm", symbols="\nabcdef", dtype=np.float64, lines=False, i
     """A model with random weights, large enough that its next characters are far from equally likely."""
     architecture = Architecture(cell=cell, hidden_size=size, **shape, input_size=len(symbols), output_size=len(symbols))
     specs = architecture.specs()
-    flat = np.random.default_rng(5).normal(0, 0.8, count(specs)).astype(dtype)
+    flat = np.random.default_rng(5).normal(0, 0.8, count_parameters(specs)).astype(dtype)
     vocabulary = Vocabulary(np.array(sorted(map(ord, symbols)), np.uint32), is_bytes)
     task = {"name": "lm", **vocabulary.to_dict(), "lines": lines}
-    return TextModel(Checkpoint(architecture, task, views(specs, flat)))
+    return TextModel(Checkpoint(architecture, task, named_views(specs, flat)))
 
 
 @pytest.mark.parametrize(
@@ -169,18 +169,19 @@ def test_the_stepper_equals_the_stack(cell, layers, embedding_size, batch):
     named = model.checkpoint.weights
     layer_arrays, embedding = layer_weights(named, layers), named.get("embedding.weight")
     rng = np.random.default_rng(1)
-    ids, keep = rng.integers(0, v, (t, batch)), rng.random((t, batch, 1)) < 0.7
+    ids = rng.integers(0, v, (t, batch))
+    reset_mask = rng.random((t, batch, 1)) >= 0.7
     stepper = Stepper(cell, layer_arrays, named["head.weight"], named["head.bias"], batch, embedding)
     actual = []
-    for row, kept in zip(ids, keep, strict=True):
-        stepper.reset(np.flatnonzero(~kept[:, 0]).tolist())
+    for row, reset in zip(ids, reset_mask, strict=True):
+        stepper.reset(np.flatnonzero(reset[:, 0]).tolist())
         actual.append(stepper.step(row.tolist()).copy())
     x, state = ids if embedding is None else embedding[ids], np.zeros(state_shape(cell, layers, batch, h))
     for forward in (
         RecurrentStack(cell, layer_arrays, batch, t, training=False).forward,
-        lambda *given, keep: reference_stack(cell, layer_arrays, *given, keep=keep)[0],
+        lambda *given, reset_mask: reference_stack(cell, layer_arrays, *given, reset_mask=reset_mask)[0],
     ):
-        y = forward(x, state.copy(), keep=keep)
+        y = forward(x, state.copy(), reset_mask=reset_mask)
         np.testing.assert_allclose(actual, y @ named["head.weight"].T + named["head.bias"], rtol=0, atol=1e-12)
 
 

@@ -1,5 +1,6 @@
 """The loss of a text: against a plain loop, read by one reader or by many."""
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -9,8 +10,9 @@ from reference import stack as reference_stack
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network, layer_weights
 from charrnn.nn.optimizers import adam
-from charrnn.nn.parameters import count, initialise, views
+from charrnn.nn.parameters import count_parameters, initialise, named_views
 from charrnn.nn.stack import CELLS
+from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.language import scoring
 from charrnn.tasks.language.scoring import SEQ_LENGTH, text_nats
 from charrnn.tasks.language.streams import TextStream
@@ -39,12 +41,12 @@ def readers(monkeypatch):
 
 def plain_nats(architecture, flat, ids, record_end=None):
     """One step at a time over the whole text, by the reference cells and the definition of the softmax."""
-    named = views(architecture.specs(), flat)
+    named = named_views(architecture.specs(), flat)
     x, targets = ids[:-1, None], ids[1:]
     inputs = named["embedding.weight"][x] if architecture.embedding_size else x
     state = np.zeros(architecture.state_shape(1))
-    keep = None if record_end is None else (x != record_end)[:, :, None]
-    y, _ = reference_stack(architecture.cell, layer_weights(named, architecture.num_layers), inputs, state, keep=keep)
+    reset_mask = None if record_end is None else (x == record_end)[:, :, None]
+    y, _ = reference_stack(architecture.cell, layer_weights(named, architecture.num_layers), inputs, state, reset_mask=reset_mask)
     logits = y[:, 0] @ named["head.weight"].T + named["head.bias"]
     return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets]
 
@@ -84,8 +86,8 @@ def trained(cell):
     """A network and its weights after a short training; the loss is well below that of a guess."""
     architecture = architecture_of(cell, 16)
     specs, (b, t) = architecture.specs(), (8, 40)
-    flat, grads = np.empty((2, count(specs)))
-    initialise(specs, flat, 1)
+    flat, grads = np.empty((2, count_parameters(specs)))
+    initialise(specs, flat, (random_generator(1, Purpose.PARAMETERS, n) for n in itertools.count()))
     network, moments = Network(architecture, flat, b, t, grads), np.zeros((2, len(flat)))
     stream, state = TextStream(cyclic_text(4001), b, t), np.zeros(architecture.state_shape(b))
     for step in range(120):

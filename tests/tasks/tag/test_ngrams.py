@@ -55,7 +55,7 @@ def test_a_place_has_the_known_strings_that_end_there_or_up_to_their_length_behi
 
 
 def test_of_too_many_the_most_frequent_are_known(monkeypatch):
-    monkeypatch.setattr(strings, "MOST", 4)
+    monkeypatch.setattr(ngrams, "MOST", 4)
     assert listed(Strings.of(VOCABULARY, 0, 2, *encoded(["aab", "aac", "baa"]))) == ["a", "b", "\ta", "aa"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from charrnn.corpus.batch import Batch
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network
-from charrnn.nn.parameters import count, views
+from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
@@ -24,8 +24,8 @@ def decoder_of(cell="lstm", layers=2, embedding_size=0, seed=0):
         cell=cell, hidden_size=6, num_layers=layers, embedding_size=embedding_size, input_size=V, output_size=V
     )
     specs = architecture.specs()
-    flat = np.random.default_rng(seed).normal(0, 0.9, count(specs))
-    return Decoder(Checkpoint(architecture, {}, views(specs, flat)), END)
+    flat = np.random.default_rng(seed).normal(0, 0.9, count_parameters(specs))
+    return Decoder(Checkpoint(architecture, {}, named_views(specs, flat)), END)
 
 
 def log_probability(decoder, source, target):

@@ -1,0 +1,49 @@
+"""The dropout masks of a training step. Every process draws the same ones, so none has to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
+from charrnn.nn.ops import dropout_mask
+from charrnn.nn.stack import CELLS
+from charrnn.options import ResolvedTraining
+from charrnn.seeding import Purpose, generator_key
+
+# key of the generator, shapes, rate, dtype -> masks, in the engine's own kind of array
+DrawMasks = Callable[[tuple[int, ...], Sequence[tuple[int, ...]], float, str], list[Any]]
+
+
+class StepMasks(NamedTuple):
+    """The masks of one step."""
+
+    outputs: Any | None  # (L, B, H), of the layers' outputs
+    recurrent: list[Any]  # (G, H) for each layer, of W_hh; empty without recurrent dropout
+
+
+def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: str) -> list[Array]:
+    """Masks on NumPy, one after the other from a generator with this key."""
+    rng = np.random.default_rng(key)
+    return [dropout_mask(rng, shape, rate, dtype) for shape in shapes]
+
+
+def draw_step_masks(
+    architecture: Architecture, train: ResolvedTraining, step: int, dtype: str, draw: DrawMasks = draw_masks
+) -> StepMasks:
+    """The masks of a step: variational dropout of the outputs, DropConnect of the recurrent weights."""
+    layers = architecture.num_layers
+    hidden = architecture.hidden_size
+    outputs = None
+    recurrent: list[Any] = []
+    if train.dropout:
+        key = generator_key(train.seed, Purpose.DROPOUT, step)
+        (outputs,) = draw(key, [(layers, train.batch_size, hidden)], train.dropout, dtype)
+    if train.recurrent_dropout:
+        key = generator_key(train.seed, Purpose.RECURRENT_DROPOUT, step)
+        shapes = [(CELLS[architecture.cell].num_gates * hidden, hidden)] * layers
+        recurrent = draw(key, shapes, train.recurrent_dropout, dtype)
+    return StepMasks(outputs, recurrent)

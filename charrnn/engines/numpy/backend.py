@@ -1,0 +1,18 @@
+"""Trained networks on NumPy."""
+
+from __future__ import annotations
+
+from charrnn.models.architecture import Architecture
+from charrnn.models.network import Network, new_stepper
+from charrnn.nn.arrays import Array
+from charrnn.nn.stepper import Stepper
+
+
+class NumpyBackend:
+    """See engines.base.Backend."""
+
+    def network(self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int) -> Network:
+        return Network(architecture, flat, batch_size, seq_length)
+
+    def stepper(self, architecture: Architecture, flat: Array, streams: int) -> Stepper:
+        return new_stepper(architecture, flat, streams)

@@ -1,0 +1,156 @@
+"""The engine on NumPy: worker processes that share each batch and one block of memory.
+
+A training step has three phases. All workers run each of them at the same time; the parent is worker 0.
+  gradient  forward and backward pass of the worker's streams -> its own flat gradient
+  reduce    over a slice of the parameters: the sum of the workers' gradients in a fixed order, and its squared norm
+  update    over the same slice: clipping, optimizer step, average
+The workers are processes, not threads, because a recurrent step consists of many small operations that hold the
+interpreter lock.
+
+The parent sends the phase, a byte, through a pipe, and the worker answers with a byte. If a pipe closes, the other side
+has died: the parent then raises WorkerError, and a worker exits. The shared memory is an unnamed file, which the system
+removes in any case.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Self
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from charrnn.corpus.batch import BatchPass, BatchStream
+from charrnn.engines.numpy.arena import Arena
+from charrnn.engines.numpy.worker import GRADIENT, REDUCE, UPDATE, VALIDATE, Worker
+from charrnn.engines.processes import start_child
+from charrnn.errors import OutOfMemoryError, WorkerError
+from charrnn.models.architecture import Architecture
+from charrnn.nn.arrays import Array
+from charrnn.options import ResolvedTraining
+
+
+class NumpyEngine:
+    """All workers of a run, seen from the parent. See engines.base.Engine."""
+
+    stream: BatchStream
+
+    def __init__(self, architecture: Architecture, train: ResolvedTraining, dtype: str = "float32") -> None:
+        self.architecture = architecture
+        self.train = train
+        self.dtype = dtype
+        self.fd = _unnamed_file()
+        size = Arena(architecture, train, dtype).size
+        try:
+            os.truncate(self.fd, size)
+            self.arena = Arena(architecture, train, dtype, mmap.mmap(self.fd, size))
+        except OSError as error:
+            os.close(self.fd)
+            raise OutOfMemoryError(f"cannot share {size:,} bytes between the workers: {error.strerror}") from None
+        self.is_consistent = True
+        self.thread_limits = threadpool_limits(1)
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        options = [json.dumps(each.to_dict()) for each in (self.architecture, self.train)]
+        for rank in range(1, self.train.workers):
+            arguments = [str(self.fd), str(rank), self.dtype, *options]
+            self.children.append(start_child("charrnn.engines.numpy.worker", arguments, [self.fd]))
+        self.worker = Worker(self.architecture, self.train, self.arena, rank=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe:
+                    pipe.close()
+        self.thread_limits.restore_original_limits()
+        os.close(self.fd)
+
+    @property
+    def parameters(self) -> Array:
+        return self.arena.parameters
+
+    @property
+    def average(self) -> Array:
+        return self.arena.average
+
+    @property
+    def process_ids(self) -> list[int]:
+        return [child.pid for child in self.children]
+
+    def tensors(self) -> dict[str, Array]:
+        arena = self.arena
+        return {
+            "parameters": arena.parameters,
+            "moments": arena.moments,
+            "state": arena.states[int(arena.current)],
+        }
+
+    def load(self, **arrays: Array) -> None:
+        for name, target in {"average": self.average, **self.tensors()}.items():
+            if name in arrays:
+                target[...] = arrays[name]
+
+    def gradient(self, step: int) -> tuple[float, float]:
+        self.arena.put(step, self.stream.batch(step))
+        loss = float(self.run(GRADIENT)[0])
+        squared_norm = self.run(REDUCE)[0]
+        return loss, math.sqrt(squared_norm)
+
+    def update(self, learning_rate: float, factor: float) -> None:
+        self.arena.learning_rate[...] = learning_rate
+        self.arena.clip_factor[...] = factor
+        self.is_consistent = False
+        self.run(UPDATE)
+        self.arena.current[...] = 1 - self.arena.current
+        self.is_consistent = True
+
+    def validate(self, validation: BatchPass) -> Array:
+        total = np.zeros(self.architecture.num_sums)
+        for step in range(validation.steps):
+            self.arena.put(step, validation.batch(step))
+            total += self.run(VALIDATE)
+        return total / validation.predictions
+
+    def run(self, phase: bytes) -> Array:
+        """Runs a phase on all workers. Returns the sums of their results. Raises WorkerError if a worker has died."""
+        for child in self.children:
+            self._send(child, phase)
+        self.worker.run(phase)
+        self.wait()
+        return np.array([math.fsum(numbers) for numbers in self.arena.results.T.tolist()])
+
+    def wait(self) -> None:
+        """Waits until all other workers have answered."""
+        for child in self.children:
+            assert child.stdout
+            if not child.stdout.read(1):
+                raise _worker_died(child)
+
+    def _send(self, child: subprocess.Popen[bytes], phase: bytes) -> None:
+        assert child.stdin
+        try:
+            child.stdin.write(phase)
+        except BrokenPipeError:
+            raise _worker_died(child) from None
+
+
+def _worker_died(child: subprocess.Popen[bytes]) -> WorkerError:
+    return WorkerError(f"worker process {child.pid} died", "continue the run with --resume")
+
+
+def _unnamed_file() -> int:
+    """The descriptor of a file without a name."""
+    if sys.platform == "linux":
+        return os.memfd_create("charrnn")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

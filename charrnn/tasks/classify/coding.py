@@ -1,0 +1,72 @@
+"""How labelled texts become steps: the characters of the text, then a tab. The label is the target of the tab only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.windows import Records
+from charrnn.errors import CorpusError
+from charrnn.nn.arrays import Array
+from charrnn.options import DataOptions
+from charrnn.tasks.base import TaskDefaults
+from charrnn.tasks.records import TAB, Coding, Pair, parse_names
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCoding(Coding):
+    """The characters of the texts, and the labels."""
+
+    name = "classify"
+    defaults = TaskDefaults(cell="gru", max_weights_per_symbol=0.05, chrono_init=True)
+
+    vocabulary: Vocabulary
+    labels: tuple[str, ...]  # in alphabetical order
+
+    @classmethod
+    def from_records(
+        cls, pairs: Sequence[Pair], data: DataOptions, vocabulary: Vocabulary | None = None, source: Any = None
+    ) -> LabelCoding:
+        labels = {pair.output for pair in pairs}
+        if source is not None:
+            labels |= set(source.labels)
+        if len(labels) < 2:
+            raise CorpusError(f"only one label: {labels.pop()!r}", "at least two are needed")
+        if len(labels) >= len(pairs) > 2:
+            problem = f"{len(labels)} labels for {len(pairs)} records"
+            raise CorpusError(problem, "are text and label in the right order?")
+        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], vocabulary)
+        return cls(vocabulary, tuple(sorted(labels)))
+
+    @classmethod
+    def from_dict(cls, task: dict[str, Any]) -> LabelCoding:
+        return cls(Vocabulary.of_characters(task), parse_names(task["labels"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.vocabulary.to_dict(), "labels": list(self.labels)}
+
+    @property
+    def output_size(self) -> int:
+        return len(self.labels)
+
+    def outputs_in(self, other: LabelCoding) -> Array:
+        return np.array([other.labels.index(label) for label in self.labels])
+
+    def label_ids(self, pairs: Sequence[Pair]) -> Array:
+        """The indices of the labels (R,); -1 for a label that was not in the training data."""
+        ids = {label: n for n, label in enumerate(self.labels)}
+        return np.array([ids.get(pair.output, -1) for pair in pairs])
+
+    def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
+        texts = [self.vocabulary.encode(pair.source + TAB, skip_unknown=skip_unknown) for pair in pairs]
+        starts = np.cumsum([0, *map(len, texts)])
+        tabs = starts[1:] - 1
+        loss_mask = np.zeros(starts[-1], bool)
+        loss_mask[tabs] = True
+        targets = np.zeros(starts[-1], np.uint32)
+        targets[tabs] = self.label_ids(pairs).clip(0)
+        return Records(np.concatenate([np.empty(0, np.uint8), *texts]), targets, loss_mask, starts)

@@ -1,0 +1,31 @@
+"""The vocabulary that a run takes over from the model that it starts from (`--init-from`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.errors import UsageError
+from charrnn.nn.arrays import Array
+from charrnn.runs.checkpoint import Checkpoint
+
+
+def source_vocabulary(source: Checkpoint | None, *, is_bytes: bool = False) -> Vocabulary | None:
+    """The vocabulary of a model of any task; None without a model.
+
+    Raises UsageError if the model has no vocabulary, or one of another kind.
+    """
+    if source is None:
+        return None
+    if "vocabulary" not in source.task:
+        raise UsageError(f"--init-from: a model of --task {source.task.get('name')} has no vocabulary")
+    vocabulary = source.parse_task(Vocabulary.from_dict)
+    if vocabulary.is_bytes != is_bytes:
+        problem = "--init-from: one of the two models has a vocabulary of bytes, the other one of characters"
+        raise UsageError(problem, "see --bytes")
+    return vocabulary
+
+
+def ids_in(vocabulary: Vocabulary, source: Checkpoint) -> Array:
+    """The id in `vocabulary` of each symbol of the source's vocabulary, which it contains."""
+    return np.searchsorted(vocabulary.codes, source.parse_task(Vocabulary.from_dict).codes)

@@ -1,0 +1,52 @@
+"""The storage of a study."""
+
+import json
+
+import pytest
+
+optuna = pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+from charrnn.errors import RunError, StorageError  # noqa: E402
+from charrnn.sweep.storage import load_study, open_storage  # noqa: E402
+
+
+def test_an_incomplete_last_line_of_a_journal_is_removed(tmp_path):
+    journal = tmp_path / "study.journal"
+    optuna.create_study(storage=open_storage(str(journal)), study_name="study")
+    complete = journal.read_bytes()
+    journal.write_bytes(complete + b'{"op_code":4,"worker_id"')
+    load_study(str(journal), "study").ask()
+    assert journal.read_bytes().startswith(complete)
+    assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+    assert len(load_study(str(journal), "study").trials) == 1
+
+
+def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("some text")
+    with pytest.raises(RunError, match="not the journal of a study"):
+        open_storage(str(path))
+    assert path.read_text() == "some text"
+
+
+def test_an_unreachable_database_is_one_line_without_its_password():
+    with pytest.raises(StorageError) as error:
+        open_storage("nosuchdatabase://me:secret@host/x")
+    assert "host/x" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_is_found_by_its_name(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    with pytest.raises(RunError, match="contains no study"):
+        load_study(url, None)
+    storage = open_storage(url)
+    optuna.create_study(storage=storage, study_name="first")
+    assert load_study(url, None).study_name == load_study(url, "first").study_name == "first"
+    with pytest.raises(RunError, match="it contains first"):
+        load_study(url, "second")
+    optuna.create_study(storage=storage, study_name="second")
+    assert load_study(url, "second").study_name == "second"
+    with pytest.raises(RunError, match="--study: first, second"):
+        load_study(url, None)
