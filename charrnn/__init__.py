@@ -1,24 +1,30 @@
-"""charrnn: character-level recurrent networks on the CPU, with NumPy.
+"""Character-level recurrent networks on the CPU, with NumPy.
 
->>> model = charrnn.load("runs/fables-001")          # a run, or a best.safetensors
+>>> model = charrnn.load("runs/fables-001")  # a run directory, or a checkpoint file
 >>> "".join(model.sample(prime="The Fox", length=200))
->>> model.score("The Fox said nothing.")             # nats per character
+>>> model.score("The Fox said nothing.")  # nats per character
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing's own is worth an import that `charrnn` has no time for
+TYPE_CHECKING = False  # the constant of `typing`, without the time that importing `typing` takes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from charrnn.tasks.registry import Model
+    from charrnn.tasks.base import TrainedModel
 
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, checkpoint: str = "best") -> Model:
-    """A trained model from a run directory (its `best` or `last` checkpoint) or a checkpoint file: that of its
-    task, TextModel for a language model."""
-    from charrnn.tasks import registry  # only now: `charrnn --help` has no need of NumPy
+def load(path: str | Path, *, checkpoint: str = "best", device: str = "cpu") -> TrainedModel:
+    """Loads a trained model.
 
-    return registry.load_model(path, checkpoint=checkpoint)
+    path: a run directory, the name of a run, or a checkpoint file. checkpoint: of a run, "best" or "last". device: "cpu"
+    for NumPy; other devices need PyTorch. The class of the model depends on its task: a language model is a TextModel.
+    Raises RunError.
+    """
+    # Imported here, because `charrnn --help` does not need NumPy.
+    from charrnn.engines.select import new_backend
+    from charrnn.tasks.registry import load_model
+
+    return load_model(path, checkpoint=checkpoint, backend=new_backend(device))

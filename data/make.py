@@ -1,4 +1,7 @@
-"""Writes the generated data sets of this folder: python data/make.py [FOLDER]. Same SEED, same bytes."""
+"""Writes the generated data sets of this folder: python data/make.py [FOLDER].
+
+The same SEED gives the same bytes.
+"""
 
 import datetime
 import math
@@ -31,10 +34,12 @@ SOON = ["now", "before supper", "tonight", "by noon", "first", "at once"]
 
 
 def kinds(rng):
-    """Sentences without their end marks, and what kind they are."""
+    """Sentences without end marks, and their kinds."""
 
     def statement():
-        who, what, where = rng.choice(PEOPLE), rng.choice(NOUNS), rng.choice(PLACES)
+        who = rng.choice(PEOPLE)
+        what = rng.choice(NOUNS)
+        where = rng.choice(PLACES)
         return rng.choice(
             [
                 f"{who} {rng.choice(PAST)} the {what} {rng.choice(TIMES)}",
@@ -46,7 +51,9 @@ def kinds(rng):
         )
 
     def question():
-        who, what, where = rng.choice(PEOPLE), rng.choice(NOUNS), rng.choice(PLACES)
+        who = rng.choice(PEOPLE)
+        what = rng.choice(NOUNS)
+        where = rng.choice(PLACES)
         return rng.choice(
             [
                 f"did {who} {rng.choice(PLAIN)} the {what} {rng.choice(TIMES)}",
@@ -58,7 +65,8 @@ def kinds(rng):
         )
 
     def command():
-        what, where = rng.choice(NOUNS), rng.choice(PLACES)
+        what = rng.choice(NOUNS)
+        where = rng.choice(PLACES)
         return rng.choice(
             [
                 f"{rng.choice(PLAIN)} the {what} {rng.choice(SOON)}",
@@ -70,7 +78,8 @@ def kinds(rng):
         )
 
     def exclamation():
-        what, where = rng.choice(NOUNS), rng.choice(PLACES)
+        what = rng.choice(NOUNS)
+        where = rng.choice(PLACES)
         return rng.choice(
             [
                 f"what a fine {what} {rng.choice(PEOPLE)} {rng.choice(PAST)}",
@@ -81,10 +90,10 @@ def kinds(rng):
         )
 
     makers = {"statement": statement, "question": question, "command": command, "exclamation": exclamation}
-    chosen = sorted(makers)
+    kinds_in_order = sorted(makers)
     rows = {}
     while len(rows) < 1600:
-        kind = rng.choice(chosen)
+        kind = rng.choice(kinds_in_order)
         rows[makers[kind]()] = kind
     return "".join(f"{text}\t{kind}\n" for text, kind in rows.items())
 
@@ -117,7 +126,7 @@ CODAS = ["", "", "", "", "l", "m", "n", "r", "s", "t"]
 
 
 def syllables(rng):
-    """Words of an invented language, and a - under the last letter of each syllable that another one follows."""
+    """Words of an invented language. The tag - marks the last letter of each syllable except the last syllable."""
     rows = {}
     while len(rows) < 1500:
         parts = [rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(rng.randint(1, 5))]
@@ -165,13 +174,14 @@ SMALL = [
 
 
 def ordinal(day):
+    """1 -> first ... 31 -> thirty-first."""
     if day <= 20:
         return SMALL[day - 1]
     return {30: "thirtieth", 31: "thirty-first"}.get(day) or f"twenty-{SMALL[day - 21]}"
 
 
 def dates(rng):
-    """Dates in words, and as ISO 8601 writes them."""
+    """Dates in words, and in the format of ISO 8601."""
     rows = {}
     first = datetime.date(1850, 1, 1).toordinal()
     while len(rows) < 3000:
@@ -194,12 +204,15 @@ SHAPES = ["circle", "square", "triangle", "star"]
 
 
 def shapes(rng):
-    """Captions of shapes, and the vectors that they describe: red, green, blue, size, x, y, corners / 10."""
-    captions, vectors = [], []
+    """Captions of shapes, and the vectors that they describe: red, green, blue, size, x, y, number of corners / 10."""
+    captions = []
+    vectors = []
     corners = {"circle": 0, "triangle": 3, "square": 4, "star": 10}
     for _ in range(900):
-        colour, shape = rng.choice(list(COLOURS)), rng.choice(SHAPES)
+        colour = rng.choice(list(COLOURS))
+        shape = rng.choice(SHAPES)
         size, x, y = rng.random(), rng.random(), rng.random()
+        # A value near the middle would not clearly be large or small, left or right, upper or lower.
         while min(abs(size - 0.5), abs(x - 0.5), abs(y - 0.5)) < 0.05:
             size, x, y = rng.random(), rng.random(), rng.random()
         place = f"{'upper' if y > 0.5 else 'lower'} {'right' if x > 0.5 else 'left'}"
@@ -210,28 +223,31 @@ def shapes(rng):
 
 
 def season(rng):
-    """Months of a beach: temperature, rain, and visitors, who grow from year to year."""
-    rows, warmth, wet = ["temperature,rain,visitors"], 0.0, 0.0
+    """Months of a beach: temperature, rain and the number of visitors, which grows from year to year."""
+    rows = ["temperature,rain,visitors"]
+    warmth = 0.0  # deviations from the average of the month
+    wetness = 0.0
     for month in range(360):
-        warmth, wet = 0.6 * warmth + rng.gauss(0, 1), 0.5 * wet + rng.gauss(0, 10)
-        phase = math.cos(2 * math.pi * (month - 6.5) / 12)
-        temperature, rain = 12 + 8 * phase + warmth, max(0.0, 60 - 20 * phase + wet)
+        warmth = 0.6 * warmth + rng.gauss(0, 1)
+        wetness = 0.5 * wetness + rng.gauss(0, 10)
+        phase = math.cos(2 * math.pi * (month - 6.5) / 12)  # 1 in summer, -1 in winter
+        temperature = 12 + 8 * phase + warmth
+        rain = max(0.0, 60 - 20 * phase + wetness)
         visitors = (200 + 2 * month) * (1.2 + phase) * (1 - rain / 300) + rng.gauss(0, 15)
         rows.append(f"{temperature:.1f},{rain:.1f},{max(0.0, visitors):.0f}")
     return "\n".join(rows) + "\n"
 
 
 def all_files():
-    """Name -> text of every generated file."""
+    """The text of each generated file, by name."""
     captions, vectors = shapes(random.Random(f"{SEED} shapes"))
-    made = {make.__name__: make(random.Random(f"{SEED} {make.__name__}")) for make in (kinds, syllables, dates, season)}
     return {
-        "kinds.tsv": made["kinds"],
-        "syllables.tsv": made["syllables"],
-        "dates.tsv": made["dates"],
+        "kinds.tsv": kinds(random.Random(f"{SEED} kinds")),
+        "syllables.tsv": syllables(random.Random(f"{SEED} syllables")),
+        "dates.tsv": dates(random.Random(f"{SEED} dates")),
         "shapes.txt": captions,
         "shapes.csv": vectors,
-        "season.csv": made["season"],
+        "season.csv": season(random.Random(f"{SEED} season")),
     }
 
 

@@ -1,9 +1,9 @@
-"""Signals as a terminal would have them, however the tests were started."""
+"""Restores the default handling of signals, however the tests were started."""
 
 import signal
 
-# Under nohup, or in a shell's background job, the commands under test would inherit that these are ignored; a handler,
-# even one that does nothing, is not inherited.
+# Under nohup, and in a background job of a shell, these signals are ignored. A child process would inherit that. It does
+# not inherit a handler, so the signals get one that does nothing.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, lambda *_: None)

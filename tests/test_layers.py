@@ -1,117 +1,161 @@
-"""The shape of the code: imports run downwards, each outside library has its one room, and no file grows too long."""
+"""The layers of the package: imports point downwards, and each third-party library belongs to one package."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "charrnn"
-# From the bottom up. A room imports from those below it, a module also from its own room as long as no circle comes
-# of it. `charrnn` is the facade, charrnn/__init__.py.
-ROOMS = [
-    *("errors", "settings", "config", "nn", "corpus", "models", "storage", "inference", "tasks", "charrnn"),
-    *("training", "pictures", "sweep", "cli", "__main__"),
+# From the bottom to the top. `charrnn` is charrnn/__init__.py. A module may import from the layers below its own, and
+# from its own layer as long as no two modules import each other.
+LAYERS = [
+    *("errors", "seeding", "fields", "options", "nn", "corpus", "models", "runs", "engines", "tasks", "charrnn"),
+    *("training", "analysis", "plots", "web", "sweep", "cli", "__main__"),
 ]
-LIBRARIES = {"typer": "cli", "rich": "cli", "tqdm": "cli", "safetensors": "storage", "onnx": "storage"}
-LIBRARIES |= {"optuna": "sweep", "sqlalchemy": "sweep", "matplotlib": "pictures", "plotext": "pictures"}
-LIBRARIES |= {"torch": "training"}
-KNOWN = {"numpy", "threadpoolctl", *LIBRARIES}
+# The modules that may import a library, as prefixes of their names.
+LIBRARIES = {
+    "typer": ("charrnn.cli",),
+    "rich": ("charrnn.cli",),
+    "tqdm": ("charrnn.cli",),
+    "safetensors": ("charrnn.runs",),
+    "onnx": ("charrnn.runs",),
+    "optuna": ("charrnn.sweep",),
+    "sqlalchemy": ("charrnn.sweep",),
+    "matplotlib": ("charrnn.plots",),
+    "plotext": ("charrnn.plots",),
+    "torch": ("charrnn.engines", "charrnn.training.bench"),
+}
+EVERYWHERE = {"numpy", "threadpoolctl"}
+TASKS = sorted(path.name for path in (PACKAGE / "tasks").iterdir() if (path / "__init__.py").exists())
+TASK_INDEPENDENT = ("nn", "corpus", "models", "runs", "engines", "training")
+BENCH = "charrnn.training.bench"  # times a language model by default, so it may import that task
 
 
-def modules():
-    """Dotted name -> path; a package stands for its __init__."""
-    found = {}
+def list_modules():
+    """Dotted name -> path of each module. The name of a package is that of its __init__.py."""
+    modules = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
 
 
-MODULES = modules()
+MODULES = list_modules()
 
 
-def imports_of(name):
-    """Everything that a module imports, anywhere in it, as dotted names; of a package's modules, the modules."""
-    found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+@functools.cache
+def parse(module):
+    return ast.parse(MODULES[module].read_text())
+
+
+@functools.cache
+def imports(module):
+    """The dotted names of all modules that a module imports, also inside functions."""
+    names = set()
+    for node in ast.walk(parse(module)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{name} imports relatively"
+            assert not node.level, f"{module} has a relative import"
             for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if inner in MODULES else node.module)
-    return found
+                submodule = f"{node.module}.{alias.name}"
+                names.add(submodule if submodule in MODULES else node.module)
+    return names
 
 
-def room(module):
-    """charrnn.nn.rnn -> nn; charrnn itself -> charrnn."""
+def own_imports(module):
+    """The imported modules of this package."""
+    return {name for name in imports(module) if name.split(".")[0] == "charrnn"}
+
+
+def third_party_imports(module):
+    """The imported libraries, without the standard library."""
+    return {name.split(".")[0] for name in imports(module)} - {"charrnn"} - set(sys.stdlib_module_names)
+
+
+def layer(module):
+    """charrnn.nn.rnn -> nn; charrnn -> charrnn."""
     return module.split(".")[1] if "." in module else module
 
 
-def height(module):
-    return ROOMS.index(room(module))
-
-
-def own(module):
-    return {name for name in imports_of(module) if name.split(".")[0] == "charrnn"}
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_every_file_says_what_is_in_it(module):
-    first = (ast.get_docstring(ast.parse(MODULES[module].read_text())) or "").split("\n")[0]
-    assert len(first) > 15 or module == "charrnn.__main__"
-
-
-def test_every_room_is_a_folder_or_a_file_at_the_top():
-    assert {room(module) for module in MODULES} == set(ROOMS)
+def task_folder(module):
+    """charrnn.tasks.tag.coding -> tag; None for a module that is not in the folder of a task."""
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["tasks"] and len(parts) > 2 and parts[2] in TASKS else None
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_downwards(module):
-    assert {name for name in own(module) if height(name) > height(module)} == set()
-    assert own(module) <= set(MODULES)
+def test_each_module_has_a_docstring(module):
+    first_line = (ast.get_docstring(parse(module)) or "").split("\n")[0]
+    assert len(first_line) > 15
 
 
-def test_imports_make_no_circle():
-    done, path = set(), []
+def test_each_package_is_a_layer():
+    assert {layer(module) for module in MODULES} == set(LAYERS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downwards(module):
+    height = LAYERS.index(layer(module))
+    assert {name for name in own_imports(module) if LAYERS.index(layer(name)) > height} == set()
+    assert own_imports(module) <= set(MODULES)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    visited = set()
+    path = []
 
     def visit(module):
         assert module not in path, " -> ".join([*path, module])
-        if module not in done:
+        if module not in visited:
             path.append(module)
-            for name in sorted(own(module)):
+            for name in sorted(own_imports(module)):
                 visit(name)
             path.pop()
-            done.add(module)
+            visited.add(module)
 
     for module in MODULES:
         visit(module)
-    assert done == set(MODULES)
+    assert visited == set(MODULES)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "nn"])
-def test_nn_is_pure_mathematics(module):
-    """Nothing of the package but nn, nothing from outside but NumPy; no files, processes or clocks."""
-    assert all(room(name) == "nn" for name in own(module))
-    outside = {name.split(".")[0] for name in imports_of(module)} - {"charrnn"}
-    assert outside <= {"__future__", "numpy", "collections", "itertools", "typing", "math"}
+@pytest.mark.parametrize("module", [name for name in MODULES if task_folder(name)])
+def test_tasks_do_not_import_each_other(module):
+    assert {task_folder(name) for name in own_imports(module)} <= {None, task_folder(module)}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) in TASK_INDEPENDENT and name != BENCH])
+def test_what_all_tasks_share_imports_no_task(module):
+    assert {task_folder(name) for name in own_imports(module)} <= {None}
+
+
+def test_the_benchmark_imports_only_the_language_model():
+    assert {task_folder(name) for name in own_imports(BENCH)} == {None, "language"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) == "nn"])
+def test_nn_imports_only_numpy(module):
+    assert all(layer(name) == "nn" for name in own_imports(module))
+    top_level = {name.split(".")[0] for name in imports(module)} - {"charrnn"}
+    assert top_level <= {"__future__", "numpy", "collections", "itertools", "typing", "math"}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_outside_library_has_its_one_room(module):
-    outside = {name.split(".")[0] for name in imports_of(module)} - {"charrnn"} - set(sys.stdlib_module_names)
-    assert outside <= KNOWN
-    assert {library for library in outside if LIBRARIES.get(library, room(module)) != room(module)} == set()
+def test_third_party_libraries_are_imported_only_where_they_belong(module):
+    libraries = third_party_imports(module)
+    assert libraries <= EVERYWHERE | set(LIBRARIES)
+    assert {name for name in libraries - EVERYWHERE if not f"{module}.".startswith(_prefixes(name))} == set()
 
 
-def test_the_libraries_that_have_a_room_are_used_in_it():
-    """So that the test above cannot pass by reading no imports at all."""
-    used = {(name.split(".")[0], room(module)) for module in MODULES for name in imports_of(module)}
-    assert set(LIBRARIES.items()) | {("numpy", "nn")} <= used
+def test_each_library_is_imported_where_it_belongs():
+    """Proves that the test above reads the imports at all."""
+    for library, places in LIBRARIES.items():
+        for place in places:
+            modules = [module for module in MODULES if f"{module}.".startswith(f"{place}.")]
+            assert any(library in third_party_imports(module) for module in modules), f"{library} in {place}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_file_is_over_300_lines(module):
-    assert len(MODULES[module].read_text().splitlines()) <= 300
+def _prefixes(library):
+    return tuple(f"{place}." for place in LIBRARIES[library])

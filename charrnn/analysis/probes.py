@@ -37,7 +37,7 @@ def in_group(text: str, pattern: str) -> Array:
 
 
 def distance_from_last(marks: Array) -> Array:
-    """The number of characters since the last mark. There is a mark before the text.
+    """The number of characters since the last mark. The start of the text counts as a mark.
 
     Marks 0 0 1 0 0 give 1 2 0 1 2.
     """
@@ -47,7 +47,7 @@ def distance_from_last(marks: Array) -> Array:
 
 
 def count_since(marks: Array, starts: Array) -> Array:
-    """The number of marks after the last start. There is a start before the text.
+    """The number of marks after the last start. The start of the text counts as one.
 
     Marks 1 1 0 1 with starts 0 0 1 0 give 1 2 0 1.
     """

@@ -1,161 +1,191 @@
-"""The application: its commands, and the one boundary where errors become a line and an exit code."""
+"""The command line: finds the command, runs it, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import inspect
 import os
+import shutil
 import sys
+import textwrap
 import warnings
-from typing import Annotated, Any, NoReturn
-
-import typer
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 from charrnn import __version__
-from charrnn.cli.terminal import mend_streams, say
+from charrnn.cli.terminal import prepare_streams, print_stderr
 from charrnn.errors import CharRNNError, OutOfMemoryError, UsageError
 
-# Name: the function, by its module, and what the list of commands says of it. Only the command that is asked for is
-# imported.
+
+class Command(NamedTuple):
+    """A command: its function in a module of this package, and the first line of its help."""
+
+    module: str
+    function: str
+    summary: str
+
+
 COMMANDS = {
-    "train": ("train:train", "Train a model on text files."),
-    "sample": ("sample:sample", "Write text with a trained model, character by character."),
-    "predict": ("predict:predict", "What a trained model says of new inputs: a line in, a line out, at once."),
-    "eval": ("evaluate:evaluate", "What a text or records cost under a trained model, and how often it is right."),
-    "view": ("view:view", "A text, character by character, coloured by what the network makes of it."),
-    "info": ("info:info", "What a run or a checkpoint file is: settings, vocabulary, state."),
-    "runs": ("runs:runs", "A table of all runs, the best validation loss first."),
-    "bench": ("bench:bench", "Time training and sampling of a configuration on this machine."),
-    "sweep": ("sweep:sweep", "Search for good options: many runs on one corpus."),
-    "plot": ("plot:plot", "Draw the losses of runs or of a sweep's trials, or how far gradients reach back."),
-    "export": ("export:export", "Write a trained network as an ONNX file, for programs in any language."),
-    "page": ("page:page", "Make a web page that holds a model: it writes, with no network and no server."),
+    "train": Command("train", "train", "Train a model."),
+    "sample": Command("sample", "sample", "Generate text with a trained model, character by character."),
+    "predict": Command("predict", "predict", "Answer each line of a file with a trained model."),
+    "eval": Command("evaluate", "evaluate", "Measure the loss and the errors of a trained model on a file."),
+    "view": Command("view", "view", "Show what a network computes at each character of a text."),
+    "info": Command("info", "info", "Show the options, vocabulary and state of a run or a checkpoint."),
+    "runs": Command("runs", "runs", "List all runs, the lowest validation loss first."),
+    "bench": Command("bench", "bench", "Time training and sampling on this machine."),
+    "sweep": Command("sweep", "sweep", "Search for good options: many runs on one corpus."),
+    "plot": Command("plot", "plot", "Draw the losses of runs, the trials of a sweep, or the flow of gradients."),
+    "export": Command("export", "export", "Save a trained network as an ONNX file."),
+    "page": Command("page", "page", "Make a web page that contains a model and generates text."),
 }
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-
-
-class Commands(typer.core.TyperGroup):
-    """The commands, each imported when it is asked for. Their list is plain text: what Typer imports to draw a page
-    takes longer than all of ours."""
-
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes | {"rich_markup_mode": None})
-
-    def list_commands(self, context: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, context: Any, name: str) -> Any:
-        if name not in COMMANDS:
-            if close := difflib.get_close_matches(name, COMMANDS, 1, 0.7):
-                raise UsageError(f"no such command: {name}", f"did you mean {close[0]}?")
-            return None
-        module, function = COMMANDS[name][0].split(":")
-        command = getattr(importlib.import_module(f"charrnn.cli.{module}"), function)
-        alone = typer.Typer(rich_markup_mode="rich", add_completion=False, context_settings=CONTEXT)
-        alone.command(name)(command)
-        return _explained(typer.main.get_command(alone))
-
-    def format_commands(self, context: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
-def _explained(command: Any) -> Any:
-    """The command with its help page made even: examples keep their lines, other paragraphs fill the page; a default in
-    words needs no parentheses, a flag has no type."""
-    parts = (part.splitlines() for part in command.help.split("\n\n"))
-    command.help = "\n\n".join(
-        "\n".join(map(str.strip, lines)) if lines[0].startswith("  ") else " ".join(lines) for lines in parts
-    )
-    for parameter in command.get_params(
-        typer.Context(command, **CONTEXT)
-    ):  # the option --help among them, which it keeps
-        if isinstance(parameter.show_default, str):
-            parameter.help += f" [dim]\\[default: {parameter.show_default}][/dim]"
-            parameter.show_default = False
-        if getattr(parameter, "is_flag", False):
-            parameter.metavar = ""
-        elif getattr(parameter, "multiple", False):
-            parameter.metavar = "<str>"
-        elif (kind := parameter.type.name).endswith(" range"):
-            parameter.metavar = f"<{kind.removesuffix(' range')}>"
-    return command
-
-
-app = typer.Typer(
-    name="charrnn",
-    cls=Commands,
-    help="Train character-level RNN, LSTM and GRU language models on the CPU, and sample text from them.",
-    epilog="First steps: charrnn train FILE, then charrnn sample. Each command's --help has examples.",
-    rich_markup_mode="rich",
-    context_settings=CONTEXT,
-    pretty_exceptions_enable=False,
-)
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"charrnn {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _options(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+DESCRIPTION = "Train character-level RNN, LSTM and GRU networks on the CPU, and use them."
+FIRST_STEPS = "First steps: charrnn train FILE, then charrnn sample. The --help of each command has examples."
+HELP_FLAGS = ("-h", "--help")
+OPTIONS = {
+    "-h, --help": "Show this page.",
+    "--version": "Show the version.",
+    "--install-completion": "Install the completion of the shell.",
+    "--show-completion": "Show the completion script of the shell.",
+}
+COMPLETION_FLAGS = ("--install-completion", "--show-completion")
+COMPLETION_VARIABLE = "_CHARRNN_COMPLETE"  # set by the completion script of a shell
+WRITE_ERRORS = (errno.EIO, errno.EBADF, errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Runs a command and exits with its code: an error is one line on stderr; only a bug shows a traceback."""
-    mend_streams()
-    warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's: what is not finite is noticed where it matters
+    """Runs a command and exits. An error is one line on stderr; only a bug has a traceback."""
+    prepare_streams()
+    # NumPy warns of values that are not finite. They are detected where they matter.
+    warnings.simplefilter("ignore", RuntimeWarning)
     try:
-        code: Any = app(args=arguments, standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except CharRNNError as error:
         _fail(str(error), error.exit_code)
-    except typer.TyperException as error:
-        _fail(error.format_message(), 2)
     except (BrokenPipeError, SystemExit):
-        code = 0  # `charrnn sample | head`: the reader has seen enough, which Typer turns into an exit of its own
-    except (KeyboardInterrupt, typer.Abort):
+        code = 0  # the reader of a pipe has ended, as in `charrnn sample | head`; Typer turns this into an exit
+    except KeyboardInterrupt:
         code = 130
     except MemoryError:
-        _fail(str(OutOfMemoryError("out of memory")), 6)
-    except OSError as error:  # what no room has an answer to: the system refuses
-        _fail(_refusal(error), 6)
+        _fail(str(OutOfMemoryError("out of memory")), OutOfMemoryError.exit_code)
+    except OSError as error:
+        _fail(_describe_os_error(error), 6)
+    _exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Runs the command line. Returns the exit code."""
+    if COMPLETION_VARIABLE in os.environ or (arguments and arguments[0] in COMPLETION_FLAGS):
+        return _complete(arguments)
+    if not arguments or arguments[0] in HELP_FLAGS:
+        print(_help_page(), end="")
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name == "--version":
+        print(f"charrnn {__version__}")
+        return 0
+    if name.startswith("-"):
+        raise UsageError(f"no such option: {name}", "options follow the name of a command")
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, 1, 0.7)
+        raise UsageError(f"no such command: {name}", f"did you mean {close[0]}?" if close else "see charrnn --help")
+    return _run_command(name, rest)
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    """Runs one command. Only this command is imported."""
+    app = _new_app(add_completion=False)
+    _add_command(app, name)
+    return _call_app(app, arguments, f"charrnn {name}")
+
+
+def _complete(arguments: list[str]) -> int:
+    """Answers a shell that completes a command line, or installs the completion."""
+    app = _new_app(add_completion=True)
+    for name in COMMANDS:
+        _add_command(app, name)
+    try:
+        return _call_app(app, arguments, "charrnn")
     except (LookupError, ValueError) as error:
-        if COMPLETION not in os.environ:
-            raise
-        _fail(f"{COMPLETION} is for a shell's completion, which sets more than that: {error}", 2)
-    _leave(int(code or 0))
+        raise UsageError(f"{COMPLETION_VARIABLE} is for the completion script of a shell: {error}") from None
 
 
-COMPLETION = "_CHARRNN_COMPLETE"
-UNWRITABLE = (5, 9, 27, 28, 122)  # EIO, EBADF, EFBIG, ENOSPC, EDQUOT
+def _new_app(*, add_completion: bool) -> Any:
+    import typer
+
+    return typer.Typer(
+        rich_markup_mode="rich",
+        add_completion=add_completion,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": list(HELP_FLAGS)},
+    )
 
 
-def _refusal(error: OSError) -> str:
-    if error.filename is None and error.errno in UNWRITABLE:
+def _add_command(app: Any, name: str) -> None:
+    from charrnn.cli.arguments import for_typer
+
+    function = load_command(name)
+    app.command(name, help=help_text(function))(for_typer(function))
+
+
+def _call_app(app: Any, arguments: list[str], program: str) -> int:
+    import typer
+
+    try:
+        return int(app(args=arguments, prog_name=program, standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        raise UsageError(" ".join(error.format_message().split())) from None
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
+def load_command(name: str) -> Callable[..., None]:
+    """The function of a command."""
+    command = COMMANDS[name]
+    function: Callable[..., None] = getattr(importlib.import_module(f"charrnn.cli.{command.module}"), command.function)
+    return function
+
+
+def help_text(function: Callable[..., None]) -> str:
+    """The docstring with each paragraph in one line. Indented paragraphs are examples; they keep their lines."""
+    paragraphs = [paragraph.split("\n") for paragraph in inspect.cleandoc(function.__doc__ or "").split("\n\n")]
+    return "\n\n".join(
+        "\n".join(map(str.strip, lines)) if lines[0].startswith("  ") else " ".join(lines) for lines in paragraphs
+    )
+
+
+def _help_page() -> str:
+    """The commands with their summaries, as plain text: importing what draws the other pages would take longer."""
+    width = min(80, shutil.get_terminal_size().columns)
+    indent = 4 + max(map(len, COMMANDS))
+    lines = ["Usage: charrnn COMMAND [OPTIONS]", "", DESCRIPTION, "", "Commands:"]
+    for name, command in COMMANDS.items():
+        first = f"  {name}".ljust(indent)
+        lines += textwrap.wrap(command.summary, width, initial_indent=first, subsequent_indent=" " * indent)
+    lines += ["", "Options:"]
+    for option, text in OPTIONS.items():
+        lines.append(f"  {option:22}{text}")
+    return "\n".join([*lines, "", *textwrap.wrap(FIRST_STEPS, width)]) + "\n"
+
+
+def _describe_os_error(error: OSError) -> str:
+    if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write the output: {error.strerror}"
-    if error.filename is None and error.errno == 2:
-        return "the working directory is not there any more"
-    return f"{error.filename or 'the system'}: {error.strerror or error}"
+    if error.filename is None and error.errno == errno.ENOENT:
+        return "the working directory no longer exists"
+    return f"{error.filename or 'system error'}: {error.strerror or error}"
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    say(f"charrnn: error: {' '.join(message.split())}")
-    _leave(code)
+    print_stderr(f"charrnn: error: {' '.join(message.split())}")
+    _exit(code)
 
 
-def _leave(code: int) -> NoReturn:
-    """Exits; what cannot be flushed any more is dropped."""
+def _exit(code: int) -> NoReturn:
+    """Exits. Output that cannot be written is dropped."""
     try:
         sys.stdout.flush()
     except OSError:

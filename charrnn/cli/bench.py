@@ -1,13 +1,15 @@
-"""charrnn bench: how fast a configuration is here."""
+"""charrnn bench: the speed of a configuration on this machine."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import Json, extra, given, with_settings
+from charrnn.cli.arguments import Json, given_options, needs_extra, with_options
+from charrnn.cli.terminal import print_table
 from charrnn.errors import UsageError
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
@@ -15,22 +17,22 @@ from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOption
 if TYPE_CHECKING:
     from charrnn.tasks.base import Task
 
-UNUSED = (  # settings of a training that is never ended, validated or saved
+UNUSED = (  # options that do not change the speed of a training step
     *("learning_rate", "schedule", "warmup_steps", "max_epochs", "max_steps", "max_minutes", "patience"),
     *("eval_every", "save_every", "sample_every", "val_fraction", "test_fraction", "val_file"),
 )
-TEXT = frozenset(DataOptions.__dataclass_fields__)
+DATA_OPTIONS = {spec.name for spec in dataclasses.fields(DataOptions)}
 
 Corpus = Annotated[list[str] | None, typer.Argument(help="Files as for train.", show_default="a random text")]
-Phases = Annotated[bool, typer.Option("--phases", help="Show where the time of a run goes.")]
-Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")]
+Phases = Annotated[bool, typer.Option("--phases", help="Show the time of each phase of a run.")]
+Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="Duration of the measurement.")]
 
 
-@with_settings(ModelOptions, DataOptions, TrainingOptions, without=UNUSED)
+@with_options(ModelOptions, DataOptions, TrainingOptions, without=UNUSED)
 def bench(
-    corpus: Corpus = None, seconds: Seconds = 6.0, phases: Phases = False, json_output: Json = False, **settings: Any
+    corpus: Corpus = None, seconds: Seconds = 6.0, phases: Phases = False, json_output: Json = False, **options: Any
 ) -> None:
-    """Time training and sampling of a configuration on this machine.
+    """Time training and sampling on this machine.
 
     [bold]Examples[/bold]
 
@@ -39,54 +41,55 @@ def bench(
       charrnn bench words.tsv --task translate
       charrnn bench --phases --dropout 0.1
 
-    The random text is of 65 symbols. gflops counts 6 operations for each parameter in a product and character;
-    sgemm_gflops is a large float32 product on as many cores, measured in turn with the training; fraction_of_peak is
-    their ratio. Dropout is off if not given. --phases: what each phase of a run of 5 minutes takes, and its share.
+    Without files a random text of 65 symbols is used. Dropout is off by default.
+
+    gflops: 6 floating-point operations per character for each parameter that is part of a matrix product.
+    sgemm_gflops: the speed of a large float32 product on as many cores, measured alternately with training.
+    fraction_of_peak: their ratio.
+
+    --phases shows how long each phase of a run of 5 minutes takes, and its share of the time.
     """
     from charrnn.tasks.registry import read_task
     from charrnn.training.bench import measure, random_text
 
-    of_text = [name for name in given(settings) if name in TEXT]
-    if of_text and not corpus:
-        raise UsageError(f"{flag(of_text[0])} goes with a corpus")
-    options = {"dropout": 0.0, "recurrent_dropout": 0.0} | given(settings)
-    config = RunConfig.from_options(corpus or [], options)
+    given = given_options(options)
+    data_options = [name for name in given if name in DATA_OPTIONS]
+    if data_options and not corpus:
+        raise UsageError(f"{flag(data_options[0])} needs a corpus")
+    config = RunConfig.from_options(corpus or [], {"dropout": 0.0, "recurrent_dropout": 0.0} | given)
     task = read_task(config) if corpus else random_text(config.train.seed)
     if phases:
         if config.train.device != "cpu":
-            raise UsageError("--phases goes with the NumPy engine, not with --device")
-        _show_phases(task, config, seconds, json_output=json_output)
+            raise UsageError(f"--phases needs --device cpu, not {config.train.device}")
+        _print_phases(task, config, seconds, json_output=json_output)
         return
-    with extra("torch", "torch"):
-        result, settled = measure(task, config.model, config.train, seconds)
+    with needs_extra("torch", "torch"):
+        result, resolved = measure(task, config.model, config.train, seconds)
     if json_output:
-        typer.echo(json.dumps(result | {"config": settled}))
+        print(json.dumps(result | {"config": resolved}))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    shape = "{cell} {num_layers} x {hidden_size}, B {batch_size}, T {seq_length}".format(**settled)
+    shape = "{cell} {num_layers} x {hidden_size}, B {batch_size}, T {seq_length}".format(**resolved)
     table = Table("measure", "value", title=shape, title_justify="left")
     for name, value in result.items():
         if value is not None:
             table.add_row(name, f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.3g}")
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
-def _show_phases(task: Task, config: RunConfig, seconds: float, *, json_output: bool) -> None:
-    """A line for each phase."""
-    from charrnn.training.phases import measured_phases
+def _print_phases(task: Task, config: RunConfig, seconds: float, *, json_output: bool) -> None:
+    from charrnn.training.phases import measure_phases
 
-    found = measured_phases(task, config.model, config.train, seconds)
+    phases = measure_phases(task, config.model, config.train, seconds)
     if json_output:
-        typer.echo(json.dumps([phase._asdict() for phase in found]))
+        print(json.dumps([phase._asdict() for phase in phases]))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("phase", "ms each", "times", "share")
-    whole = sum(phase.seconds * phase.times for phase in found)
-    for phase in found:
-        share = phase.seconds * phase.times / whole
+    total = sum(phase.seconds * phase.times for phase in phases)
+    for phase in phases:
+        share = phase.seconds * phase.times / total
         table.add_row(phase.name, f"{phase.seconds * 1000:,.2f}", f"{phase.times:,.0f}", f"{share:.1%}")
-    Console(highlight=False).print(table)
+    print_table(table)

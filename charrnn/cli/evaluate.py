@@ -1,11 +1,11 @@
-"""charrnn eval: what a text costs under a model."""
+"""charrnn eval: the loss and the errors of a model on a file."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,28 +16,35 @@ from charrnn.cli.arguments import (
     ModelOption,
     OnUnknown,
     RunOption,
+    as_text_model,
+    check_choice,
+    check_pairs,
     load_model,
-    on_device,
-    one_of,
-    refuse_run,
+    refuse_run_as_file,
 )
-from charrnn.cli.terminal import show_value
-from charrnn.errors import CorpusError, UsageError
-from charrnn.options import check_exclusive
+from charrnn.cli.terminal import format_value
+from charrnn.errors import UsageError
 
-MOST_LABELS = 20  # whose confusion is shown
+if TYPE_CHECKING:
+    from charrnn.nn.arrays import Array
+    from charrnn.tasks.language.model import TextModel
+
+MAX_LABELS = 20  # of a confusion matrix that is printed
 
 File = Annotated[
-    str, typer.Argument(help="Text or records as in training, .gz too; - is standard input.", show_default=False)
+    str,
+    typer.Argument(help="File of the same kind as in training, .gz too; - is standard input.", show_default=False),
 ]
-Features = Annotated[str | None, typer.Option(help="The vectors of the lines, .npy or .csv.", show_default=False)]
-PerLine = Annotated[bool, typer.Option("--per-line", help="The loss of each line.")]
-PerChar = Annotated[bool, typer.Option("--per-char", help="The loss of each character.")]
+Features = Annotated[
+    str | None, typer.Option(help="Vectors of the lines, .npy or .csv. For --task caption.", show_default=False)
+]
+PerLine = Annotated[bool, typer.Option("--per-line", help="Print the loss of each line.")]
+PerChar = Annotated[bool, typer.Option("--per-char", help="Print the loss of each character.")]
 Top = Annotated[
     int | None,
-    typer.Option(min=1, help="With --per-char: so many of the likeliest characters there.", show_default="0"),
+    typer.Option(min=1, help="With --per-char: print this many of the most likely characters.", show_default="0"),
 ]
-Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line.", show_default="as trained")]
+Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line.", show_default="as in training")]
 
 
 def evaluate(
@@ -54,7 +61,7 @@ def evaluate(
     device: Device = "cpu",
     json_output: Json = False,
 ) -> None:
-    """What a text or records cost under a trained model, and how often it is right.
+    """Measure the loss and the errors of a trained model on a file.
 
     [bold]Examples[/bold]
 
@@ -63,137 +70,118 @@ def evaluate(
       echo "To be, or not to be" | charrnn eval - --per-char --top 5
       charrnn eval books.test.tsv --run runs/books-001
 
-    Under a language model the state is carried through the text; its first character follows the start symbol. A loss
-    is in nats a character; bpc is the same in bits, loss / ln 2.
+    The loss is in nats for each scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
+    through the text. The first character is predicted too, from the start symbol.
+
+    --per-line, --per-char and --lines are for language models.
     """
-    one_of("--on-unknown", on_unknown, "error", "skip")
-    check_exclusive({"per_line": per_line, "per_char": per_char})
+    from charrnn.tasks.base import EvaluationFile, GeneratesText
+
+    check_choice("--on-unknown", on_unknown, "error", "skip")
+    check_pairs(per_line=per_line, per_char=per_char)
     if top is not None and not per_char:
-        raise UsageError("--top goes with --per-char")
-    refuse_run(file)
-    loaded, skip = on_device(load_model(run, model, checkpoint), device), on_unknown == "skip"
-    of_text = loaded.checkpoint.task["name"] == "lm" and not loaded.architecture.features
-    if (per_line or per_char or lines) and not of_text:
-        raise UsageError("--per-line, --per-char and --lines go with a language model of a text")
-    if loaded.architecture.features:
-        result = _captions(file, loaded, features, skip=skip)
-        typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))
+        raise UsageError("--top needs --per-char")
+    refuse_run_as_file(file)
+    loaded = load_model(run, model, checkpoint, device=device)
+    skip_unknown = on_unknown == "skip"
+    if features is not None and not loaded.architecture.features:
+        raise UsageError("--features: this model was trained without features")
+    if (per_line or per_char or lines) and not isinstance(loaded, GeneratesText):
+        raise UsageError("--per-line, --per-char and --lines need a model of --task lm")
+    if per_char or per_line or lines:
+        text_model = as_text_model(loaded)
+        ids = text_model.read_ids(file, skip_unknown=skip_unknown)
+        _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
         return
-    if features is not None:
-        raise UsageError("--features: this model was trained without")
-    if of_text:
-        _text(file, loaded, per_line, per_char, top, lines=lines, skip=skip, json_output=json_output)
-        return
-    result = _records(file, loaded, skip=skip)
-    typer.echo(json.dumps(result) if json_output else "\n".join(_shown(result)))
+    _print_scores(loaded.evaluate_file(EvaluationFile(file, features, skip_unknown)), json_output=json_output)
 
 
-def _captions(file: str, model: Any, features: str | None, *, skip: bool) -> dict[str, Any]:
-    from charrnn.corpus.lines import read_lines
-    from charrnn.corpus.numbers import read_vectors
-    from charrnn.options import DataOptions
-
-    if features is None:
-        raise UsageError("this model writes from vectors", "give those of the lines with --features")
-    lines, vectors = [line.text for line in read_lines([file], DataOptions(), [])], read_vectors(features)
-    if len(lines) != len(vectors):
-        raise CorpusError(f"{features}: {len(vectors)} rows for {len(lines)} lines of {file}")
-    result: dict[str, Any] = model.evaluate(lines, vectors, skip_unknown=skip)
-    return result
-
-
-def _records(file: str, model: Any, *, skip: bool) -> dict[str, Any]:
-    data = model.read(file)
-    if not data:
-        raise CorpusError(f"{file}: no records")
-    series = model.checkpoint.task["name"] == "series"
-    result: dict[str, Any] = model.evaluate(data) if series else model.evaluate(data, skip_unknown=skip)
-    return result
-
-
-def _shown(result: dict[str, Any]) -> Iterator[str]:
-    """Numbers, one a line; a confusion matrix below them."""
-    for name, value in result.items():
-        if isinstance(value, dict):
-            yield f"{name.replace('_', ' ')}: " + ", ".join(
-                f"{show_value(column)} {number:.4g}" for column, number in value.items()
-            )
-        elif name not in ("labels", "confusion"):
-            yield f"{name.replace('_', ' ')}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}"
-    if "confusion" in result:
-        if len(result["confusion"]) > MOST_LABELS:
-            yield f"confusion of {len(result['confusion'])} labels: see --json"
-            return
-        labels, rows = [show_value(label) for label in result["labels"]], result["confusion"]
-        width = max(9, *map(len, labels))
-        yield "true label, then how often each was predicted:"
-        yield " ".join([" " * width, *(label.rjust(width) for label in labels[: len(rows[0])])])
-        for label, row in zip(labels, rows, strict=True):
-            unseen = "" if any(label == known for known in labels[: len(row)]) else "  (not in training)"
-            yield " ".join([label.rjust(width), *(str(count).rjust(width) for count in row)]) + unseen
-
-
-def _text(
-    file: str,
-    loaded: Any,
-    per_line: bool,
-    per_char: bool,
-    top: int | None,
-    *,
-    lines: bool,
-    skip: bool,
-    json_output: bool,
+def _evaluate_parts(
+    model: TextModel, ids: Array, per_line: bool, per_char: bool, top: int | None, *, lines: bool, json_output: bool
 ) -> None:
-    """The loss of a text under a language model."""
-    import numpy as np
+    """Prints the losses of the characters or lines of a text, or the loss of the text with other record ends.
 
+    lines: whether the state is reset at each line; False: as in training.
+    """
     from charrnn.tasks.language.scoring import text_metrics
 
-    ids = read_ids(file, loaded, skip_unknown=skip)
-    newline = loaded.vocabulary.newline
-    lines = lines or loaded.lines
-    if lines and newline is None:
-        raise UsageError("--lines: the model does not know the line feed")
+    if lines and model.vocabulary.newline is None:
+        raise UsageError("--lines: the line feed is not in the vocabulary")
+    reset_at_lines = lines or model.lines
     if top is not None:
-        for symbol, value, others in loaded.guesses(ids, top, lines=lines):
-            row: dict[str, Any] = {"char": symbol, "loss": value, "top": others}
-            shown = "  ".join(f"{other!r} {p:.3f}" for other, p in others)
-            typer.echo(json.dumps(row) if json_output else f"{value:8.4f}  {symbol!r:8}  {shown}")
+        for symbol, loss, most_likely in model.most_likely(ids, top, lines=reset_at_lines):
+            if json_output:
+                print(json.dumps({"char": symbol, "loss": loss, "top": most_likely}))
+            else:
+                others = "  ".join(f"{other!r} {p:.3f}" for other, p in most_likely)
+                print(f"{loss:8.4f}  {symbol!r:8}  {others}")
         return
-    nats = loaded.nats(ids, lines=lines)
+    nats = model.nats(ids, lines=reset_at_lines)
     if per_char:
-        symbols = [chr(code) for code in loaded.vocabulary.codes[ids].tolist()]
-        for symbol, value in zip(symbols, nats.tolist(), strict=True):
-            typer.echo(json.dumps({"char": symbol, "loss": value}) if json_output else f"{value:8.4f}  {symbol!r}")
+        symbols = [chr(code) for code in model.vocabulary.codes[ids].tolist()]
+        for symbol, loss in zip(symbols, nats.tolist(), strict=True):
+            print(json.dumps({"char": symbol, "loss": loss}) if json_output else f"{loss:8.4f}  {symbol!r}")
         return
     if per_line:
-        ends = [] if newline is None else (np.flatnonzero(ids == newline) + 1).tolist()
-        bounds = [0, *ends] if ends and ends[-1] == len(ids) else [0, *ends, len(ids)]
-        for number, (start, stop) in enumerate(itertools.pairwise(bounds), 1):
-            loss, text = float(nats[start:stop].mean(dtype=np.float64)), loaded.vocabulary.decode(ids[start:stop])
-            if json_output:
-                row = {"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}
-                typer.echo(json.dumps(row))
-            else:
-                typer.echo(f"{loss:8.4f}  {show_value(text.rstrip())}")
-        if json_output:
-            return
-    row = text_metrics(nats)
-    if json_output:
-        typer.echo(json.dumps(row))
-    else:
-        bits = f"{row['bpc']:.4f} bits a character, perplexity {row['perplexity']:.3f}"
-        typer.echo(f"{len(nats):,} characters: {row['loss']:.4f} nats, {bits}")
+        _print_lines(model, ids, nats, json_output=json_output)
+    if not (per_line and json_output):
+        _print_scores(text_metrics(nats), json_output=json_output)
 
 
-def read_ids(file: str, loaded: Any, *, skip_unknown: bool) -> Any:
-    """A text as a language model reads it."""
+def _print_lines(model: TextModel, ids: Array, nats: Array, *, json_output: bool) -> None:
     import numpy as np
 
-    from charrnn.corpus.reading import display_name, read_codes
-    from charrnn.options import DataOptions
+    newline = model.vocabulary.newline
+    ends = [] if newline is None else (np.flatnonzero(ids == newline) + 1).tolist()
+    bounds = [0, *ends] if ends and ends[-1] == len(ids) else [0, *ends, len(ids)]
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds), 1):
+        loss = float(nats[start:stop].mean(dtype=np.float64))
+        text = model.vocabulary.decode(ids[start:stop])
+        if json_output:
+            print(json.dumps({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}))
+        else:
+            print(f"{loss:8.4f}  {format_value(text.rstrip())}")
 
-    chunks = list(read_codes([file], DataOptions(bytes=loaded.vocabulary.is_bytes), []))
-    if not chunks:
-        raise CorpusError(f"{display_name(file)}: the text is empty")
-    return loaded.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
+
+def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
+    if json_output:
+        print(json.dumps(scores))
+        return
+    for line in _score_lines(scores):
+        print(line)
+
+
+def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
+    """The scores, one in each line, and the confusion matrix."""
+    if set(scores) == {"chars", "loss", "bpc", "perplexity"}:
+        yield (
+            f"{scores['chars']:,} characters: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
+            f"perplexity {scores['perplexity']:.3f}"
+        )
+        return
+    for name, value in scores.items():
+        title = name.replace("_", " ")
+        if isinstance(value, dict):
+            columns = ", ".join(f"{format_value(column)} {number:.4g}" for column, number in value.items())
+            yield f"{title}: {columns}"
+        elif isinstance(value, float):
+            yield f"{title}: {value:.4f}"
+        elif name not in ("labels", "confusion"):
+            yield f"{title}: {format_value(value)}"
+    if "confusion" in scores:
+        yield from _confusion_lines(scores["labels"], scores["confusion"])
+
+
+def _confusion_lines(labels: list[str], confusion: list[list[int]]) -> Iterator[str]:
+    """A row for each true label. Labels that training has not seen come last; they have no column."""
+    if len(confusion) > MAX_LABELS:
+        yield f"confusion of {len(confusion)} labels: see --json"
+        return
+    names = [format_value(label) for label in labels]
+    num_known = len(confusion[0])
+    width = max(9, *map(len, names))
+    yield "confusion matrix: a row for each true label, a column for each predicted label"
+    yield " ".join([" " * width, *(name.rjust(width) for name in names[:num_known])])
+    for number, (name, counts) in enumerate(zip(names, confusion, strict=True)):
+        note = "" if number < num_known else "  (not in the training data)"
+        yield " ".join([name.rjust(width), *(str(count).rjust(width) for count in counts)]) + note

@@ -1,34 +1,37 @@
-"""charrnn info: what a run or a checkpoint holds."""
+"""charrnn info: the content of a run or a checkpoint file."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import Json, train_command
-from charrnn.cli.terminal import make_console, show_value
-from charrnn.errors import printable
-from charrnn.options import RunConfig, check_exclusive
+from charrnn.cli.arguments import Json, check_pairs, train_command
+from charrnn.cli.terminal import format_value, print_table
+from charrnn.options import RunConfig
 
-STATE = (
+if TYPE_CHECKING:
+    from charrnn.runs.checkpoint import Checkpoint
+
+STATE_FIELDS = (  # of a run's summary
     *("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds"),
     *("best_step", "test_loss", "corpus"),
 )
+LIST_FIELDS = ("labels", "columns", "targets")  # of a checkpoint's task
+TASK_FIELDS = ("lines", *LIST_FIELDS, "delay")
+MAX_SYMBOLS = 200  # of the vocabulary in the table
 
-TASK = ("lines", "labels", "columns", "targets", "delay")  # of what a checkpoint says of its task
-
-Target = Annotated[
+Named = Annotated[
     Path | None,
     typer.Argument(metavar="RUN", help="A run, or a checkpoint file.", show_default="the newest run"),
 ]
-Toml = Annotated[bool, typer.Option("--toml", help="Write a run's options as a file for train --config.")]
+Toml = Annotated[bool, typer.Option("--toml", help="Print the options of a run as a TOML file for train --config.")]
 
 
-def info(named: Target = None, json_output: Json = False, toml: Toml = False) -> None:
-    """What a run or a checkpoint file is: settings, vocabulary, state.
+def info(named: Named = None, json_output: Json = False, toml: Toml = False) -> None:
+    """Show the options, vocabulary and state of a run or a checkpoint.
 
     [bold]Examples[/bold]
 
@@ -39,73 +42,85 @@ def info(named: Target = None, json_output: Json = False, toml: Toml = False) ->
     from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.runs.directory import Run, find_run, newest_run
     from charrnn.runs.listing import summary
-    from charrnn.tasks.registry import model_of
+    from charrnn.tasks.registry import make_model
 
-    check_exclusive({"json": json_output, "toml": toml})
-    target = newest_run().path if named is None else find_run(named)
+    check_pairs(json=json_output, toml=toml)
+    path = newest_run().path if named is None else find_run(named)
     if toml:
-        typer.echo(to_toml(Run(target).read_config()), nl=False)
+        print(to_toml(Run(path).read_config()), end="")
         return
     state: dict[str, Any] = {}
-    if target.is_dir():
-        run = Run(target)
+    if path.is_dir():
+        run = Run(path)
+        config = run.read_config()
+        state = {key: value for key, value in summary(run).items() if key in STATE_FIELDS}
+        state["config"] = config.to_dict()
         path = run.best if run.best.exists() else run.last
-        run.read_config()
-        state = {key: value for key, value in summary(run).items() if key in STATE}
-        state["config"] = run.read_config().to_dict()
-    else:
-        path = target
     checkpoint = load_checkpoint(path)
-    model_of(checkpoint)  # refuses what does not fit
+    make_model(checkpoint)  # raises RunError for a damaged checkpoint
     state.setdefault("steps", checkpoint.training.get("step"))
-    task, is_bytes = checkpoint.task, checkpoint.task.get("bytes", False)
-    symbols = [f"0x{code:02x}" if is_bytes else chr(code) for code in task.get("vocabulary", [])]
-    values: dict[str, Any] = {
+    if json_output:
+        print(json.dumps(_to_dict(checkpoint, path, state)))
+    else:
+        _print_tables(checkpoint, path, state)
+
+
+def _to_dict(checkpoint: Checkpoint, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    symbols = _symbols(checkpoint)
+    return {
         "checkpoint": str(path),
         "model": checkpoint.architecture.to_dict(),
-        "task": task["name"],
-        **{name: value for name, value in task.items() if name in TASK},
-        "parameters": sum(array.size for array in checkpoint.weights.values()),
+        "task": checkpoint.task["name"],
+        **{name: value for name, value in checkpoint.task.items() if name in TASK_FIELDS},
+        "parameters": checkpoint.architecture.num_parameters,
         "shapes": {name: list(array.shape) for name, array in checkpoint.weights.items()},
         "vocabulary_size": len(symbols),
         "vocabulary": symbols,
         "training": state,
     }
-    if json_output:
-        typer.echo(json.dumps(values))
-        return
+
+
+def _symbols(checkpoint: Checkpoint) -> list[str]:
+    """The vocabulary: characters, or bytes such as 0x0a."""
+    codes = checkpoint.task.get("vocabulary", [])
+    return [f"0x{code:02x}" if checkpoint.task.get("bytes") else chr(code) for code in codes]
+
+
+def _print_tables(checkpoint: Checkpoint, path: Path, state: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = make_console()
+    config = state.pop("config", {"train": {}, "init_from": None})
+    rows = {"checkpoint": path, "task": checkpoint.task["name"], **state, **config["train"]}
+    rows |= checkpoint.architecture.to_dict()
+    if origin := config["init_from"]:
+        rows["init_from"] = f"{origin['path']} (SHA-256 {origin['sha256'][:12]}...)"
+    rows |= {name: ", ".join(checkpoint.task[name]) for name in LIST_FIELDS if checkpoint.task.get(name)}
+    rows["delay"] = checkpoint.task.get("delay")
+    if symbols := _symbols(checkpoint):
+        rows["vocabulary"] = f"{len(symbols)} symbols: {''.join(symbols[:MAX_SYMBOLS])}"
     facts = Table(show_header=False, box=None)
-    shown = "".join(map(printable, symbols[:200]))
-    settings = {**state.get("config", {}).get("train", {}), **checkpoint.architecture.to_dict()}
-    if origin := state.get("config", {}).get("init_from"):
-        settings["init_from"] = f"{origin['path']} (SHA-256 {origin['sha256'][:12]}...)"
-    rows = {"checkpoint": path, "task": task["name"], **state, **settings}
-    rows.pop("config", None)
-    rows |= {name: ", ".join(map(printable, task[name])) for name in ("labels", "columns", "targets") if task.get(name)}
-    rows["delay"] = task.get("delay")
-    if symbols:
-        rows["vocabulary"] = f"{len(symbols)} symbols: {shown}"
     for name, value in rows.items():
         if value is not None:
-            facts.add_row(f"[bold]{name}[/bold]", escape(show_value(value)))
-    console.print(facts)
-    table = Table("parameter", "shape", "size", title="Parameters")
+            facts.add_row(f"[bold]{name}[/bold]", escape(format_value(value)))
+    print_table(facts)
+    parameters = Table("parameter", "shape", "size", title="Parameters")
     for name, array in checkpoint.weights.items():
-        table.add_row(name, " x ".join(map(str, array.shape)), f"{array.size:,}")
-    table.add_row("[bold]all[/bold]", "", f"[bold]{values['parameters']:,}[/bold]")
-    console.print(table)
+        parameters.add_row(name, " x ".join(map(str, array.shape)), f"{array.size:,}")
+    parameters.add_row("[bold]all[/bold]", "", f"[bold]{checkpoint.architecture.num_parameters:,}[/bold]")
+    print_table(parameters)
 
 
 def to_toml(config: RunConfig) -> str:
-    """All options of a run, for `train --config`."""
+    """The options of a run as a TOML file for `train --config`."""
     lines = [f"# {train_command([], {'config': 'FILE.toml'})}"]
     for name, value in {"corpus": config.corpus, **config.to_options()}.items():
-        # JSON's numbers, booleans and strings are TOML's too; what no terminal should see is escaped as in TOML.
+        # TOML writes numbers, booleans, strings and lists as JSON does. Unprintable characters are escaped.
         text = json.dumps(value, ensure_ascii=False)
-        shown = (c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 2**16 else f"\\U{ord(c):08x}" for c in text)
-        lines.append(f"{name} = {''.join(shown)}")
+        lines.append(f"{name} = {''.join(c if c.isprintable() else _toml_escape(c) for c in text)}")
     return "\n".join(lines) + "\n"
+
+
+def _toml_escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"

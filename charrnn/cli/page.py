@@ -1,22 +1,27 @@
-"""charrnn page: a language model as one web page."""
+"""charrnn page: a language model as a web page."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import CheckpointOption, ModelOption, RunOption, load_language_model
-from charrnn.cli.terminal import say
-from charrnn.cli.view import ENOUGH, SEARCHED, validation_part
+from charrnn.cli.arguments import CheckpointOption, ModelOption, RunOption, load_text_model
+from charrnn.cli.terminal import print_stderr
+from charrnn.cli.view import MIN_SEARCHED_CHARS, SEARCHED_CHARS, validation_ids
 from charrnn.errors import CorpusError, UsageError
 
-OFFERED = 0.3  # correlation, for a unit to be worth a look
+if TYPE_CHECKING:
+    from charrnn.tasks.language.model import TextModel
+
+MIN_CORRELATION = 0.3  # of a unit that the page offers
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write, .html.", show_default=False)]
-Float32 = Annotated[bool, typer.Option("--float32", help="All bits of the weights; twice the size.")]
+Float32 = Annotated[
+    bool, typer.Option("--float32", help="Store the weights as float32 instead of float16: twice the size.")
+]
 
 
 def page(
@@ -26,38 +31,36 @@ def page(
     checkpoint: CheckpointOption = None,
     float32: Float32 = False,
 ) -> None:
-    """Make a web page that holds a model: it writes, with no network and no server.
+    """Make a web page that contains a model and generates text.
 
     [bold]Examples[/bold]
 
       charrnn page -o shakespeare.html
       charrnn page --run runs/corpus-001 --float32 -o page.html
 
-    The page is one file. Open it from the disk, send it to a friend, or put it on any web site. Where the run's corpus
-    is at hand, it offers the units that view --find finds.
+    The page is a single file that needs no server and no network. If the corpus of the run is available, the page
+    offers the units that view --find finds.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {output}: must end in .html")
-    loaded = load_language_model(run, model, checkpoint)
-    if loaded.architecture.features:
-        raise UsageError("this model writes from vectors, which a page cannot give it", "train one without --features")
+    loaded = load_text_model(run, model, checkpoint)
     from charrnn.runs.files import write_atomically
-    from charrnn.web.page import page as make
+    from charrnn.web.page import build_page
 
-    data = make(loaded, float32=float32, units=_units(loaded)).encode()
+    data = build_page(loaded, float32=float32, units=_find_units(loaded)).encode()
     write_atomically(output, data)
-    weights = f"{loaded.architecture.parameters:,} weights as {'float32' if float32 else 'float16'}"
-    say(f"wrote {output}: {len(data) / 1e6:.1f} MB, {weights}")
+    weights = f"{loaded.architecture.num_parameters:,} weights as {'float32' if float32 else 'float16'}"
+    print_stderr(f"saved {output}: {len(data) / 1e6:.1f} MB, {weights}")
 
 
-def _units(model: Any) -> list[dict[str, Any]]:
-    """Units that have learnt something with a name; none where there is no text to find them with."""
-    from charrnn.analysis.reading import Reading
+def _find_units(model: TextModel) -> list[dict[str, Any]]:
+    """The units that the page offers; none if the corpus is not available or too small."""
+    from charrnn.analysis.reading import TextReading
     from charrnn.analysis.units import find_units
 
     try:
-        ids = validation_part(model)[:SEARCHED]
+        ids = validation_ids(model)[:SEARCHED_CHARS]
     except CorpusError:
         return []
-    found = find_units(Reading(model, ids)) if len(ids) >= ENOUGH else []
-    return [asdict(one) for one in found if abs(one.correlation) >= OFFERED]
+    matches = find_units(TextReading(model, ids)) if len(ids) >= MIN_SEARCHED_CHARS else []
+    return [asdict(match) for match in matches if abs(match.correlation) >= MIN_CORRELATION]

@@ -1,40 +1,53 @@
-"""charrnn plot: losses, and how far gradients reach back, as pictures."""
+"""charrnn plot: figures of losses, sweeps and gradients."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import extra, one_of
-from charrnn.cli.terminal import make_console, say, show_value
+from charrnn.cli.arguments import check_choice, needs_extra
+from charrnn.cli.terminal import format_value, print_stderr, print_table
 from charrnn.errors import UsageError
 
-FORMATS = (".png", ".svg")
+if TYPE_CHECKING:
+    from charrnn.runs.directory import Run
 
-Runs = Annotated[list[Path] | None, typer.Argument(help="The runs to compare.", show_default=False)]
-X = Annotated[str, typer.Option("--x", help="What the losses are drawn against: chars, steps or seconds.")]
+SUFFIXES = (".png", ".svg")
+MAX_TERMINAL_SIZE = (120, 24)  # columns and lines of a figure in the terminal
+DEFAULT_STEPS = 100
+
+Runs = Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="The runs to draw.", show_default=False)]
+X = Annotated[str, typer.Option("--x", help="Horizontal axis of the losses: chars, steps or seconds.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="File to write, .png or .svg.", show_default="plot.png"),
+    typer.Option(
+        "--output",
+        "-o",
+        help="File to write, .png or .svg.",
+        show_default="plot.png; gradients.png with --gradients",
+    ),
 ]
 Terminal = Annotated[bool, typer.Option("--terminal", help="Draw in the terminal.")]
 SweepOption = Annotated[
     str | None,
-    typer.Option(help="Draw a sweep instead: its folder, journal file or storage URL.", show_default=False),
+    typer.Option(help="Draw a sweep: its directory, its journal file or the URL of its storage.", show_default=False),
 ]
 StudyName = Annotated[
-    str | None, typer.Option("--study", help="Which study, if several are kept there.", show_default=False)
+    str | None, typer.Option("--study", help="Name of the study, if the storage has several.", show_default=False)
 ]
-
 Gradients = Annotated[
-    bool, typer.Option("--gradients", help="Draw how far the gradient reaches back, instead of losses.")
+    bool, typer.Option("--gradients", help="Draw the norm of the gradient k steps before the loss, against k.")
 ]
-Steps = Annotated[int | None, typer.Option(min=1, max=10_000, help="Steps back, with --gradients.", show_default="100")]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, max=10_000, help="With --gradients: the largest k.", show_default=str(DEFAULT_STEPS)),
+]
 Checkpoint = Annotated[
-    str | None, typer.Option(help="Which weights, with --gradients: initial, best or last.", show_default="best")
+    str | None, typer.Option(help="With --gradients: which weights, initial, best or last.", show_default="best")
 ]
 
 
@@ -49,7 +62,7 @@ def plot(
     steps: Steps = None,
     checkpoint: Checkpoint = None,
 ) -> None:
-    """Draw the losses of runs or of a sweep's trials, or how far gradients reach back.
+    """Draw the losses of runs, the trials of a sweep, or the flow of gradients.
 
     [bold]Examples[/bold]
 
@@ -61,92 +74,123 @@ def plot(
       charrnn plot --gradients runs/lstm runs/rnn
       charrnn plot --gradients runs/lstm --checkpoint initial --steps 300
 
-    Training is flag, validation solid; each line ends in its run's name and the settings in which the runs differ.
+    Validation losses are solid lines, training losses are dashed. Each curve is labelled with the name of its run and
+    with the options that differ between the runs.
+
+    --gradients draws the norm of the gradient of the loss at time t with respect to the hidden state at time t - k,
+    relative to that at k = 0: the median over many t of the validation text, with quartiles, for each layer. It also
+    prints some of the values.
     """
-    one_of("--x", x, "chars", "steps", "seconds")
-    if output is not None and output.suffix.lower() not in FORMATS:
-        raise UsageError(f"--output {output}: must end in {' or '.join(FORMATS)}")
-    if bool(runs) == (sweep is not None):
-        raise UsageError("--sweep and runs exclude each other" if runs else "nothing to draw: name a run, or --sweep")
-    if gradients:
-        if sweep is not None:
-            raise UsageError("--gradients are those of runs, not of a sweep")
-        _gradients(runs or [], steps or 100, checkpoint or "best", output, terminal=terminal)
-        return
-    if steps is not None or checkpoint is not None:
-        raise UsageError("--steps and --checkpoint go with --gradients")
+    check_choice("--x", x, "chars", "steps", "seconds")
+    if output is not None:
+        check_figure_path(output)
+    if runs and sweep is not None:
+        raise UsageError("--sweep excludes runs")
+    if not runs and sweep is None:
+        raise UsageError("nothing to draw: name a run or give --sweep")
+    if gradients and sweep is not None:
+        raise UsageError("--gradients needs runs, not --sweep")
+    if not gradients and (steps is not None or checkpoint is not None):
+        raise UsageError("--steps and --checkpoint need --gradients")
     if sweep is None and study is not None:
-        raise UsageError("--study goes with --sweep")
+        raise UsageError("--study needs --sweep")
     if sweep is not None:
-        _sweep(sweep, study, output, terminal=terminal)
+        _plot_sweep(sweep, study, output, terminal=terminal)
         return
-    from charrnn.plots.curves import read_curves
     from charrnn.runs.directory import Run, find_run
 
-    picture = read_curves([Run(find_run(path)) for path in runs or []], x)
+    found = [Run(find_run(path)) for path in runs or []]
+    if gradients:
+        _plot_gradients(found, steps or DEFAULT_STEPS, checkpoint or "best", output, terminal=terminal)
+    else:
+        _plot_losses(found, x, output, terminal=terminal)
+
+
+def check_figure_path(path: Path) -> None:
+    """Raises UsageError if a figure cannot be saved under this name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--output {path}: must end in {' or '.join(SUFFIXES)}")
+
+
+def _plot_losses(runs: list[Run], x: str, output: Path | None, *, terminal: bool) -> None:
+    from charrnn.plots.curves import read_curves
+
+    losses = read_curves(runs, x)
     if terminal:
-        with extra("plot", "plotext"):
+        with needs_extra("plot", "plotext"):
             from charrnn.plots.terminal import terminal_curves
 
-            columns, lines = shutil.get_terminal_size()
-            typer.echo(terminal_curves(picture, min(columns, 120), min(lines - 2, 24)))
-    if output is not None or not terminal:
-        with extra("plot", "matplotlib"):
-            from charrnn.plots.figures import draw_curves
+            print(terminal_curves(losses, *_terminal_size()))
 
-            _save(draw_curves(picture), output)
+    def draw() -> Any:
+        from charrnn.plots.figures import draw_curves
+
+        return draw_curves(losses)
+
+    _save(draw, output, "plot.png", terminal=terminal)
 
 
-def _sweep(place: str, name: str | None, output: Path | None, *, terminal: bool) -> None:
-    with extra("sweep", "optuna"):
+def _plot_sweep(storage: str, name: str | None, output: Path | None, *, terminal: bool) -> None:
+    with needs_extra("sweep", "optuna"):
         from charrnn.sweep.storage import load_study
-        from charrnn.sweep.study import logarithmic, rows
+        from charrnn.sweep.trials import log_scale_options, trial_rows
     from charrnn.plots.terminal import terminal_sweep
 
-    study = load_study(place, name)
-    trials = rows(study, Path(place))
-    title = f"sweep {show_value(study.study_name)}, {len(trials)} trials"
+    study = load_study(storage, name)
+    trials = trial_rows(study, Path(storage))
+    title = f"sweep {format_value(study.study_name)}, {len(trials)} trials"
     if terminal:
-        typer.echo(terminal_sweep(trials, title))
-    if output is not None or not terminal:
-        with extra("plot", "matplotlib"):
-            from charrnn.plots.figures import draw_sweep
+        print(terminal_sweep(trials, title))
 
-            _save(draw_sweep(trials, title, logarithmic(study)), output)
+    def draw() -> Any:
+        from charrnn.plots.figures import draw_sweep
+
+        return draw_sweep(trials, title, log_scale_options(study))
+
+    _save(draw, output, "plot.png", terminal=terminal)
 
 
-def _gradients(runs: list[Path], steps: int, checkpoint: str, output: Path | None, *, terminal: bool) -> None:
-    """A picture, and a table of how much is left after some of the steps."""
-    one_of("--checkpoint", checkpoint, "initial", "best", "last")
+def _plot_gradients(runs: list[Run], steps: int, checkpoint: str, output: Path | None, *, terminal: bool) -> None:
+    check_choice("--checkpoint", checkpoint, "initial", "best", "last")
     from rich.markup import escape
     from rich.table import Table
 
-    from charrnn.analysis.gradients import read_flows
-    from charrnn.runs.directory import Run, find_run
+    from charrnn.analysis.gradients import read_gradient_flows
 
-    flows = read_flows([Run(find_run(path)) for path in runs], steps, checkpoint)
-    title = f"the state's gradient at the {checkpoint} weights"
+    flows = read_gradient_flows(runs, steps, checkpoint)
+    title = f"gradient of the hidden state, {checkpoint} weights"
     if terminal:
-        with extra("plot", "plotext"):
-            from charrnn.plots.terminal import terminal_flows
+        with needs_extra("plot", "plotext"):
+            from charrnn.plots.terminal import terminal_gradient_flows
 
-            columns, lines = shutil.get_terminal_size()
-            typer.echo(terminal_flows(flows, title, min(columns, 120), min(lines - 2, 24)))
-    places = sorted({max(1, steps // 10), max(1, steps // 2), steps})
-    table = Table("gradient left, median", *(f"k = {k}" for k in places))
+            print(terminal_gradient_flows(flows, title, *_terminal_size()))
+    shown = sorted({max(1, steps // 10), max(1, steps // 2), steps})
+    table = Table("norm relative to k = 0, median", *(f"k = {k}" for k in shown))
     for flow in flows:
-        table.add_row(escape(flow.label), *(f"{flow.median[k]:.2g}" for k in places))
-    make_console().print(table)
-    if output is not None or not terminal:
-        with extra("plot", "matplotlib"):
-            from charrnn.plots.figures import draw_flows
+        table.add_row(escape(flow.label), *(f"{flow.median[k]:.2g}" for k in shown))
+    print_table(table)
 
-            _save(draw_flows(flows, title), output or Path("gradients.png"))
+    def draw() -> Any:
+        from charrnn.plots.figures import draw_gradient_flows
+
+        return draw_gradient_flows(flows, title)
+
+    _save(draw, output, "gradients.png", terminal=terminal)
 
 
-def _save(figure: Any, output: Path | None) -> None:
-    from charrnn.plots.figures import save
+def _terminal_size() -> tuple[int, int]:
+    """Columns and lines of a figure in the terminal."""
+    columns, lines = shutil.get_terminal_size()
+    return min(columns, MAX_TERMINAL_SIZE[0]), min(lines - 2, MAX_TERMINAL_SIZE[1])
 
-    path = output or Path("plot.png")
-    save(figure, path)
-    say(f"wrote {path}")
+
+def _save(draw: Callable[[], Any], output: Path | None, default_name: str, *, terminal: bool) -> None:
+    """Draws a figure and saves it, unless it was drawn in the terminal and no file was asked for."""
+    if terminal and output is None:
+        return
+    path = output or Path(default_name)
+    with needs_extra("plot", "matplotlib"):
+        from charrnn.plots.figures import save_figure
+
+        save_figure(draw(), path)
+    print_stderr(f"saved {path}")

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, a plain line for each evaluation elsewhere."""
+"""The progress of training on stderr: a bar on a terminal, otherwise a line for each evaluation."""
 
 from __future__ import annotations
 
@@ -6,72 +6,88 @@ import math
 import shlex
 from typing import Any, Self
 
-from charrnn.cli.terminal import Bar, clock
+from charrnn.cli.terminal import Bar, format_duration
+from charrnn.tasks.registry import model_class
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
 from charrnn.training.trainer import Trainer
 
+LOSS_SMOOTHING = 0.98  # of the running mean on the bar
+MAX_COLUMNS = 3  # of the errors of a series
+UNITS_NOTE = "losses are in nats per character; bpc is bits per character, 1 nat = 1.44 bits"
 
-def about(trainer: Trainer) -> list[str]:
-    """What is about to be trained, on what, for how long."""
-    model, train, standing = trainer.config.model, trainer.config.train, trainer.standing
-    budget = [counted(train.max_minutes, "minute")] if train.max_minutes is not None else []
-    budget += [counted(trainer.budget.steps, "step")] if trainer.budget.steps is not None else []
-    is_text = trainer.config.data.task == "lm"
-    streams = f"{train.batch_size} streams x {train.seq_length} {'characters' if is_text else 'steps'}"
-    parameters = f"{trainer.architecture.parameters:,} parameters"
-    workers = counted(train.workers or 1, "worker")
+
+def describe_run(trainer: Trainer) -> list[str]:
+    """The lines at the start: the run, its budget, the data, the model and the training options."""
+    model = trainer.config.model
+    train = trainer.train
+    state = trainer.state
+    budget = [] if train.max_minutes is None else [format_count(train.max_minutes, "minute")]
+    budget += [] if trainer.budget.steps is None else [format_count(trainer.budget.steps, "step")]
+    generates_text = _generates_text(trainer)
+    streams = f"{train.batch_size} streams x {train.seq_length} {'characters' if generates_text else 'steps'}"
+    machine = format_count(train.workers, "worker")
     if train.device != "cpu":
-        workers = f"PyTorch on {'the CPU' if train.device == 'torch' else train.device}"
-    run = shlex.quote(str(trainer.run_directory.path))
+        machine = f"PyTorch on {'the CPU' if train.device == 'torch' else train.device}"
+    parameters = f"{trainer.architecture.num_parameters:,} parameters"
     lines = [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *trainer.notices,
         trainer.task.describe(),
         f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
-        f"training: {streams}, {workers}, learning rate {train.learning_rate:g}, "
+        f"training: {streams}, {machine}, learning rate {train.learning_rate:g}, "
         f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
     ]
-    if standing.step:
-        done = f"{counted(standing.step, 'step')} in {clock(standing.seconds)}"
-        more = f", all of its budget; to go on: charrnn train --resume {run} --max-minutes N" if trainer.spent else ""
-        lines.append(f"goes on from {done}{more}")
-    if is_text:
-        lines.append("losses are nats per character; bpc is bits per character, 1 nat = 1.44 bits")
+    if state.step:
+        resumed = f"resumed after {format_count(state.step, 'step')} in {format_duration(state.seconds)}"
+        if trainer.is_spent:
+            run = shlex.quote(str(trainer.run_directory.path))
+            resumed += f"; the budget is used up; to continue: charrnn train --resume {run} --max-minutes N"
+        lines.append(resumed)
+    if generates_text:
+        lines.append(UNITS_NOTE)
     return lines
 
 
-def counted(number: float, what: str) -> str:
+def format_count(number: float, noun: str) -> str:
     """1 minute, 2.5 minutes, 1,500 steps."""
-    return f"{number:,.10g} {what}{'' if number == 1 else 's'}"
+    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
 
 
 def evaluation_line(metrics: dict[str, Any]) -> str:
-    loss = "-" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4f}"
-    val = "" if metrics["val_loss"] is None else f"  val {metrics['val_loss']:.4f}{shown_metrics(metrics)}"
-    pace = f"{clock(metrics['seconds'])}  {metrics['chars_per_second'] / 1000:.1f}k/s"
-    return f"step {metrics['step']:,}  epoch {metrics['epoch']:.2f}  train {loss}{val}  {pace}"
+    """A line of metrics.jsonl as text."""
+    train_loss = "-" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4f}"
+    val = "" if metrics["val_loss"] is None else f"  val {metrics['val_loss']:.4f}{_score_note(metrics)}"
+    speed = f"{format_duration(metrics['seconds'])}  {metrics['chars_per_second'] / 1000:.1f}k/s"
+    return f"step {metrics['step']:,}  epoch {metrics['epoch']:.2f}  train {train_loss}{val}  {speed}"
 
 
-def shown_metrics(metrics: dict[str, Any]) -> str:
-    """What stands behind a validation loss: the most telling of its metrics."""
+def _score_note(metrics: dict[str, Any]) -> str:
+    """The most informative score of a validation, in addition to its loss."""
     if metrics["val_accuracy"] is not None:
-        return f" ({metrics['val_accuracy']:.2%} right)"
+        return f" (accuracy {metrics['val_accuracy']:.2%})"
     if metrics["val_rmse"] is not None:
-        return " (rmse " + ", ".join(f"{value:.4g}" for value in list(metrics["val_rmse"].values())[:3]) + ")"
-    return f" ({metrics['val_bpc']:.3f} bpc)"
+        errors = list(metrics["val_rmse"].values())[:MAX_COLUMNS]
+        return f" (rmse {', '.join(f'{error:.4g}' for error in errors)})"
+    return "" if metrics["val_bpc"] is None else f" ({metrics['val_bpc']:.3f} bpc)"
+
+
+def _generates_text(trainer: Trainer) -> bool:
+    """Whether the trained model can continue any text."""
+    return hasattr(model_class(trainer.config.data.task), "sample_many")
 
 
 class TrainingDisplay:
-    """Draws a run's events on stderr."""
+    """Shows the events of a run on stderr."""
 
     def __init__(self, trainer: Trainer, *, quiet: bool) -> None:
-        self.trainer, self.bar = trainer, Bar(quiet=quiet)
-        self.loss, self.val = math.nan, ""
-        self.is_text = trainer.config.data.task == "lm"
+        self.trainer = trainer
+        self.bar = Bar(quiet=quiet)
+        self.mean_loss = math.nan  # running mean of the losses of the steps
+        self.val_text = ""
 
     def __enter__(self) -> Self:
-        for line in about(self.trainer):
-            self.bar.words(line)
+        for line in describe_run(self.trainer):
+            self.bar.print_wrapped(line)
         self.bar.open(total=1.0)
         return self
 
@@ -79,38 +95,47 @@ class TrainingDisplay:
         self.bar.close()
 
     def show(self, event: Event) -> dict[str, Any] | None:
-        """Draws an event; the result, when it is the last."""
+        """Shows an event. Returns the result of the run if it is the last event."""
         match event:
-            case Step() if self.bar.drawn:
-                self._advance(event)
+            case Step() if self.bar.is_drawn:
+                self._move_bar(event)
             case Evaluated(metrics):
                 if metrics["val_loss"] is not None:
-                    self.val = f" val {metrics['val_loss']:.3f}"
-                self.bar.line(evaluation_line(metrics))
+                    self.val_text = f" val {metrics['val_loss']:.3f}"
+                self.bar.print(evaluation_line(metrics))
             case Sampled(text):
-                self.bar.line(f"--- sample ---\n{text}\n--------------")
+                self.bar.print(f"--- sample ---\n{text}\n--------------")
             case Done(result):
                 if result["status"] in ("completed", "early_stopped"):
-                    self.bar.line(self._ending(result))
+                    for line in self._describe_end(result):
+                        self.bar.print(line)
                 return result
         return None
 
-    def _advance(self, event: Step) -> None:
-        self.loss = event.loss if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * event.loss
-        bpc = f" ({self.loss / math.log(2):.2f} bpc)" if self.is_text else ""
-        pace = f"{event.chars_per_second / 1000:.1f}k char/s"
-        text = f"loss {self.loss:.3f}{bpc}{self.val} {pace}, {clock(event.seconds_left)} left"
-        self.bar.move(event.progress, text)
+    def _move_bar(self, step: Step) -> None:
+        if math.isnan(self.mean_loss):
+            self.mean_loss = step.loss
+        self.mean_loss = LOSS_SMOOTHING * self.mean_loss + (1 - LOSS_SMOOTHING) * step.loss
+        bpc = f" ({self.mean_loss / math.log(2):.2f} bpc)" if _generates_text(self.trainer) else ""
+        speed = f"{step.chars_per_second / 1000:.1f}k char/s"
+        text = f"loss {self.mean_loss:.3f}{bpc}{self.val_text} {speed}, {format_duration(step.seconds_left)} left"
+        self.bar.move(step.progress, text)
 
-    def _ending(self, result: dict[str, Any]) -> str:
-        best = result["best_val_loss"]
-        validated = f", best validation loss {best:.4f} at step {result['best_step']:,}" if best is not None else ""
-        tested = f", test loss {result['test_loss']:.4f}" if result["test_loss"] is not None else ""
-        reason = "stopped early" if result["status"] == "early_stopped" else "done"
-        steps = f"{reason}: {counted(result['steps'], 'step')} in {clock(result['seconds'])}{validated}{tested}"
-        run = shlex.quote(result["run"])
-        if not self.is_text:
-            return f"{steps}\nuse it: charrnn predict FILE --run {run}"
-        features = self.trainer.config.data.features
-        vectors = "" if features is None else f" --features {shlex.quote(features)}"
-        return f"{steps}\nsample: charrnn sample --run {run}{vectors}"
+    def _describe_end(self, result: dict[str, Any]) -> list[str]:
+        reason = "stopped early" if result["status"] == "early_stopped" else "completed"
+        summary = f"{reason}: {format_count(result['steps'], 'step')} in {format_duration(result['seconds'])}"
+        if result["best_val_loss"] is not None:
+            summary += f", best validation loss {result['best_val_loss']:.4f} at step {result['best_step']:,}"
+        if result["test_loss"] is not None:
+            summary += f", test loss {result['test_loss']:.4f}"
+        return [summary, f"to use the model: {self._usage_command(shlex.quote(result['run']))}"]
+
+    def _usage_command(self, run: str) -> str:
+        """A command that uses the trained model."""
+        data = self.trainer.config.data
+        cls = model_class(data.task)
+        if hasattr(cls, "sample_many"):
+            return f"charrnn sample --run {run}"
+        if hasattr(cls, "write") and data.features is not None:
+            return f"charrnn sample --run {run} --features {shlex.quote(data.features)}"
+        return f"charrnn predict FILE --run {run}"

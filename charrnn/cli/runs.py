@@ -10,54 +10,63 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import Json
-from charrnn.cli.terminal import clock, make_console, say, show_value
-from charrnn.errors import RunError, UsageError
-from charrnn.options import check_exclusive
+from charrnn.cli.arguments import Json, check_pairs
+from charrnn.cli.terminal import format_duration, format_value, make_console, print_stderr, print_table, table_width
+from charrnn.errors import RunError
 
-ALWAYS = ("run", "best_val_loss")  # never cut, never left out
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIRST_COLUMNS = ("run", "best_val_loss")  # always shown
 MEASURES = ("status", "val_accuracy", "val_loss", "train_loss", "steps", "epochs", "seconds", "modified")
-SETTINGS = (
+OPTIONS = (
     *("task", "corpus", "cell", "hidden_size", "num_layers", "embedding_size", "learning_rate", "batch_size"),
     *("seq_length", "dropout", "recurrent_dropout", "optimizer", "schedule", "weight_decay", "clip_norm", "seed"),
 )
-COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")  # of CSV, first
+FIRST_CSV_COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")
 HEADINGS = {
     "best_val_loss": "best val",
     "val_loss": "val",
     "train_loss": "train",
-    "val_accuracy": "right",
+    "val_accuracy": "accuracy",
     "learning_rate": "lr",
-    "recurrent_dropout": "rec. dropout",
-    "modified": "changed",
 }
-SHOWN: dict[str, Callable[[Any], str]] = {
+LOSSES = ("best_val_loss", "val_loss", "train_loss", "median", "least", "greatest")
+FORMATS: dict[str, Callable[[Any], str]] = {
     "val_accuracy": "{:.2%}".format,
-    "seconds": clock,
+    "seconds": format_duration,
     "epochs": "{:.1f}".format,
     "steps": "{:,}".format,
-    **dict.fromkeys(("best_val_loss", "val_loss", "train_loss", "median", "least", "greatest"), "{:.4f}".format),
+    **dict.fromkeys(LOSSES, "{:.4f}".format),
 }
-EDGES = 2  # spaces around a table
 STYLES = {"broken": "red", "unfinished": "yellow", "interrupted": "yellow", "diverged": "red"}
+TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
-Root = Annotated[Path | None, typer.Argument(help="Where the runs are.", show_default="runs")]
-Sort = Annotated[str, typer.Option(help="Field to sort by, lowest first; -FIELD for highest first.")]
+Root = Annotated[
+    Path | None, typer.Argument(metavar="DIR", help="Directory of the runs.", show_default="runs, or $CHARRNN_RUNS")
+]
+Sort = Annotated[str, typer.Option(help="Field to sort by, in ascending order; -FIELD for descending order.")]
 Where = Annotated[
     list[str] | None,
-    typer.Option(help="FIELD=VALUE, or with !=, <, <=, >, >=: only such runs; repeatable.", show_default=False),
+    typer.Option(
+        metavar="FIELD=VALUE",
+        help="List these runs only; the comparison is =, !=, <, <=, > or >=. Repeatable.",
+        show_default=False,
+    ),
 ]
 Columns = Annotated[
-    str | None, typer.Option(help="A,B,...: these fields alone.", show_default="what there is room for")
+    str | None, typer.Option(metavar="A,B,...", help="Fields to show.", show_default="those that fit the width")
 ]
 GroupBy = Annotated[
     str | None,
     typer.Option(
-        help="A,B,...: the runs of each combination together, their best losses compared.", show_default=False
+        metavar="A,B,...",
+        help="Compare groups of runs that have the same values of these fields, by their best losses.",
+        show_default=False,
     ),
 ]
 Csv = Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")]
@@ -72,7 +81,7 @@ def runs(
     json_output: Json = False,
     csv_output: Csv = False,
 ) -> None:
-    """A table of all runs, the best validation loss first. CheckedFields that all runs share stand above it.
+    """List all runs, the lowest validation loss first.
 
     [bold]Examples[/bold]
 
@@ -81,111 +90,100 @@ def runs(
       charrnn runs --columns run,best_val_loss,lr
       charrnn runs --group-by cell,hidden-size
       charrnn runs --csv > runs.csv
+
+    Options with the same value in all runs are listed above the table. Runs that are unfinished or broken are marked.
     """
     from charrnn.runs.directory import list_runs, runs_root
-    from charrnn.runs.listing import Condition, field, grouped, ordered, summary
+    from charrnn.runs.listing import Condition, group_rows, parse_field, sort_rows, summary
 
-    check_exclusive({"json": json_output, "csv": csv_output})
-    if columns is not None and group_by is not None:
-        raise UsageError("--columns and --group-by exclude each other")
-    chosen = [field(name, "--columns") for name in columns.split(",")] if columns else []
-    groups = [field(name, "--group-by") for name in group_by.split(",")] if group_by else []
+    check_pairs(json=json_output, csv=csv_output, columns=columns, group_by=group_by)
+    shown = [parse_field(name, "--columns") for name in columns.split(",")] if columns else []
+    groups = [parse_field(name, "--group-by") for name in group_by.split(",")] if group_by else []
     conditions = [Condition.parse(text) for text in where or []]
-    folder = root or runs_root()
+    directory = root or runs_root()
     if root is not None and not root.is_dir():
         raise RunError(f"{root}: no such directory")
-    every = [summary(run) for run in list_runs(folder)]
-    rows = ordered([row for row in every if all(condition.holds(row) for condition in conditions)], sort)
-    if every and not rows:
-        say(f"none of {len(every)} runs matches")
+    all_rows = [summary(run) for run in list_runs(directory)]
+    rows = sort_rows([row for row in all_rows if all(condition.holds(row) for condition in conditions)], sort)
+    if all_rows and not rows:
+        print_stderr(f"none of the {len(all_rows)} runs matches")
     if groups:
-        rows = grouped(rows, groups)
-    elif chosen:
-        rows = [{name: row.get(name) for name in chosen} for row in rows]
+        rows = group_rows(rows, groups)
+    elif shown:
+        rows = [{name: row.get(name) for name in shown} for row in rows]
     if json_output:
-        typer.echo(json.dumps({"groups" if groups else "runs": rows}))
+        print(json.dumps({"groups" if groups else "runs": rows}))
     elif csv_output:
-        first = chosen or ([] if groups else COLUMNS)
-        names = [*first, *dict.fromkeys(key for row in rows for key in row if key not in first)]
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        first = shown or ([] if groups else FIRST_CSV_COLUMNS)
+        writer = csv.DictWriter(sys.stdout, list(dict.fromkeys([*first, *(key for row in rows for key in row)])))
         writer.writeheader()
         writer.writerows(rows)
-    elif chosen or groups:
-        _draw(rows, list(rows[0]) if rows else [])
+    elif shown or groups:
+        print_table(_table(rows, list(rows[0]) if rows else []))
     else:
-        _table(rows, folder, every=bool(every))
+        _print_overview(rows, directory, has_runs=bool(all_rows))
 
 
-def _table(rows: list[dict[str, Any]], folder: Path, *, every: bool) -> None:
-    """As many columns as there is room for; what all runs share, and what has no room, in words."""
+def _print_overview(rows: list[dict[str, Any]], directory: Path, *, has_runs: bool) -> None:
+    """Prints the options that all runs share, and a table with the columns that fit the width of the terminal."""
     from charrnn.runs.directory import STUDY
 
-    for study in sorted(folder.glob(f"*/{STUDY}")):
-        say(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}")
+    for study in sorted(directory.glob(f"*/{STUDY}")):
+        print_stderr(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}")
     if not rows:
-        if not every:
-            say(f"no runs under {folder}")
+        if not has_runs:
+            print_stderr(f"no runs in {directory}")
         return
-    settled = [row for row in rows if row["status"] != "broken"]
-    differing = [name for name in SETTINGS if len({_cell(name, row) for row in settled}) > 1]
-    shared = [f"{name} {_cell(name, settled[0])}" for name in SETTINGS if settled and name not in differing]
+    whole = [row for row in rows if row["status"] != "broken"]
+    differing = [name for name in OPTIONS if len({_cell(name, row) for row in whole}) > 1]
     console = make_console()
-    if len(settled) > 1:
+    if len(whole) > 1:
+        shared = (f"{name} {_cell(name, whole[0])}" for name in OPTIONS if name not in differing)
         console.print("all: " + ", ".join(shared), style="dim", markup=False)
     measured = [name for name in MEASURES if any(row.get(name) is not None for row in rows)]
-    names, room = list(ALWAYS), console.width - EDGES - sum(_width(name, rows) for name in ALWAYS)
-    wanted = [*measured[:1], *(differing if len(settled) > 1 else []), *measured[1:]]
-    for name in wanted:
-        if (width := _width(name, rows)) <= room:
-            names.append(name)
-            room -= width
-    _draw(rows, names)
-    if folded := [name for name in wanted if name not in names]:
-        console.print(f"no room for: {', '.join(folded)}; see --columns, --json, --csv", style="dim", markup=False)
+    columns = [*FIRST_COLUMNS, *measured[:1], *differing, *measured[1:]]
+    hidden: list[str] = []
+    while len(columns) > len(FIRST_COLUMNS) and table_width(_table(rows, columns)) > console.width:
+        hidden.insert(0, columns.pop())
+    print_table(_table(rows, columns))
+    if hidden:
+        note = f"not shown, because the terminal is too narrow: {', '.join(hidden)}; see --columns, --json, --csv"
+        console.print(note, style="dim", markup=False)
 
 
-def _draw(rows: Sequence[dict[str, Any]], names: list[str]) -> None:
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name in names:
-        numbers = all(isinstance(row.get(name), int | float | None) for row in rows)
-        table.add_column(_heading(name), overflow="fold", justify="right" if numbers else "left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        is_numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
+        heading = HEADINGS.get(name, name).replace("_", " ").replace(" ", "\n")
+        table.add_column(heading, overflow="fold", justify="right" if is_numeric else "left")
     for row in rows:
-        style = STYLES.get(row.get("status", ""))
-        table.add_row(*(Text(_cell(name, row)) for name in names), style=style)
-    make_console().print(table)
-
-
-def _heading(name: str) -> str:
-    return HEADINGS.get(name, name.replace("_", " "))
-
-
-def _width(name: str, rows: Sequence[dict[str, Any]]) -> int:
-    """Of a column, its space included; a heading may break between words."""
-    return 3 + max(*map(len, _heading(name).split()), *(len(_cell(name, row)) for row in rows))
+        table.add_row(*(Text(_cell(name, row)) for name in columns), style=STYLES.get(row.get("status", "")))
+    return table
 
 
 def _cell(name: str, row: dict[str, Any]) -> str:
+    """A field of a run as text."""
     value = row.get(name)
     if value is None:
         return "-"
     if name == "modified":
-        return _ago(value)
-    if name in SHOWN:
-        return SHOWN[name](value)
+        return _format_age(value)
+    if name in FORMATS:
+        return FORMATS[name](value)
     if name in ("run", "corpus"):
         value = Path(value).name
-    return show_value(value)
+    return format_value(value)
 
 
-def _ago(modified: float) -> str:
+def _format_age(modified: float) -> str:
+    """The time since a file was modified: 5 min ago."""
     if not math.isfinite(modified):
         return "-"
-    seconds = max(0, int(time.time() - modified))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+    age = max(0, int(time.time() - modified))
+    size, unit = next(((size, unit) for size, unit in TIME_UNITS if age >= size), TIME_UNITS[-1])
+    return f"{age // size} {unit} ago"

@@ -1,4 +1,4 @@
-"""charrnn sample: text from a model."""
+"""charrnn sample: generates text."""
 
 from __future__ import annotations
 
@@ -16,51 +16,62 @@ from charrnn.cli.arguments import (
     OnUnknown,
     RunArgument,
     RunOption,
-    given,
-    load_language_model,
-    one_of,
-    with_settings,
+    as_text_model,
+    check_choice,
+    check_pairs,
+    given_options,
+    load_model,
+    with_options,
 )
-from charrnn.cli.terminal import say
+from charrnn.cli.terminal import print_stderr
 from charrnn.errors import UsageError, printable
-from charrnn.options import SamplingOptions, check_exclusive
-from charrnn.tasks.language.writing import Writing
+from charrnn.options import SamplingOptions, select_options
+from charrnn.tasks.language.writing import StoppableText
 
 if TYPE_CHECKING:
     from charrnn.analysis.copies import Copies
+    from charrnn.tasks.base import DescribesVectors
 
-SHOWN = 80  # characters of a copied passage
+MAX_PASSAGE = 80  # characters shown of a copied passage
 DEFAULT_LENGTH = 500
+RULER = "-" * 40 + "\n"
 
-Prime = Annotated[str | None, typer.Option(help="Text to go on from.", show_default=False)]
-PrimeFile = Annotated[str | None, typer.Option(help="File that holds the text to go on from; - is standard input.")]
+Prime = Annotated[str | None, typer.Option(help="Text to continue.", show_default=False)]
+PrimeFile = Annotated[str | None, typer.Option(help="File with the text to continue; - is standard input.")]
 Length = Annotated[
     int | None,
     typer.Option(
-        "--length", "-n", min=0, help="Characters to write; 0 = until interrupted.", show_default=str(DEFAULT_LENGTH)
+        "--length",
+        "-n",
+        min=0,
+        help="Number of characters; 0 = until interrupted.",
+        show_default=str(DEFAULT_LENGTH),
     ),
 ]
-NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="How many samples, drawn side by side.")]
+NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="Number of samples, generated side by side.")]
 Seed = Annotated[
-    int | None, typer.Option(min=0, help="Seed; sample k of several has seed + k.", show_default="a new one")
+    int | None, typer.Option(min=0, help="Seed of the first sample; sample k has seed + k.", show_default="random")
 ]
 Stop = Annotated[
     list[str] | None,
-    typer.Option(help=r"End a sample before this text (\n: the line feed); repeatable.", show_default=False),
+    typer.Option(help=r"End a sample before this text (\n is the line feed). Repeatable.", show_default=False),
 ]
 Features = Annotated[
-    str | None, typer.Option(help="Vectors to write from, .npy or .csv: a text a row.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Vectors to describe, .npy or .csv: one text for each row. For --task caption.", show_default=False
+    ),
 ]
 CopiesOption = Annotated[
     bool,
-    typer.Option("--copies", help="Say how much of it stands word for word in the training text, and where the most."),
+    typer.Option("--copies", help="Report the passages of the samples that are copied from the training text."),
 ]
-HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not write the prime.")]
+HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not print the prime.")]
 
 
-@with_settings(SamplingOptions)
+@with_options(SamplingOptions)
 def sample(
-    named: RunArgument = None,
+    named_run: RunArgument = None,
     run: RunOption = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
@@ -75,9 +86,9 @@ def sample(
     features: Features = None,
     on_unknown: OnUnknown = "error",
     json_output: Json = False,
-    **settings: Any,
+    **options: Any,
 ) -> None:
-    """Write text with a trained model, character by character.
+    """Generate text with a trained model, character by character.
 
     [bold]Examples[/bold]
 
@@ -88,141 +99,163 @@ def sample(
       charrnn sample --features images.npy --greedy
       charrnn sample --length 2000 --copies
 
-    A model of lines writes a line for each sample. With --json a line for each: prime, text, seed, and nats, the mean
-    loss of its characters under the model; with --copies also copies.
+    Characters are printed as they are generated. Several samples are separated by a line of dashes. A model of lines
+    (train --lines) generates one line for each sample.
+
+    --json prints a line for each sample: prime, text, seed, nats (the mean loss of its characters), and with --copies
+    the field copies.
     """
-    one_of("--on-unknown", on_unknown, "error", "skip")
-    check_exclusive({"prime": prime, "prime_file": prime_file})
-    check_exclusive({"copies": copies, "model": model})
+    check_choice("--on-unknown", on_unknown, "error", "skip")
+    check_pairs(prime=prime, prime_file=prime_file, copies=copies, model=model)
     if length == 0 and (num_samples > 1 or json_output or copies):
-        raise UsageError("--length 0 goes with one sample, as text, without --copies")
+        raise UsageError("--length 0 needs a single sample without --json and --copies")
     if stop and "" in stop:
-        raise UsageError("--stop: an empty text would end every sample at once")
-    if named is not None and run is not None:
-        raise UsageError(f"{named} and --run {run}: one run, please")
-    config: SamplingOptions = select_options(SamplingOptions, given(settings))
-    loaded = load_language_model(named or run, model, checkpoint)
+        raise UsageError("--stop: the text is empty")
+    if named_run is not None and run is not None:
+        raise UsageError(f"{named_run} and --run {run}: two runs are named", "name one")
+    sampling = select_options(SamplingOptions, given_options(options))
+    loaded = load_model(named_run or run, model, checkpoint, methods=["sample_many", "write"])
     if sys.stderr.isatty():
-        say(f"{loaded.checkpoint.path} writes:")
+        print_stderr(f"model: {loaded.checkpoint.path}")
     if prime_file is not None:
         from charrnn.corpus.reading import read_text
 
         prime = read_text(prime_file)
     prime = prime or ""
     first_seed = secrets.randbits(32) if seed is None else seed
-    if loaded.architecture.features:
-        if features is None:
-            raise UsageError("this model writes from vectors", "give them with --features")
-        if copies:
-            raise UsageError("--copies goes with a model of a text, not with --features")
-        if stop or num_samples > 1 or length == 0:
-            raise UsageError("--features: a text for each row, which ends where it ends")
-        _captions(loaded, features, prime, config, first_seed, length, hide_prime=hide_prime, json_output=json_output)
-        return
-    if features is not None:
-        raise UsageError("--features: this model was trained without")
-    shown, trained, found = "" if hide_prime else prime, None, list["Copies"]()
-    if copies:
-        from charrnn.analysis.copies import find_copies, together
-        from charrnn.tasks.registry import corpus_of
+    prefix = "" if hide_prime else prime
+    from charrnn.tasks.base import DescribesVectors
 
-        trained = corpus_of(loaded)
-    ids = loaded.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
-    stops = [*(text.replace("\\n", "\n") for text in stop or []), *loaded.stops]
-    streams = num_samples == 1 and not json_output
-    samples = [_Sample(first_seed + k, stops, shown if streams else None, kept=copies) for k in range(num_samples)]
-    for step in loaded.sample_many(
-        ids, DEFAULT_LENGTH if length is None else length, [one.seed for one in samples], config
-    ):
+    if isinstance(loaded, DescribesVectors):
+        if features is None:
+            raise UsageError("this model describes vectors", "give the vectors with --features")
+        if copies or stop or num_samples > 1 or length == 0:
+            raise UsageError("--features excludes --copies, --stop, --num-samples and --length 0")
+        _describe(loaded, features, prime, sampling, first_seed, length, prefix=prefix, json_output=json_output)
+        return
+    text_model = as_text_model(loaded)
+    if features is not None:
+        raise UsageError("--features: this model was trained without features")
+    corpus = None
+    if copies:
+        from charrnn.tasks.registry import read_corpus
+
+        corpus = read_corpus(text_model)
+    is_streamed = num_samples == 1 and not json_output
+    stops = [*(text.replace("\\n", "\n") for text in stop or []), *text_model.stops]
+    samples = [
+        Sample(first_seed + k, stops, is_printed=is_streamed, is_kept=copies or not is_streamed)
+        for k in range(num_samples)
+    ]
+    ids = text_model.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
+    if is_streamed:
+        _write(prefix)
+    seeds: list[int | None] = [one.seed for one in samples]
+    for step in text_model.sample_many(ids, DEFAULT_LENGTH if length is None else length, seeds, sampling):
         for one, (text, nats) in zip(samples, step, strict=True):
             one.add(text, nats)
-        if all(one.writing.done for one in samples):
+        if all(one.is_done for one in samples):
             break
+    found: list[Copies] = []
     for number, one in enumerate(samples):
         one.finish()
-        if trained is not None:
-            found.append(find_copies(one.text, trained))
+        row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
+        if corpus is not None:
+            from charrnn.analysis.copies import find_copies
+
+            found.append(find_copies(one.text, corpus))
+            row["copies"] = found[-1].to_dict()
         if json_output:
-            row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
-            print(json.dumps(row | ({"copies": found[-1].to_dict()} if found else {})))
-        elif not streams:
-            ruler = "-" * 40 + "\n" if number and not loaded.lines else ""
-            _echo(ruler + shown + one.text + "\n")
-    if trained is not None and not json_output:
-        say(_told(together(found), "bytes" if trained.vocabulary.is_bytes else "characters"))
+            print(json.dumps(row))
+        elif is_streamed:
+            _write("\n")
+        else:
+            ruler = RULER if number and not text_model.lines else ""
+            _write(f"{ruler}{prefix}{one.text}\n")
+    if corpus is not None and not json_output:
+        from charrnn.analysis.copies import merge_copies
+
+        unit = "bytes" if corpus.vocabulary.is_bytes else "characters"
+        print_stderr(_describe_copies(merge_copies(found), unit))
 
 
-def _captions(
-    model: Any,
+def _describe(
+    model: DescribesVectors,
     path: str,
     prime: str,
-    config: SamplingOptions,
+    sampling: SamplingOptions,
     first_seed: int,
     length: int | None,
     *,
-    hide_prime: bool,
+    prefix: str,
     json_output: bool,
 ) -> None:
-    """A text for each row of the features, a line each."""
+    """Prints a text for each row of a file of vectors."""
     from charrnn.corpus.numbers import read_vectors
 
     vectors = read_vectors(path)
     seeds = [first_seed + k for k in range(len(vectors))]
-    for k, (text, nats) in enumerate(model.write(vectors, config, seeds, prime=prime, length=length)):
+    texts = model.write(vectors, sampling, seeds, prime=prime, length=length)
+    for seed, (text, nats) in zip(seeds, texts, strict=True):
         if json_output:
-            print(json.dumps({"prime": prime, "text": text, "seed": seeds[k], "nats": nats}))
+            print(json.dumps({"prime": prime, "text": text, "seed": seed, "nats": nats}))
         else:
-            _echo(("" if hide_prime else prime) + text + "\n")
+            _write(f"{prefix}{text}\n")
 
 
-def _told(found: Copies, unit: str) -> str:
-    """What was copied, in a line."""
+def _describe_copies(copies: Copies, unit: str) -> str:
+    """One line about the copied passages. unit: of their lengths."""
     from charrnn.analysis.copies import PASSAGE
 
-    if found.share is None or found.offset is None:
-        return "copied word for word: nothing"
-    shown = printable(found.text[:SHOWN]) + ("..." if len(found.text) > SHOWN else "")
+    if copies.share is None or copies.offset is None:
+        return "copied from the training text: nothing"
+    passage = printable(copies.text[:MAX_PASSAGE]) + ("..." if len(copies.text) > MAX_PASSAGE else "")
     return (
-        f"copied word for word: {found.share:.1%} of it, in passages of {PASSAGE} {unit} and more; the longest: "
-        f'{found.length:,} {unit}, at offset {found.offset:,} (line {found.line:,}) of the training text: "{shown}"'
+        f"copied from the training text: {copies.share:.1%} of the text is in passages of at least {PASSAGE} {unit}; "
+        f"the longest passage has {copies.length:,} {unit}, at offset {copies.offset:,} (line {copies.line:,}): "
+        f'"{passage}"'
     )
 
 
-def _echo(text: str) -> None:
+def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-class _Sample:
-    """One of the samples: its text as far as it is certain, and what its characters cost. One that streams is written
-    at once, behind what is `shown` before it, and kept only where it must be."""
+class Sample:
+    """A sample that is being generated. Its text ends before the first stop text."""
 
-    def __init__(self, seed: int, stops: list[str], shown: str | None, *, kept: bool) -> None:
-        self.seed, self.writing, self.streams = seed, Writing(stops), shown is not None
-        self.kept = kept or not self.streams
-        self.text, self.nats, self.chars = "", 0.0, 0
-        if shown is not None:
-            _echo(shown)
+    def __init__(self, seed: int, stops: list[str], *, is_printed: bool, is_kept: bool) -> None:
+        """is_printed: whether the text is printed as it grows. is_kept: whether `text` is needed at the end."""
+        self.seed = seed
+        self.is_printed = is_printed
+        self.is_kept = is_kept
+        self.text = ""
+        self._stoppable = StoppableText(stops)
+        self._nats = 0.0
+        self._num_chars = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self._stoppable.done
 
     def add(self, text: str, nats: float) -> None:
-        """The next character."""
-        if self.writing.done:
-            return
-        self.nats, self.chars = self.nats + nats, self.chars + 1
-        self._take(self.writing.add(text))
+        """Appends a character with its loss, unless the sample is done."""
+        if not self.is_done:
+            self._nats += nats
+            self._num_chars += 1
+            self._release(self._stoppable.add(text))
 
     def finish(self) -> None:
-        """No more will come."""
-        self._take(self.writing.finish())
-        if self.streams:
-            _echo("\n")
+        """Releases the rest of the text."""
+        self._release(self._stoppable.finish())
 
-    def _take(self, certain: str) -> None:
-        if self.streams:
-            _echo(certain)
-        if self.kept:
-            self.text += certain
+    def _release(self, text: str) -> None:
+        if self.is_printed:
+            _write(text)
+        if self.is_kept:
+            self.text += text
 
     @property
     def mean_nats(self) -> float | None:
-        return self.nats / self.chars if self.chars else None
+        return self._nats / self._num_chars if self._num_chars else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from charrnn.cli.arguments import ConfigFile, Json, Quiet, extra, given, train_command, with_settings
+from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command, with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
 from charrnn.cli.terminal import Bar, format_value, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
@@ -92,7 +92,7 @@ Repeats = Annotated[
 ]
 
 
-@with_settings(ModelOptions, DataOptions, TrainingOptions)
+@with_options(ModelOptions, DataOptions, TrainingOptions)
 def sweep(
     corpus: Corpus = None,
     grid: Grid = None,
@@ -106,9 +106,9 @@ def sweep(
     config: ConfigFile = None,  # read by its callback
     json_output: Json = False,
     quiet: Quiet = False,
-    **settings: Any,
+    **options: Any,
 ) -> None:
-    """Search for good options: many runs on one corpus, compared by their validation loss.
+    """Search for good options: many runs on one corpus.
 
     [bold]Examples[/bold]
 
@@ -116,8 +116,8 @@ def sweep(
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --search dropout=float:0:0.5 --trials 40 --jobs 2 --prune
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --storage /shared/study.journal
 
+    Each trial is a run, saved as runs/<study>/<number>. Trials are compared by their validation loss.
     Options of train have the same value in all trials. The hidden size is 256 unless it is given or varied.
-    Each trial is a run, saved as runs/<study>/<number>.
     To continue a sweep that was interrupted or killed, run the same command again.
     If the same command is started several times, the processes share the work, also on several machines with one
     --storage.
@@ -131,7 +131,7 @@ def sweep(
     from charrnn.sweep.space import parse_space
     from charrnn.training.start import corpus_stem
 
-    options = given(settings)
+    options = given_options(options)
     space = parse_space(grid or [], search or [], options)
     plan = Plan(
         corpus=tuple(corpus),
@@ -144,9 +144,9 @@ def sweep(
         prune=prune,
         repeats=repeats,
     )
-    with extra("sweep", "optuna"):
+    with needs_extra("sweep", "optuna"):
         from charrnn.sweep.runner import SweepRunner
-    with extra("torch", "torch"):
+    with needs_extra("torch", "torch"):
         runner = SweepRunner(plan, runs_root() / plan.study, storage)
     with interrupting(runner), SweepDisplay(runner, quiet=quiet) as display:
         for event in runner.run():

@@ -61,8 +61,8 @@ def format_duration(seconds: float) -> str:
 def prepare_streams() -> None:
     """Makes the standard streams usable, also if some of them are closed.
 
-    A closed standard input is empty. Writing to a closed standard output is an error. What cannot be written to standard
-    error is dropped. A file that is opened later does not get the number of a closed stream.
+    A closed standard input is empty. Writing to a closed standard output is an error. Output that cannot be written to
+    standard error is dropped. A file that is opened later does not get the number of a closed stream.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -89,7 +89,7 @@ class LossyFile(io.FileIO):
 
 
 class Bar:
-    """Prints lines on stderr. If that is a terminal, a progress bar is below them. Errors of the terminal are ignored."""
+    """Prints lines on stderr. On a terminal, a progress bar is below them. Errors of the terminal are ignored."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet

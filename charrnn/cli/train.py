@@ -1,4 +1,4 @@
-"""charrnn train: a run, started or resumed."""
+"""charrnn train: starts or resumes a run."""
 
 from __future__ import annotations
 
@@ -11,45 +11,58 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import WHERE, ConfigFile, Json, Quiet, extra, given, with_settings
-from charrnn.cli.signals import interrupting, leave_interrupted
+from charrnn.cli.arguments import (
+    SOURCE,
+    ConfigFile,
+    Json,
+    Quiet,
+    check_pairs,
+    given_options,
+    needs_extra,
+    with_options,
+)
+from charrnn.cli.signals import exit_interrupted, interrupting
 from charrnn.errors import UsageError
 from charrnn.fields import flag
-from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, check_exclusive
+from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, absolute_paths, check_exclusive
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
 
 CorpusArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Text files, .gz too, joined in this order; - is standard input.", show_default=False),
+    typer.Argument(help="Files, .gz too, joined in this order; - is standard input.", show_default=False),
 ]
 RunDirectory = Annotated[
     Path | None,
-    typer.Option("--run", help="Directory for the run.", show_default="runs/<corpus>-<nnn>", rich_help_panel=WHERE),
+    typer.Option("--run", help="Directory of the run.", show_default="runs/<corpus>-<nnn>", rich_help_panel=SOURCE),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(help="Go on with this run, exactly where it was.", show_default=False, rich_help_panel=WHERE),
+    typer.Option(help="Continue this run exactly where it stopped.", show_default=False, rich_help_panel=SOURCE),
 ]
 InitFrom = Annotated[
     Path | None,
-    typer.Option(help="Start from the weights of this run or checkpoint.", show_default=False, rich_help_panel=WHERE),
+    typer.Option(
+        help="Start from the weights and the vocabulary of this run or checkpoint.",
+        show_default=False,
+        rich_help_panel=SOURCE,
+    ),
 ]
 
 
-@with_settings(ModelOptions, DataOptions, TrainingOptions)
+@with_options(ModelOptions, DataOptions, TrainingOptions)
 def train(
     corpus: CorpusArgument = None,
     run: RunDirectory = None,
     resume: Resume = None,
     init_from: InitFrom = None,
-    config: ConfigFile = None,  # its options arrive as if they had been given
+    config: ConfigFile = None,  # read by its callback
     json_output: Json = False,
     quiet: Quiet = False,
-    **settings: Any,
+    **options: Any,
 ) -> None:
-    """Train a model on text files.
+    """Train a model.
 
     [bold]Examples[/bold]
 
@@ -60,66 +73,71 @@ def train(
       zcat *.gz | charrnn train - --json --quiet
       charrnn train corpus.txt --device cuda
       torchrun --nproc-per-node 8 -m -- charrnn train corpus.txt --device cuda
+
+    The first of the budgets (--max-epochs, --max-steps, --max-minutes) that is reached ends the run. The learning rate
+    schedule is stretched over the budget. --resume without a budget finishes an interrupted run. With a larger budget
+    it continues a run that has ended.
     """
-    # The workers are the parallelism; the BLAS's own threads would only cost memory. Before NumPy is imported.
+    # The workers share the cores. Threads of the BLAS would only use memory. Set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import TrainingDisplay
-    from charrnn.engines.processes import of_torchrun
+    from charrnn.engines.processes import torchrun_variable
 
-    check_exclusive(settings | {"run": run, "resume": resume, "init_from": init_from})
-    options = given(settings)
-    with extra("torch", "torch"):
-        if of_torchrun("RANK", 0) > 0:
-            from charrnn.engines.torch.team import follow
+    check_pairs(run=run, resume=resume, init_from=init_from)
+    given = given_options(options)
+    with needs_extra("torch", "torch"):
+        if torchrun_variable("RANK", 0) > 0:
+            from charrnn.engines.torch.engine import follow
 
             follow()
             return
-        trainer = _start(corpus, options, run, init_from) if resume is None else _resumed(resume, corpus, options)
+        trainer = _start(corpus, given, run, init_from) if resume is None else _resume(resume, corpus, given)
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
             for event in trainer.run():
                 result = display.show(event) or result
-    finally:  # a run that diverged has its result too
+    finally:  # also if the run diverged
         if json_output and result is not None:
-            typer.echo(json.dumps(result))
+            print(json.dumps(result))
     if trainer.signal is not None:
-        where = shlex.quote(str(trainer.run_directory.path))
-        leave_interrupted(trainer.signal, f"charrnn train --resume {where}")
+        path = shlex.quote(str(trainer.run_directory.path))
+        exit_interrupted(trainer.signal, f"charrnn train --resume {path}")
 
 
 def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
-    from charrnn import load
+    """A new run."""
+    from charrnn.tasks.registry import load_model
     from charrnn.training.defaults import TASK_DEFAULTED
     from charrnn.training.start import new_run
 
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn train FILE")
+    check_exclusive(options | {"init_from": init_from})
     config = RunConfig.from_options(corpus, options)
-    start = load(init_from).checkpoint if init_from else None
-    return new_run(run, config, start, unset=[name for name in TASK_DEFAULTED if name not in options])
+    source = load_model(init_from).checkpoint if init_from else None
+    return new_run(run, config, source, unset=[name for name in TASK_DEFAULTED if name not in options])
 
 
-def _resumed(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
+def _resume(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
+    """A run that is continued."""
     from charrnn.runs.directory import Run, find_run
-    from charrnn.training.start import BUDGETS, WITH_RESUME, resumed_run
+    from charrnn.training.start import BUDGETS, RESUMABLE, resumed_run
 
-    directory = Run(find_run(path))
-    config = directory.read_config()
-    refused = [name for name in options if name not in WITH_RESUME]
-    if refused:
-        what = f"{flag(refused[0])} cannot be changed with --resume"
-        raise UsageError(what, "it would be another run; see --init-from")
-    changes = dict(options)
-    if any(name in options for name in BUDGETS):
-        changes = dict.fromkeys(BUDGETS) | changes
+    run = Run(find_run(path))
+    config = run.read_config()
+    for name in options:
+        if name not in RESUMABLE:
+            raise UsageError(f"{flag(name)} cannot be changed with --resume", "to start a new run, see --init-from")
+    budgets = [name for name in BUDGETS if name in options]
+    changes = dict.fromkeys(BUDGETS) | options if budgets else options
     train = TrainingOptions.from_dict(config.train.to_dict() | changes)
     config = dataclasses.replace(config, train=train)
     if corpus:
-        config = dataclasses.replace(config, corpus=tuple(os.path.abspath(p) if p != "-" else p for p in corpus))
-    trainer = resumed_run(directory, config)
-    if trainer.spent and any(name in options for name in BUDGETS):
-        done = f"{trainer.standing.step:,} steps and {trainer.standing.seconds / 60:.1f} minutes are done"
-        asked = ", ".join(f"{flag(name)} {options[name]:g}" for name in BUDGETS if name in options)
-        raise UsageError(f"{asked}: {done} already", "a larger budget goes on from there")
+        config = dataclasses.replace(config, corpus=absolute_paths(corpus))
+    trainer = resumed_run(run, config)
+    if trainer.is_spent and budgets:
+        given = ", ".join(f"{flag(name)} {options[name]:g}" for name in budgets)
+        done = f"{trainer.state.step:,} steps in {trainer.state.seconds / 60:.1f} minutes"
+        raise UsageError(f"{given}: the run has already had {done}", "give a larger budget")
     return trainer

@@ -1,4 +1,4 @@
-"""charrnn view: a text, character by character, by what the network makes of it."""
+"""charrnn view: what a network computes at each character of a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,29 +18,35 @@ from charrnn.cli.arguments import (
     ModelOption,
     OnUnknown,
     RunOption,
-    extra,
-    load_language_model,
-    one_of,
+    check_choice,
+    check_pairs,
+    load_text_model,
+    needs_extra,
 )
-from charrnn.cli.evaluate import read_ids
-from charrnn.cli.heat import Scale, colour_system, coloured, plain
-from charrnn.cli.plot import FORMATS
-from charrnn.cli.terminal import make_console, say
+from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
+from charrnn.cli.plot import check_figure_path
+from charrnn.cli.terminal import print_stderr, print_table
 from charrnn.errors import CorpusError, UsageError
-from charrnn.options import check_exclusive
 
-SHOWN, SEARCHED = 2_000, 50_000  # characters of the validation part
-ENOUGH = 2_000  # characters, for correlations that mean something
-DRAWN = 12  # units in a picture of those found
-HIGHEST = 6  # nats on the scale
-SHOWN_PANEL = "What is shown"
+if TYPE_CHECKING:
+    from charrnn.analysis.reading import TextReading, Unit
+    from charrnn.analysis.units import UnitMatch
+    from charrnn.nn.arrays import Array
+    from charrnn.tasks.language.model import TextModel
+
+SHOWN_CHARS = 2_000  # of the validation part, if no text is given
+SEARCHED_CHARS = 50_000
+MIN_SEARCHED_CHARS = 2_000  # correlations on fewer characters are not reliable
+MAX_DRAWN_UNITS = 12  # of those found
+MAX_NATS = 6  # on the scale
+PANEL = "What is shown"
 
 Text = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TEXT]",
-        help="The text, .gz too; - is standard input. [dim]default: the start of the run's validation part[/dim]",
-        show_default=False,
+        metavar="TEXT",
+        help="Text file, .gz too; - is standard input.",
+        show_default="the start of the run's validation part",
     ),
 ]
 UnitOption = Annotated[
@@ -48,33 +54,37 @@ UnitOption = Annotated[
     typer.Option(
         metavar="L.N",
         help="Show unit N of layer L, both counted from 0.",
-        show_default="surprise",
-        rich_help_panel=SHOWN_PANEL,
+        show_default="the loss",
+        rich_help_panel=PANEL,
     ),
 ]
 Part = Annotated[
     str | None,
     typer.Option(
-        help="What of the unit: h, c, i, f, o, g, r, z or n, as the cell has them.",
+        help="Quantity of the unit: h, c, i, f, o, g, r, z or n, as in the equations of the cell.",
         show_default="tanh(c) of an LSTM, else h",
-        rich_help_panel=SHOWN_PANEL,
+        rich_help_panel=PANEL,
     ),
 ]
 Find = Annotated[
     bool,
-    typer.Option("--find", help="Units that have learnt something with a name.", rich_help_panel=SHOWN_PANEL),
+    typer.Option(
+        "--find", help="Find units that respond to properties of the text, such as quotations.", rich_help_panel=PANEL
+    ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Draw units against characters, .png or .svg.",
+        help="Draw the units as a figure, .png or .svg.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),
 ]
-Colour = Annotated[str, typer.Option(help="Colours: always, auto (on a terminal) or never.", rich_help_panel=OUTPUT)]
+Colour = Annotated[
+    str, typer.Option(help="Use colours: always, auto (on a terminal) or never.", rich_help_panel=OUTPUT)
+]
 
 
 def view(
@@ -90,7 +100,7 @@ def view(
     on_unknown: OnUnknown = "error",
     json_output: Json = False,
 ) -> None:
-    """A text, character by character, coloured by what the network makes of it.
+    """Show what a network computes at each character of a text.
 
     [bold]Examples[/bold]
 
@@ -100,129 +110,133 @@ def view(
       charrnn view --unit 0.17 --output unit.png
       charrnn view letter.txt --json
 
-    By default by surprise: the nats that each character costs, given all before it. Of a unit: its activity once the
-    character has been read. Without TEXT the first 2,000 characters of the run's validation part are shown, and the
-    first 50,000 searched.
+    By default each character is coloured by its loss in nats, given all characters before it. With --unit the colour is
+    the value of the unit after the character has been read. Without TEXT the first 2,000 characters of the run's
+    validation part are shown, and --find searches the first 50,000. If the output is not a terminal with colours, the
+    values are digits below the characters.
 
-    --find names the unit that goes with each of a list of things most closely on the first half of the text, and how
-    closely it does on the second (Pearson's correlation). --output draws those, or the --unit.
+    --find lists properties of the text, each with the unit that correlates most with it on the first half of the text,
+    and Pearson's correlation on the second half. --output draws these units, or the --unit.
 
-    Without colours, as in a pipe, the numbers are digits under the characters. With --json a line for each character
-    (char, nats, value of the unit), with --find for each unit (probe, layer, unit, correlation).
+    --json prints a line for each character: char, nats, and with --unit the field value. With --find it prints a line
+    for each unit: probe, layer, unit, correlation.
     """
-    one_of("--on-unknown", on_unknown, "error", "skip")
-    one_of("--colour", colour, "always", "auto", "never")
-    check_exclusive({"unit": unit, "find": find})
+    check_choice("--on-unknown", on_unknown, "error", "skip")
+    check_choice("--colour", colour, "always", "auto", "never")
+    check_pairs(unit=unit, find=find)
     if part is not None and unit is None:
-        raise UsageError("--part goes with --unit")
-    if output is not None and output.suffix.lower() not in FORMATS:
-        raise UsageError(f"--output {output}: must end in {' or '.join(FORMATS)}")
-    chosen = None if unit is None else _unit(unit)
-    loaded = load_language_model(run, model, checkpoint)
-    if loaded.architecture.features:
-        raise UsageError(f"{loaded.checkpoint.path}: a model that writes from vectors, which a text has not")
-    from charrnn.analysis.reading import Reading
-
-    searches = find or (output is not None and chosen is None)
-    if text is None:
-        ids = validation_part(loaded)[: SEARCHED if searches else SHOWN]
-    else:
-        ids = read_ids(text, loaded, skip_unknown=on_unknown == "skip")
-    if not len(ids):
-        raise CorpusError("no character of the text is known to the model")
-    reading = Reading(loaded, ids)
-    found = _found(reading) if searches else []
-    if find:
-        _table(found, json_output=json_output)
+        raise UsageError("--part needs --unit")
     if output is not None:
-        _draw(reading, chosen, found, part, output)
-    elif not find:
-        _show(reading, chosen, part, colour, json_output=json_output)
+        check_figure_path(output)
+    selected = None if unit is None else _parse_unit(unit)
+    loaded = load_text_model(run, model, checkpoint)
+    from charrnn.analysis.reading import TextReading
 
-
-def _unit(text: str) -> tuple[int, int]:
-    parts = re.fullmatch(r"(\d{1,6})\.(\d{1,6})", text)
-    if parts is None:
-        raise UsageError(f"--unit {text}: not of the form LAYER.UNIT, as 0.17")
-    return int(parts[1]), int(parts[2])
-
-
-def validation_part(model: Any) -> Any:
-    """The validation part of the run's corpus, as ids."""
-    from charrnn.tasks.registry import corpus_of
-
-    way_out = "name a TEXT to look at"
-    try:
-        corpus = corpus_of(model)
-    except CorpusError as error:
-        raise CorpusError(error.message, way_out) from None
-    ids = corpus.val[int(corpus.begun) :]  # without the start symbol: every text begins with it
+    is_search = find or (output is not None and selected is None)
+    if text is None:
+        ids = validation_ids(loaded)[: SEARCHED_CHARS if is_search else SHOWN_CHARS]
+    else:
+        ids = loaded.read_ids(text, skip_unknown=on_unknown == "skip")
     if not len(ids):
-        raise CorpusError(f"{model.checkpoint.path.parent}: nothing of its corpus was kept to validate on", way_out)
+        raise CorpusError("no character of the text is in the vocabulary")
+    reading = TextReading(loaded, ids)
+    matches = _find_units(reading) if is_search else []
+    if find:
+        _print_matches(matches, json_output=json_output)
+    if output is not None:
+        _draw(reading, selected, matches, part, output)
+    elif not find:
+        _print_text(reading, selected, part, colour, json_output=json_output)
+
+
+def validation_ids(model: TextModel) -> Array:
+    """The validation part of the corpus of the run, without the start symbol. Raises CorpusError."""
+    from charrnn.tasks.registry import read_corpus
+
+    remedy = "give a TEXT"
+    try:
+        ids = read_corpus(model).val[1:]
+    except CorpusError as error:
+        raise CorpusError(error.message, remedy) from None
+    if not len(ids):
+        raise CorpusError(f"{model.checkpoint.path.parent}: this run has no validation part", remedy)
     return ids
 
 
-def _found(reading: Any) -> list[Any]:
+def _parse_unit(text: str) -> Unit:
+    match = re.fullmatch(r"(\d{1,6})\.(\d{1,6})", text)
+    if match is None:
+        raise UsageError(f"--unit {text}: must be LAYER.UNIT, for example 0.17")
+    return int(match[1]), int(match[2])
+
+
+def _find_units(reading: TextReading) -> list[UnitMatch]:
     from charrnn.analysis.units import find_units
 
-    if len(reading.text) < ENOUGH:
-        what = f"{len(reading.text):,} characters: too few to trust a correlation; some {SEARCHED:,} are enough"
-        say(what)
-    found = find_units(reading)
-    if not found:
-        raise CorpusError("the text has nothing to find a unit for", "name a longer TEXT")
-    return found
+    if len(reading.text) < MIN_SEARCHED_CHARS:
+        print_stderr(
+            f"correlations on {len(reading.text):,} characters are not reliable; use at least {SEARCHED_CHARS:,}"
+        )
+    matches = find_units(reading)
+    if not matches:
+        raise CorpusError("the text has none of the properties that --find looks for", "give a longer TEXT")
+    return matches
 
 
-def _table(found: list[Any], *, json_output: bool) -> None:
+def _print_matches(matches: list[UnitMatch], *, json_output: bool) -> None:
     if json_output:
-        for one in found:
-            typer.echo(json.dumps(dataclasses.asdict(one)))
+        for match in matches:
+            print(json.dumps(dataclasses.asdict(match)))
         return
     from rich.table import Table
 
-    table = Table("what", "unit", "correlation")
-    for one in found:
-        table.add_row(one.probe, f"{one.layer}.{one.unit}", f"{one.correlation:+.2f}")
-    make_console().print(table)
-    say(f"look at one with --unit {found[0].layer}.{found[0].unit}")
+    table = Table("property", "unit", "correlation")
+    for match in matches:
+        table.add_row(match.probe, f"{match.layer}.{match.unit}", f"{match.correlation:+.2f}")
+    print_table(table)
+    print_stderr(f"to show a unit: --unit {matches[0].layer}.{matches[0].unit}")
 
 
-def _draw(reading: Any, chosen: tuple[int, int] | None, found: list[Any], part: str | None, path: Path) -> None:
-    from charrnn.analysis.units import draw_units
-    from charrnn.plots.figures import save
+def _draw(reading: TextReading, selected: Unit | None, matches: list[UnitMatch], part: str | None, path: Path) -> None:
+    """Saves a figure of the selected unit, or of the units that were found."""
+    from charrnn.plots.figures import save_figure
+    from charrnn.plots.units import draw_units
 
-    names = {} if chosen is None else {chosen: f"{chosen[0]}.{chosen[1]}"}
-    for one in found[:DRAWN]:  # a unit once, by what it goes with most closely
-        names.setdefault((one.layer, one.unit), f"{one.probe}  {one.layer}.{one.unit}")
-    values = reading.of_units(list(names), part)
-    with extra("plot", "matplotlib"):
-        save(draw_units(reading.text, values, list(names.values()), reading.known(part)), path)
-    say(f"wrote {path}")
+    labels = {} if selected is None else {selected: f"{selected[0]}.{selected[1]}"}
+    for match in matches[:MAX_DRAWN_UNITS]:  # a unit that was found several times is drawn once
+        labels.setdefault((match.layer, match.unit), f"{match.probe}  {match.layer}.{match.unit}")
+    values = reading.unit_values(list(labels), part)
+    with needs_extra("plot", "matplotlib"):
+        save_figure(draw_units(reading.text, values, list(labels.values()), reading.quantity_name(part)), path)
+    print_stderr(f"saved {path}")
 
 
-def _show(reading: Any, chosen: tuple[int, int] | None, part: str | None, colour: str, *, json_output: bool) -> None:
-    from charrnn.analysis.units import limits
+def _print_text(
+    reading: TextReading, selected: Unit | None, part: str | None, colour: str, *, json_output: bool
+) -> None:
+    from charrnn.plots.units import quantity_limits
 
     nats = reading.nats()
-    values = nats if chosen is None else reading.of_units([chosen], part)[:, 0]
+    values = nats if selected is None else reading.unit_values([selected], part)[:, 0]
     if json_output:
         columns = {"char": reading.text, "nats": nats.tolist()}
-        if chosen is not None:
+        if selected is not None:
             columns["value"] = values.tolist()
         for row in zip(*columns.values(), strict=True):
-            typer.echo(json.dumps(dict(zip(columns, row, strict=True))))
+            print(json.dumps(dict(zip(columns, row, strict=True))))
         return
-    if chosen is None:
-        scale = Scale(f"nats a character, mean {nats.mean():.2f}", 0, HIGHEST, HIGHEST + 1, 1, open=True)
+    if selected is None:
+        caption = f"nats per character, mean {nats.mean():.2f}"
+        scale = Scale(caption, 0, MAX_NATS, ticks=MAX_NATS + 1, digit_step=1, open_ended=True)
     else:
-        name = reading.known(part)
-        low, high = limits(name, values)
-        scale = Scale(f"{name} of unit {chosen[0]}.{chosen[1]}", low, high, 5, high / 10)
-    width, system = max(20, shutil.get_terminal_size().columns), colour_system(colour)
-    if system is None:
-        lines = plain(reading.text, values.tolist(), scale, width)
+        name = reading.quantity_name(part)
+        low, high = quantity_limits(name, values)
+        scale = Scale(f"{name} of unit {selected[0]}.{selected[1]}", low, high, ticks=5, digit_step=high / 10)
+    width = max(20, shutil.get_terminal_size().columns)
+    colours = select_colours(colour)
+    if colours is None:
+        lines = digit_lines(reading.text, values.tolist(), scale, width)
     else:
-        lines = coloured(reading.text, values.tolist(), scale, system, width)
+        lines = coloured_lines(reading.text, values.tolist(), scale, colours, width)
     for line in lines:
-        typer.echo(line, color=True)
+        print(line)

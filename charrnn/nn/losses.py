@@ -1,7 +1,7 @@
-"""Losses: what an output costs beside its target, and the gradient of that, in the place of the outputs.
+"""Losses and their gradients.
 
-N counts rows (time steps x streams), V is the number of classes, M that of the numbers predicted. Costs are nats for a
-softmax, half the mean square for numbers.
+N rows (time steps x streams), V classes, M predicted numbers. The loss of a softmax is in nats. The loss of numbers is
+half their mean squared error. To save memory, the functions overwrite the outputs of the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from charrnn.nn.arrays import Array
 
 
 def cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Logits (N, V), targets (N,) -> nats of each row (N,) and, in the place of the logits, the probabilities."""
+    """logits (N, V), targets (N,) -> losses in nats (N,) and probabilities (N, V), which overwrite the logits."""
     rows = np.arange(len(targets))
     logits -= logits.max(axis=1, keepdims=True)
     nats = -logits[rows, targets]
@@ -28,40 +28,45 @@ def cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def cross_entropy_backward(probabilities: Array, targets: Array, scale: float | Array) -> Array:
-    """Turns probabilities (N, V) in place into the logits' gradient of the sum of scale x nats: scale x (p - one_hot).
+    """The gradient of sum(scale * losses) with respect to the logits: scale * (probabilities - one_hot(targets)).
 
-    scale: one number, or one for each row (N, 1)."""
+    It overwrites the probabilities (N, V). scale: a number, or one for each row (N, 1).
+    """
     probabilities[np.arange(len(targets)), targets] -= 1
     probabilities *= scale
     return probabilities
 
 
-def hits(probabilities: Array, targets: Array) -> Array:
-    """1 where the likeliest class is the target (N, 1)."""
-    right: Array = probabilities.argmax(axis=1) == targets
-    return right[:, None].astype(probabilities.dtype)
+def correct(probabilities: Array, targets: Array) -> Array:
+    """1 where the most probable class is the target, else 0 (N, 1)."""
+    is_correct: Array = probabilities.argmax(axis=1) == targets
+    return is_correct[:, None].astype(probabilities.dtype)
 
 
 def squared_error_forward(y: Array, targets: Array) -> tuple[Array, Array]:
-    """y (N, M), targets (N, M) -> half the mean square of each row (N,) and, in the place of y, the differences."""
+    """y (N, M), targets (N, M) -> half the mean square of each row (N,) and the errors (N, M), which overwrite y."""
     y -= targets
     return 0.5 * np.square(y).mean(axis=1), y
 
 
-def squared_error_backward(differences: Array, targets: Array, scale: float | Array) -> Array:
-    """Turns differences (N, M) in place into the gradient of y of the sum of scale x losses."""
-    differences *= scale / differences.shape[1]
-    return differences
+def squared_error_backward(errors: Array, targets: Array, scale: float | Array) -> Array:
+    """The gradient of sum(scale * losses) with respect to y: scale * errors / M. It overwrites the errors (N, M)."""
+    errors *= scale / errors.shape[1]
+    return errors
 
 
-def squares(differences: Array, targets: Array) -> Array:
+def squares(errors: Array, targets: Array) -> Array:
     """The squared error of each number (N, M)."""
-    return np.square(differences)
+    return np.square(errors)
 
 
 class Loss(NamedTuple):
-    """forward: outputs, targets -> losses (N,) and what the outputs were turned into; backward takes that, the targets
-    and the scale; tally, that and the targets -> what is counted of each row to be shown (N, 1) or (N, M)."""
+    """The functions of a loss.
+
+    forward(outputs, targets) -> losses (N,) and a residual: the probabilities or the errors.
+    backward(residual, targets, scale) -> the gradient of sum(scale * losses) with respect to the outputs.
+    tally(residual, targets) -> what is summed for a metric: correct predictions (N, 1), or squared errors (N, M).
+    """
 
     forward: Callable[[Array, Array], tuple[Array, Array]]
     backward: Callable[[Array, Array, float | Array], Array]
@@ -69,11 +74,11 @@ class Loss(NamedTuple):
 
 
 LOSSES = {
-    "softmax": Loss(cross_entropy_forward, cross_entropy_backward, hits),
+    "softmax": Loss(cross_entropy_forward, cross_entropy_backward, correct),
     "squared": Loss(squared_error_forward, squared_error_backward, squares),
 }
 
 
 def bits(nats: float | None) -> float | None:
-    """Nats -> bits; nothing stays nothing."""
+    """Converts nats to bits. None stays None."""
     return None if nats is None else nats / math.log(2)

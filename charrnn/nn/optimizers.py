@@ -34,9 +34,9 @@ def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
 def adam_long_memory(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
     """Adam with a second moment that averages over half of all steps: beta2 = max(BETA2, 1 - 2 / t).
 
-    Adam's v averages over 1 / (1 - BETA2) = 100 steps. The rule is the same up to step 200. From then on v averages over
-    t / 2 steps. The difference matters for a weight that is used rarely, for example once in 500 steps: Adam's v is
-    almost zero again at the next use, so the rarer a weight is used, the larger is each of its steps.
+    Up to step 200 this is Adam, whose v averages over 1 / (1 - BETA2) = 100 steps. Later v averages over t / 2 steps.
+    The difference matters for weights that are used rarely. If a weight is used once in 500 steps, Adam's v has decayed
+    almost to zero at each use, so the weight moves too far: the rarer the use, the larger the steps.
     """
     m, v = moments
     m += (1 - BETA1) * (g - m)
@@ -98,7 +98,7 @@ OPTIMIZERS = {
 
 
 def decay_weights(p: Array, rate: float, matrix_mask: Array) -> None:
-    """Decoupled weight decay (Loshchilov & Hutter 2019): p -= rate p, for matrices only (see `parameters.matrix_mask`)."""
+    """Decoupled weight decay (Loshchilov & Hutter 2019): p -= rate p where matrix_mask is 1, and not where it is 0."""
     p -= rate * matrix_mask * p
 
 
@@ -112,5 +112,5 @@ def update_average(average: Array, p: Array, t: int) -> None:
 
 
 def clip_factor(norm: float, clip_norm: float) -> float:
-    """The factor that scales a gradient of L2 norm `norm` down to at most `clip_norm` (Pascanu et al. 2013). 0 = off."""
+    """The factor that scales a gradient of this L2 norm down to at most clip_norm (Pascanu et al. 2013). 0 = off."""
     return clip_norm / norm if clip_norm and norm > clip_norm else 1.0

@@ -1,7 +1,7 @@
-"""Parameters: one list of specifications, one flat array, named views into it.
+"""Parameters: a list of specifications, a flat vector, and named views into it.
 
-Because a role (weights, gradients, a moment of the optimizer) is one vector, clipping, the optimizer's step, shared
-memory and saving are each one operation on one array.
+The parameters are one flat vector, and so are the gradients and each moment of the optimizer. Therefore clipping, the
+optimizer step, sharing between processes and saving are each one operation on one array.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Initialiser = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
 class ParamSpec(NamedTuple):
-    """A parameter's name (PyTorch's), shape and initial values."""
+    """The name (PyTorch's), shape and initialiser of a parameter."""
 
     name: str
     shape: tuple[int, ...]
@@ -26,13 +26,14 @@ class ParamSpec(NamedTuple):
 
 
 def count_parameters(specs: Sequence[ParamSpec]) -> int:
-    """Number of scalars in all parameters."""
+    """The number of scalars in all parameters."""
     return sum(math.prod(spec.shape) for spec in specs)
 
 
 def named_views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
-    """Named views, in the order of `specs`, into the vector `flat` (count_parameters(specs),)."""
-    named, start = {}, 0
+    """Views into the vector `flat` (count_parameters(specs),), by name, in the order of `specs`."""
+    named = {}
+    start = 0
     for spec in specs:
         stop = start + math.prod(spec.shape)
         named[spec.name] = flat[start:stop].reshape(spec.shape)
@@ -41,7 +42,7 @@ def named_views(specs: Sequence[ParamSpec], flat: Array) -> dict[str, Array]:
 
 
 def flatten(specs: Sequence[ParamSpec], named: dict[str, Array]) -> Array:
-    """The vector of which `named` could be the views; of their own type."""
+    """A new flat vector with the values of `named`, in their dtype: the inverse of `named_views`."""
     flat = np.empty(count_parameters(specs), named[specs[0].name].dtype)
     for name, view in named_views(specs, flat).items():
         view[...] = named[name]
@@ -49,20 +50,21 @@ def flatten(specs: Sequence[ParamSpec], named: dict[str, Array]) -> Array:
 
 
 def initialise(specs: Sequence[ParamSpec], flat: Array, generators: Iterable[np.random.Generator]) -> None:
-    """Fills `flat` with initial values. `generators` yields one generator for each parameter."""
+    """Fills `flat` with initial values. `generators` yields a generator for each parameter."""
     remaining = iter(generators)
     for spec, view in zip(specs, named_views(specs, flat).values(), strict=True):
         view[...] = spec.init(next(remaining), spec.shape)
 
 
 def matrix_mask(specs: Sequence[ParamSpec], flat: Array) -> Array:
-    """Fills `flat` with 1 where a parameter is a matrix and 0 where it is a bias."""
+    """Fills `flat` with 1 where a parameter is a matrix and 0 where it is a bias, and returns it."""
     for view in named_views(specs, flat).values():
         view[...] = view.ndim > 1
     return flat
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Zero."""
     return np.zeros(shape)
 
 
@@ -72,7 +74,7 @@ def uniform(bound: float) -> Initialiser:
 
 
 def stacked(init: Initialiser, gates: int) -> Initialiser:
-    """Draw each gate's block of rows by itself: shape (gates x H, D) is `gates` matrices of (H, D)."""
+    """Initialises a matrix (gates x H, D) as `gates` separate matrices (H, D)."""
     return lambda rng, shape: np.concatenate([init(rng, (shape[0] // gates, shape[1])) for _ in range(gates)])
 
 
@@ -83,6 +85,6 @@ def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """A random orthogonal matrix (Saxe, McClelland & Ganguli 2014), so that a state at first keeps its length."""
+    """A random orthogonal matrix (Saxe, McClelland & Ganguli 2014). Multiplying a state by it preserves its length."""
     q, r = np.linalg.qr(rng.standard_normal(shape))
     return np.asarray(q * np.sign(np.diag(r)))

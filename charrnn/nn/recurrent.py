@@ -1,19 +1,19 @@
 """A recurrent layer: the loop over T time steps, forward and backward. The cells (rnn.py, lstm.py, gru.py) subclass it.
 
-Inside the loop are only the computations that depend on the previous step: h_prev W_hh^T and the gates. Everything else
-is one large matrix product over many steps: the products with the inputs, and the gradients of the weights.
+Only the product h_prev W_hh^T and the gates depend on the previous step, so only they are computed inside the loop. The
+products with the inputs and the gradients of the weights are large matrix products over many steps, outside the loop.
 
 Shapes: T time steps, B streams, D input width, H hidden size, G = num_gates x H, S slots.
 
-Slots. The gates are stored in a buffer (S, T, B, H), one slot for each gate, in an order that suits the cell: gates
-that are computed alike are adjacent. A GRU has one slot more than it has gates, because its candidate keeps the product
-with the input and the product with the hidden state apart.
+Slots: The gates are stored in a buffer (S, T, B, H). Each slot holds one gate, and gates that are treated alike have
+adjacent slots. A GRU has 3 gates and 4 slots: its candidate is stored in two parts, x W_in^T and h_prev W_hn^T, because
+the reset gate multiplies the second part only.
 
-One tanh for all gates. Since sigma(a) = tanh(a / 2) / 2 + 1/2, a cell calls tanh once for all of its gates. The inner 1/2
-is the `scale` of a slot. The weights and the biases are multiplied by it before the loop.
+One tanh for all gates: Since sigma(a) = tanh(a / 2) / 2 + 1/2, one call of tanh computes sigmoid gates and candidates
+together. The inner 1/2 is the `scale` of a slot. It is multiplied into the weights and biases before the loop.
 
-Chunks. The steps are processed in chunks of about CHUNK_ROWS rows (steps x streams), so that the gates of a chunk are
-still in the cache when the loop needs them.
+Chunks: The steps are processed in chunks of about CHUNK_ROWS rows (steps x streams), for example 16 steps of 32
+streams. The gates of a chunk fit the cache, so they are still there when the loop reads them after the large products.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ class LayerWeights(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The pre-activations of one slot: scale * (x W_ih[x_gate]^T + b_ih[x_gate] + h_prev W_hh[h_gate]^T + b_hh[h_gate]).
+    """What a slot holds before the gates are computed: its pre-activation,
 
-    The gates are numbered as in PyTorch. None: the slot has no such term. In each cell the slots that read x come first
-    and the slots that read h_prev come last, so that both are slices.
+        scale * (x W_ih[x_gate]^T + b_ih[x_gate] + h_prev W_hh[h_gate]^T + b_hh[h_gate])
+
+    x_gate and h_gate number the gates as PyTorch does. None means that the slot lacks the terms with x or with h_prev.
+    In each cell the slots that read x come first and the slots that read h_prev come last.
     """
 
     x_gate: int | None
@@ -55,11 +57,12 @@ class Slot(NamedTuple):
 
 
 def num_blocks(batch_size: int, hidden_size: int) -> int:
-    """The number of column blocks that W_hh^T is cut into for the product h_prev W_hh^T.
+    """The number k of column blocks (H, H/k) into which W_hh^T is cut for the product h_prev W_hh^T.
 
-    OpenBLAS multiplies small matrices (rows x inner x columns <= 10^6) without copying them first, up to twice as fast.
-    Blocks of 64 columns were the fastest, then 32 and 16, for B = 16 to 64 and H = 128 to 1024. Example: B = 32 and
-    H = 256 give 4 blocks, each (256, 64). The rule depends on the shape only, so a run always computes the same bits.
+    OpenBLAS has kernels for small products (rows x inner x columns <= 10^6) that do not copy their operands first. They
+    are up to twice as fast. Blocks of 64 columns were the fastest for B = 16 to 64 and H = 128 to 1024, then blocks of
+    32 and 16. Example: B = 32 and H = 256 give k = 4, since 32 x 256 x 64 = 524,288. The choice depends on the sizes
+    only and not on a timing, so that a run always computes the same bits.
     """
     for columns in (64, 32, 16):
         if hidden_size % columns == 0 and batch_size * hidden_size * columns <= 1_000_000:
@@ -68,19 +71,22 @@ def num_blocks(batch_size: int, hidden_size: int) -> int:
 
 
 class RecurrentLayer:
-    """One layer for B streams and up to T steps. A cell defines the class variables and the methods marked below.
+    """One layer for B streams and up to T steps.
 
-    The buffers are allocated once. Between calls the layer holds no network state: `forward` takes a state and returns
-    the next one, and `backward` is the backward pass of the last call of `forward`.
+    The buffers are allocated once. Between calls the layer holds no network state: `forward` takes a state and writes
+    the next one. `backward` is the backward pass of the last call of `forward`.
+
+    A cell is a subclass. It sets the class variables and defines `step`, `local_derivatives`, `step_backward` and
+    `quantities`.
     """
 
     slots: ClassVar[tuple[Slot, ...]]
     num_gates: ClassVar[int]
-    num_states: ClassVar[int] = 1  # arrays (B, H) in a state: h, or h and c
+    num_states: ClassVar[int] = 1  # arrays in a state: h, or h and c
     num_saved: ClassVar[int] = (
-        0  # arrays (B, H) that a step saves for the backward pass, in addition to gates and state
+        0  # arrays that a step saves for the backward pass, in addition to the gates and the state
     )
-    num_scratch: ClassVar[int] = 0  # work arrays (B, H) for each step of the backward pass
+    num_scratch: ClassVar[int] = 0  # work arrays of `local_derivatives`
     quantity_names: ClassVar[tuple[str, ...]] = ("h",)  # see `quantities`
 
     def __init__(self, weights: LayerWeights, batch_size: int, seq_length: int) -> None:
@@ -89,23 +95,25 @@ class RecurrentLayer:
         self.B = batch_size
         self.H = weights.w_hh.shape[1]
         self.dtype = weights.w_hh.dtype
-        # Pre-activations, which become the gates and in the backward pass the gradients of the pre-activations.
-        self.gates = self.new_buffer(len(self.slots), self.T)  # (S, T, B, H)
-        self.states = self.new_buffer(self.num_states, self.T + 1)  # (num_states, T+1, B, H), step t: from [t] to [t+1]
-        # The state that each step starts from: `states` itself, or a copy with zeros where the state is reset.
-        self.prev_states: Array = self.states[:, :-1]  # (num_states, T, B, H)
-        self.saved = self.new_buffer(self.num_saved, self.T)  # (num_saved, T, B, H)
         self.chunk_steps = min(self.T, -(-CHUNK_ROWS // self.B))
+        self.recurrent_slots = slice(sum(slot.h_gate is None for slot in self.slots), None)  # those that read h_prev
+
+        # First the pre-activations, then the gates, in the backward pass the gradients of the pre-activations (dgates).
+        self.gates = self.new_buffer(len(self.slots), self.T)  # (S, T, B, H)
+        # states[:, t] is the state before step t, states[:, t + 1] the state after it.
+        self.states = self.new_buffer(self.num_states, self.T + 1)  # (num_states, T+1, B, H)
+        # The state that step t starts from: states[:, t], or in `reset_states` its copy with zeros where it is reset.
+        self.prev_states: Array = self.states[:, :-1]  # (num_states, T, B, H)
+        self.reset_states: Array | None = None  # (num_states, T, B, H), allocated when it is needed
+        self.saved = self.new_buffer(self.num_saved, self.T)  # (num_saved, T, B, H)
         self.scratch = self.new_buffer(self.num_scratch, self.chunk_steps)  # (num_scratch, chunk_steps, B, H)
-        self.step_scratch = arrays.empty((self.B, self.H), self.dtype)
-        self.recurrent_slots = slice(sum(slot.h_gate is None for slot in self.slots), None)
+        self.step_scratch = arrays.empty((self.B, self.H), self.dtype)  # (B, H)
+
         k = num_blocks(self.B, self.H)
+        self.masked_w_hh: Array | None = None  # (G, H), allocated when it is needed
         self.w_hh_blocks = arrays.empty((self.num_gates, k, self.H, self.H // k), self.dtype)
-        self.product = arrays.empty((self.num_gates, self.B, self.H), self.dtype)  # of one step with W_hh
-        self.product_blocks = self.product.reshape(self.num_gates, self.B, k, -1).transpose(0, 2, 1, 3)  # a view
-        # Allocated when they are needed.
-        self.masked_w_hh: Array | None = None  # (G, H)
-        self.reset_states: Array | None = None  # (num_states, T, B, H)
+        self.product = arrays.empty((self.num_gates, self.B, self.H), self.dtype)  # the product of one step with W_hh
+        self.product_blocks = self.product.reshape(self.num_gates, self.B, k, -1).transpose(0, 2, 1, 3)  # a view of it
 
     def new_buffer(self, number: int, steps: int) -> Array:
         """A buffer (number, steps, B, H)."""
@@ -119,31 +127,38 @@ class RecurrentLayer:
 
     @staticmethod
     def step(gates: Array, prev: State, new: State, saved: Sequence[Array], scratch: Array) -> None:
-        """One time step. Turns the pre-activations in `gates` (S, B, H) into gates and writes the state `new`.
+        """One time step: computes the gates and the new state.
 
-        `new` may be the same arrays as `prev`. scratch: (B, H).
+        gates: (S, B, H), the pre-activations, which are overwritten with the gates.
+        prev, new: the states before and after the step. They may be the same arrays.
+        saved: num_saved arrays (B, H), written for the backward pass.
+        scratch: (B, H), a work array.
         """
         raise NotImplementedError
 
     def local_derivatives(self, part: slice) -> tuple[Array, ...]:
-        """The factors of the backward pass that do not depend on dh and dc, for all steps of `part` at once.
+        """Computes everything in the backward pass that does not depend on dh and dc, for all steps of `part` at once.
 
-        Overwrites gates[:, part] with the derivative of each pre-activation's gradient with respect to dh or dc. Returns
-        further factors that `step_backward` needs, each (steps, B, H).
+        The gradient of each pre-activation is dh or dc times a factor, for example da_o = dh (tanh(c) o (1 - o)) in an
+        LSTM. Overwrites the gates with these factors. Returns the other arrays that `step_backward` needs, each
+        (steps, B, H).
         """
         raise NotImplementedError
 
     def step_backward(self, dgates: Array, dstate: State, factors: Sequence[Array]) -> None:
-        """One time step back. `dstate` becomes the gradient of the state before the step.
+        """The backward pass of one time step.
 
-        dgates: (S, B, H), the local derivatives of the step, which become the gradients of its pre-activations.
+        dgates: (S, B, H), the factors from `local_derivatives`, which become the gradients of the pre-activations.
+        dstate: the gradient of the state after the step, which becomes the gradient of the state before it.
+        factors: what `local_derivatives` returned, for this step: arrays (B, H).
         """
         raise NotImplementedError
 
     def quantities(self) -> tuple[Array, ...]:
-        """The values named in `quantity_names`, of the last call of `forward`: each (T, B, H), valid until the next call.
+        """The quantities of the last call of `forward`, in the order of `quantity_names`.
 
-        The names are those of the equations. The first one is the activity of a unit.
+        Each is (T, B, H) and valid until the next call. The names are those of the equations. The first quantity is the
+        activity of the units.
         """
         return (self.states[0, 1:],)
 
@@ -177,13 +192,13 @@ class RecurrentLayer:
         return [slice(start, min(start + self.chunk_steps, steps)) for start in range(0, steps, self.chunk_steps)]
 
     def _set_resets(self, reset_mask: Array | None) -> None:
-        """Sets the factors that multiply the state before a step: `carry` (T, B, 1) and `first_carry` (B, 1).
+        """Sets the factors of the states: 0 where a step starts from the zero state, else 1.
 
-        In most batches only the first step resets the state. Then `first_carry` multiplies the initial state once, and
-        the loop has nothing to multiply.
+        If only the first step resets the state, which is common, `first_carry` multiplies the initial state. The loop
+        then runs as fast as without a reset mask. Otherwise the loop multiplies each state by `carry`.
         """
-        self.carry: Array | None = None
-        self.first_carry: Array | None = None
+        self.carry: Array | None = None  # bool (T, B, 1)
+        self.first_carry: Array | None = None  # bool (B, 1)
         self.prev_states = self.states[:, :-1]
         if reset_mask is None:
             return
@@ -198,7 +213,7 @@ class RecurrentLayer:
         self.prev_states = self.reset_states
 
     def _set_w_hh(self, recurrent_mask: Array | None) -> None:
-        """Sets the W_hh of this call: that of the weights, multiplied by the mask."""
+        """Sets `w_hh`, the recurrent weights of this call: W_hh, multiplied by the mask if there is one."""
         self.recurrent_mask = recurrent_mask
         self.w_hh = self.weights.w_hh
         if recurrent_mask is not None:
@@ -207,7 +222,7 @@ class RecurrentLayer:
             self.w_hh = np.multiply(self.w_hh, recurrent_mask, out=self.masked_w_hh)
 
     def _dense_projection(self, x: Array) -> Callable[[slice], None]:
-        """A function that fills gates[:, part] with scale * (x W_ih^T + b_ih + b_hh), for inputs x (T, B, D)."""
+        """Returns a function that sets gates[:, part] to scale * (x W_ih^T + b_ih + b_hh). x: (T, B, D)."""
         w_ih = self._by_gate(self.weights.w_ih)
         weights = [None if slot.x_gate is None else w_ih[slot.x_gate].T * slot.scale for slot in self.slots]  # (D, H)
         biases = self._scaled_biases()
@@ -225,13 +240,14 @@ class RecurrentLayer:
         return project
 
     def _one_hot_projection(self, ids: Array) -> Callable[[slice], None]:
-        """The same for ids (T, B), which stand for one-hot inputs.
+        """The same for a one-hot input. ids: (T, B).
 
-        The product with a one-hot vector selects a column of W_ih, so a table holds the result for each distinct id.
+        The product of W_ih and a one-hot vector is a column of W_ih. So a table holds the result for each distinct id,
+        and the function selects rows of the table.
         """
         w_ih = self._by_gate(self.weights.w_ih)
-        distinct, inverse = np.unique(ids, return_inverse=True)
-        rows = inverse.reshape(ids.shape)  # of the tables
+        distinct, rows = np.unique(ids, return_inverse=True)
+        rows = rows.reshape(ids.shape)
         biases = self._scaled_biases()
         tables = [
             None if slot.x_gate is None else w_ih[slot.x_gate].T[distinct] * slot.scale + bias
@@ -263,7 +279,7 @@ class RecurrentLayer:
         return biases
 
     def _recur(self, part: slice) -> None:
-        """The loop over the steps of `part`. Before it, gates[:, part] holds the projected inputs."""
+        """The loop over the steps of `part`. gates[:, part] holds the terms with x and the biases already."""
         gates = self.gates[:, part].swapaxes(0, 1)  # (steps, S, B, H)
         steps = zip(
             gates,
@@ -275,11 +291,13 @@ class RecurrentLayer:
             itertools.repeat(None) if self.carry is None else self.carry[part],
             strict=False,
         )
-        for gates_t, recurrent_gates, before, prev, after, saved, carry in steps:
+        step = self.step
+        scratch = self.step_scratch
+        for gates_t, recurrent_gates, state, prev, new, saved, carry in steps:
             if carry is not None:
-                np.multiply(before, carry, out=prev)
+                np.multiply(state, carry, out=prev)
             recurrent_gates += self._recurrent_product(prev[0])
-            self.step(gates_t, prev, after, saved, self.step_scratch)
+            step(gates_t, prev, new, saved, scratch)
 
     # Backward pass
 
@@ -301,21 +319,21 @@ class RecurrentLayer:
         self._weight_gradients(grads)
 
     def _recur_backward(self, part: slice, dy: Array, dstate: Array) -> None:
-        """The loop over the steps of `part`, from the last to the first. After it, gates[:, part] holds dgates."""
+        """The loop over the steps of `part`, backward. Turns gates[:, part] into dgates. dy: (steps, B, H)."""
         factors = self.local_derivatives(part)
         dgates = self.gates[:, part].swapaxes(0, 1)  # (steps, S, B, H)
-        state_gradients = tuple(dstate)  # dh, or dh and dc
-        dh = state_gradients[0]
         carries = itertools.repeat(None) if self.carry is None else self.carry[part][::-1]
-        by_step = (array[::-1] for array in (dgates, dy, *factors))
-        for carry, dgates_t, dy_t, *factors_t in zip(carries, *by_step, strict=False):
+        last_to_first = [array[::-1] for array in (dgates, dy, *factors)]
+        dstate_arrays = tuple(dstate)  # dh, or dh and dc
+        dh = dstate_arrays[0]
+        for carry, dgates_t, dy_t, *factors_t in zip(carries, *last_to_first, strict=False):
             dh += dy_t
-            self.step_backward(dgates_t, state_gradients, factors_t)
+            self.step_backward(dgates_t, dstate_arrays, factors_t)
             if carry is not None:
                 dstate *= carry
 
     def _project_backward(self, part: slice, dx: Array) -> None:
-        """dx (steps, B, D) = sum over the slots of dgates W_ih."""
+        """Writes dx (steps, B, D) = sum of dgates W_ih over the slots that read x."""
         w_ih = self._by_gate(self.weights.w_ih)
         rows = dx.reshape(-1, dx.shape[2])
         for n, slot in enumerate(self.slots):
@@ -328,7 +346,7 @@ class RecurrentLayer:
                 rows += dgates @ w_ih[slot.x_gate]
 
     def _weight_gradients(self, grads: LayerWeights) -> None:
-        """Writes the gradients of the weights: sums over all N = T x B rows, so each is one product."""
+        """Writes the gradients of the weights. Each is a sum over all N = T x B rows, so it is one matrix product."""
         x = self.x
         N = x.shape[0] * x.shape[1]
         h_prev = self.prev_states[0, : len(x)].reshape(N, self.H)
@@ -359,7 +377,7 @@ class RecurrentLayer:
         """Writes scale * W_hh^T of each recurrent slot to `w_hh_blocks`, as column blocks."""
         w_hh = self._by_gate(self.w_hh)
         for blocks, slot in zip(self.w_hh_blocks, self.slots[self.recurrent_slots], strict=True):
-            rows = w_hh[slot.h_gate].reshape(len(blocks), -1, self.H)  # rows of W_hh are columns of W_hh^T
+            rows = w_hh[slot.h_gate].reshape(len(blocks), -1, self.H)  # the rows of W_hh are the columns of W_hh^T
             np.multiply(rows.transpose(0, 2, 1), slot.scale, out=blocks)
 
     def _pack_w_hh_backward(self) -> None:
@@ -370,11 +388,11 @@ class RecurrentLayer:
             blocks[...] = columns.transpose(1, 0, 2)
 
     def _recurrent_product(self, h_prev: Array) -> Array:
-        """h_prev (B, H) -> scale * h_prev W_hh^T of each recurrent slot (num_gates, B, H)."""
+        """h_prev (B, H) -> scale * h_prev W_hh^T for each recurrent slot (num_gates, B, H)."""
         np.matmul(h_prev, self.w_hh_blocks, out=self.product_blocks)
         return self.product
 
     def recurrent_product_backward(self, dgates: Array, dh: Array) -> None:
-        """dh (B, H) = sum over the recurrent slots of dgates W_hh. dgates: (S, B, H)."""
+        """Writes dh (B, H) = sum of dgates W_hh over the recurrent slots. dgates: (S, B, H)."""
         np.matmul(dgates[self.recurrent_slots, None], self.w_hh_blocks, out=self.product_blocks)
         np.add.reduce(self.product, axis=0, out=dh)

@@ -1,4 +1,4 @@
-"""Schedules: progress through the budget, from 0 to 1 -> the factor of the peak learning rate."""
+"""Learning rate schedules: functions from the progress of a run (0 to 1) to a factor of the peak learning rate."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 
 def cosine(progress: float) -> float:
-    """Half a cosine wave from 1 down to 0 (Loshchilov & Hutter 2017)."""
+    """Half a cosine wave, from 1 to 0 (Loshchilov & Hutter 2017)."""
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def linear(progress: float) -> float:
+    """A straight line from 1 to 0."""
     return 1 - progress
 
 
 def constant(progress: float) -> float:
+    """1 throughout the run."""
     return 1.0
 
 
@@ -23,6 +25,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": cosine, "linear": li
 
 
 def factor(schedule: str, progress: float, step: int, warmup_steps: int) -> float:
-    """The schedule's factor at `progress`, times a linear rise over the first steps; `step` counts from 0."""
+    """The schedule's factor, times a linear rise from 1 / warmup_steps to 1 over the first steps.
+
+    step: counted from 0. progress: a run that exceeds its budget (progress > 1) keeps the final factor.
+    """
     warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     return warmup * SCHEDULES[schedule](min(progress, 1.0))

@@ -1,13 +1,20 @@
-"""One time step at a time, for sampling: the cells' own equations, with the weights laid out once.
+"""One time step at a time, for sampling. The weights are rearranged once, so that a step has few operations.
 
-What the first layer takes from a character, one-hot or embedded, is a row of a table. A layer's output h is read twice,
-by the layer itself in the next step and by the layer above (or the head) in this one: both products are one, as soon as
-h is known, so a step has one product a layer.
+The equations are those of the cells. Two things differ from the stack:
+
+1. The products of the first layer with its input are looked up in a table, with one row for each symbol.
+2. The output h of a layer is read twice: by the layer itself in its next step (h W_hh^T), and in this step by its
+   reader, which is the layer above or the output head (h W_reader^T). The two weight matrices are stored side by side,
+   so that both products are one.
+
+B streams, D input width, H hidden size, S slots of a cell (see recurrent.py), V symbols or outputs, M width of what a
+reader reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +25,10 @@ from charrnn.nn.stack import CELLS
 
 
 class Stepper:
-    """Layers and head for B streams, T = 1. The one object of `nn` that holds a state: here nothing is ever undone."""
+    """A recurrent stack and a linear head for B streams.
+
+    In contrast to `RecurrentStack` it holds the network state, which each step overwrites.
+    """
 
     def __init__(
         self,
@@ -30,43 +40,47 @@ class Stepper:
         embedding: Array | None = None,
     ) -> None:
         kind = CELLS[cell]
-        prepared = [_by_slot(kind, w) for w in weights]
-        self.w_x, self.bias = prepared[0][0], prepared[0][2]
-        # What the first layer takes from each symbol (V, S H); where numbers are read, there are no symbols.
-        self.table = self._projected(self.w_x if embedding is None else embedding @ self.w_x)
-        above = [*((w_x, bias) for w_x, _, bias in prepared[1:]), (head_weight.T, head_bias)]
+        by_slot = [_weights_by_slot(kind, layer) for layer in weights]
+        self.input_weight = by_slot[0].w_x
+        self.input_bias = by_slot[0].bias
+        # The input of the first layer for each symbol (V, S H). Not used if the inputs are vectors (`step_vectors`).
+        self.table = self._project(self.input_weight if embedding is None else embedding @ self.input_weight)
+        readers = [*((layer.w_x, layer.bias) for layer in by_slot[1:]), (head_weight.T, head_bias)]
         self.layers = [
-            _Layer(kind, w_h, *reader, batch_size) for (_, w_h, _), reader in zip(prepared, above, strict=True)
+            _StepperLayer(kind, layer.w_h, weight, bias, batch_size)
+            for layer, (weight, bias) in zip(by_slot, readers, strict=True)
         ]
 
-    def reset(self, streams: list[int]) -> None:
-        """Back to the zero state for these streams."""
-        for layer in self.layers if streams else ():
-            for array in (*layer.state, layer.recurrent):
-                array[streams] = 0
-
     def step(self, ids: Sequence[int] | Array) -> Array:
-        """One symbol for each stream -> the next outputs (B, V), valid until the next call."""
+        """Reads one symbol of each stream. Returns the outputs (B, V), which are valid until the next call."""
         return self._step(self.table[ids])
 
     def step_vectors(self, x: Array) -> Array:
-        """A vector for each stream (B, D) -> the next outputs (B, V), valid until the next call."""
-        return self._step(self._projected(x @ self.w_x))
+        """Reads one vector (D,) of each stream, x (B, D). Otherwise like `step`."""
+        return self._step(self._project(x @ self.input_weight))
 
     def state(self) -> Array:
-        """A copy of the stack's state (L, num_states, B, H)."""
+        """A copy of the state (L, num_states, B, H), in the format of `RecurrentStack`."""
         return np.stack([np.stack(layer.state) for layer in self.layers])
 
     def restore(self, state: Array) -> Array:
-        """Goes on from a stack's state (L, num_states, B, H); the outputs (B, V) there."""
-        for layer, its_state in zip(self.layers, state, strict=True):
-            for array, values in zip(layer.state, its_state, strict=True):
+        """Sets the state (L, num_states, B, H). Returns its outputs (B, V), which are valid until the next call."""
+        for layer, layer_state in zip(self.layers, state, strict=True):
+            for array, values in zip(layer.state, layer_state, strict=True):
                 array[...] = values
-            outputs = layer.read_out()
+            outputs = layer.multiply()
         return outputs
 
+    def reset(self, streams: list[int]) -> None:
+        """Sets the state of these streams to zero."""
+        if not streams:
+            return
+        for layer in self.layers:
+            for array in (*layer.state, layer.recurrent):
+                array[streams] = 0
+
     def select_streams(self, rows: Array) -> None:
-        """Stream n goes on from the state of stream rows[n]."""
+        """Stream n continues from the state of stream rows[n], for all n."""
         for layer in self.layers:
             for array in (*layer.state, layer.recurrent):
                 array[...] = array[rows]
@@ -76,58 +90,93 @@ class Stepper:
             x = layer.step(x)
         return x
 
-    def _projected(self, products: Array) -> Array:
-        """Products with W_ih (N, n H), with the biases and a column for the slots that take no x (N, S H)."""
-        projected = np.tile(self.bias, (len(products), 1))
+    def _project(self, products: Array) -> Array:
+        """Adds the bias and the slots that do not read x: products with W_ih (N, n H) -> (N, S H)."""
+        projected = np.tile(self.input_bias, (len(products), 1))
         projected[:, : products.shape[1]] += products
         return projected
 
 
-class _Layer:
-    """One layer, with the weights and the bias (D, M), (M,) of what reads its output above."""
+class _StepperLayer:
+    """One layer, with the weights of its reader (the layer above or the head).
+
+    `products` (B, S H + M) holds both products with h. Slots that do not read h_prev come first and stay zero. For a
+    GRU, whose slots are n, r, z and m:
+
+                       n         r         z         m          reader
+                  +---------+---------+---------+---------+---------------+
+        products  |    0    |          h W_hh^T           |  h W_reader^T |
+                  +---------+---------+---------+---------+---------------+
+                  |<------------- recurrent ------------->|<---- read --->|
+                            |<----------------- written ----------------->|
+
+    The next step adds `recurrent` (B, S H) to its input. `read` (B, M) becomes the output of the layer, with the bias
+    of the reader. If the reader is a GRU too, M is 3 H, because its last slot does not read x:
+
+                       n         r         z         m
+                  +---------+---------+---------+---------+
+        output    |         read + bias         |  bias   |
+                  +---------+---------+---------+---------+
+
+    If the reader is the head, M is V and the output is read + bias.
+    """
 
     def __init__(
-        self, kind: type[RecurrentLayer], w_h: Array, w_above: Array, bias_above: Array, batch_size: int
+        self, kind: type[RecurrentLayer], w_h: Array, reader_weight: Array, reader_bias: Array, batch_size: int
     ) -> None:
-        hidden, width, above, dtype = len(w_h), len(kind.slots) * len(w_h), w_above.shape[1], w_h.dtype
-        self.advance = kind.step
-        self.weight = arrays.empty((hidden, w_h.shape[1] + above), dtype)
-        np.concatenate([w_h, w_above], axis=1, out=self.weight)
-        # Slots that take nothing from h_prev stand first: they read zeros, which no product overwrites. Those that take
-        # no x stand last and read their bias.
-        products = arrays.zeros((batch_size, width + above), dtype)
-        self.products = products[:, width - w_h.shape[1] :]
-        self.recurrent, self.raw = products[:, :width], products[:, width:]
-        self.output = arrays.empty((batch_size, len(bias_above)), dtype)
-        self.output[...] = bias_above
-        self.bias, self.fed = bias_above[:above], self.output[:, :above]
-        self.a = arrays.empty((batch_size, width), dtype)
-        self.gates = self.a.reshape(batch_size, -1, hidden).swapaxes(0, 1)
-        self.state = tuple(arrays.zeros((kind.num_states, batch_size, hidden), dtype))
-        self.saved = tuple(arrays.empty((kind.num_saved, batch_size, hidden), dtype))
-        self.scratch = arrays.empty((batch_size, hidden), dtype)
+        H, recurrent_width = w_h.shape
+        slots_width = len(kind.slots) * H
+        M = reader_weight.shape[1]
+        dtype = w_h.dtype
+        self.compute_step = kind.step
+        self.state = tuple(arrays.zeros((kind.num_states, batch_size, H), dtype))  # (B, H) each
+        self.gates_by_stream = arrays.empty((batch_size, slots_width), dtype)  # (B, S H)
+        self.gates = self.gates_by_stream.reshape(batch_size, -1, H).swapaxes(0, 1)  # (S, B, H), a view of it
+        self.saved = tuple(arrays.empty((kind.num_saved, batch_size, H), dtype))  # (B, H) each, never read
+        self.scratch = arrays.empty((batch_size, H), dtype)  # (B, H)
+
+        self.weight = arrays.empty((H, recurrent_width + M), dtype)
+        np.concatenate([w_h, reader_weight], axis=1, out=self.weight)
+        products = arrays.zeros((batch_size, slots_width + M), dtype)
+        self.recurrent = products[:, :slots_width]
+        self.read = products[:, slots_width:]
+        self.written = products[:, slots_width - recurrent_width :]
+
+        self.bias = reader_bias[:M]
+        self.output = arrays.empty((batch_size, len(reader_bias)), dtype)
+        self.output[...] = reader_bias
+        self.output_of_read = self.output[:, :M]
 
     def step(self, x: Array) -> Array:
-        """x (B, S H), its biases added -> the same for the layer above, or the logits (B, V)."""
-        np.add(x, self.recurrent, out=self.a)
-        self.advance(self.gates, self.state, self.state, self.saved, self.scratch)
-        return self.read_out()
+        """x (B, S H), with the biases -> the same for the layer above, or the outputs of the head (B, V)."""
+        np.add(x, self.recurrent, out=self.gates_by_stream)
+        self.compute_step(self.gates, self.state, self.state, self.saved, self.scratch)
+        return self.multiply()
 
-    def read_out(self) -> Array:
-        """What the state gives to the layer's own next step, and to the layer above (or as outputs)."""
-        np.matmul(self.state[0], self.weight, out=self.products)
-        np.add(self.raw, self.bias, out=self.fed)
+    def multiply(self) -> Array:
+        """Computes both products with h. Returns the output."""
+        np.matmul(self.state[0], self.weight, out=self.written)
+        np.add(self.read, self.bias, out=self.output_of_read)
         return self.output
 
 
-def _by_slot(kind: type[RecurrentLayer], weights: LayerWeights) -> tuple[Array, Array, Array]:
-    """A layer's W_ih (D, n H) and W_hh (H, m H) for the slots that they feed, and all slots' bias (S H,), scaled."""
-    w_ih, w_hh, b_ih, b_hh = (w.reshape(kind.num_gates, -1, *w.shape[1:]) for w in weights)
-    fed_x = [(slot.x_gate, slot.scale) for slot in kind.slots if slot.x_gate is not None]
-    fed_h = [(slot.h_gate, slot.scale) for slot in kind.slots if slot.h_gate is not None]
-    w_x = np.concatenate([w_ih[gate].T * scale for gate, scale in fed_x], axis=1)
-    w_h = np.concatenate([w_hh[gate].T * scale for gate, scale in fed_h], axis=1)
-    bias = np.zeros((len(kind.slots), *b_ih.shape[1:]), b_ih.dtype)
-    bias[: len(fed_x)] += [b_ih[gate] * scale for gate, scale in fed_x]
-    bias[-len(fed_h) :] += [b_hh[gate] * scale for gate, scale in fed_h]
-    return w_x, w_h, bias.ravel()
+class _SlotWeights(NamedTuple):
+    """The weights of a layer in the order of its slots, scaled. n slots read x and m slots read h_prev."""
+
+    w_x: Array  # (D, n H)
+    w_h: Array  # (H, m H)
+    bias: Array  # (S H,)
+
+
+def _weights_by_slot(kind: type[RecurrentLayer], weights: LayerWeights) -> _SlotWeights:
+    w_ih, w_hh, b_ih, b_hh = (array.reshape(kind.num_gates, -1, *array.shape[1:]) for array in weights)
+    x_slots = [(slot.x_gate, slot.scale) for slot in kind.slots if slot.x_gate is not None]
+    h_slots = [(slot.h_gate, slot.scale) for slot in kind.slots if slot.h_gate is not None]
+    bias = np.zeros((len(kind.slots), b_ih.shape[1]), b_ih.dtype)  # (S, H)
+    bias[: len(x_slots)] += [b_ih[gate] * scale for gate, scale in x_slots]
+    bias[-len(h_slots) :] += [b_hh[gate] * scale for gate, scale in h_slots]
+    return _SlotWeights(
+        np.concatenate([w_ih[gate].T * scale for gate, scale in x_slots], axis=1),
+        np.concatenate([w_hh[gate].T * scale for gate, scale in h_slots], axis=1),
+        bias.ravel(),
+    )

@@ -16,7 +16,7 @@ from charrnn.runs.reports import read_metrics
 # For each value of --x: the field in metrics.jsonl, and the label of the axis.
 X_AXES = {"chars": ("chars", "characters"), "steps": ("step", "steps"), "seconds": ("seconds", "seconds")}
 LOSS_LABELS = {"lm": "nats per character", "series": "loss: half the squared error, standardised"}
-EARLY_EVALUATIONS = 2  # they do not set the limits of the axis, because the loss is still far from the others
+EARLY_EVALUATIONS = 2  # excluded from the limits of the axis, because the loss is still much higher
 MAX_CORPORA = 3  # named in a title
 
 

@@ -1,4 +1,4 @@
-"""Figures of unit values behind the characters of a text, with Matplotlib."""
+"""Figures of unit values as colours along a text, with Matplotlib."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def quantity_limits(quantity: str, values: Array) -> tuple[float, float]:
 def draw_units(text: str, values: Array, names: Sequence[str], quantity: str) -> Figure:
     """Unit values as colours, for as much of the text as a figure can hold.
 
-    One unit: the lines of the text, with the value of each character behind it. Several units: blocks of a row of text
-    and a row of colours for each unit.
+    One unit: the lines of the text, with the value after each character as its background. Several units: blocks of a
+    row of text and a row of colours for each unit.
 
     values: (N, K) for N characters. names: of the K units.
     """

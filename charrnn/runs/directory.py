@@ -72,7 +72,7 @@ class Run:
         except RunError:
             return True
 
-    def check_exists(self) -> None:
+    def check_there(self) -> None:
         """Raises RunError if the directory does not exist. The error suggests a run with a similar name."""
         if self.path.is_file():
             hint = f"the run is {self.path.parent}; give a checkpoint with --model"
@@ -86,7 +86,7 @@ class Run:
 
     def read_config(self) -> RunConfig:
         """Raises RunError if config.json is missing or damaged."""
-        self.check_exists()
+        self.check_there()
         if _is_study(self.path):
             hint = f"list its runs with charrnn runs {self.path}; see also plot --sweep"
             raise RunError(f"{self.path}: is a sweep, not a run", hint)
@@ -166,10 +166,8 @@ def find_run(path: Path) -> Path:
 
 
 def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
-    """The run under the root that was started or resumed last. fits: which configurations to consider.
-
-    Raises RunError if there is no such run.
-    """
+    """The run under the root that was started or resumed last. fits: which configurations to consider; runs whose
+    configuration is damaged are then skipped. Raises RunError if there is no such run."""
     root = runs_root()
     configs = [path for path in root.glob("*/config.json") if path.is_file()]
     problem = "no valid run" if configs else "no runs"

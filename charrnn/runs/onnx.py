@@ -70,15 +70,15 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
     return model
 
 
-def describe_ports(ports: Iterable[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
+def ports(values: Iterable[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
     """Name, type and shape of each input or output of a graph. Sizes that are not fixed have a name instead."""
     return [
         {
-            "name": port.name,
-            "type": helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type).name,
-            "shape": [size.dim_param or size.dim_value for size in port.type.tensor_type.shape.dim],
+            "name": value.name,
+            "type": helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            "shape": [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim],
         }
-        for port in ports
+        for value in values
     ]
 
 

@@ -60,6 +60,9 @@ class Report(CheckedFields):
     def from_dict(cls, values: dict[str, Any]) -> Self:
         if not isinstance(values, dict):
             raise UsageError("expected an object with named values")
+        for name in cls.names():
+            if name not in values:
+                raise UsageError(f"{name} is missing")
         val, others = Scores.split_off(values, "val_")
         return super().from_dict(others | {"val": val})
 
@@ -117,6 +120,9 @@ def read_config(path: Path) -> RunConfig:
     def parse(data: bytes) -> RunConfig:
         values = json.loads(data)
         config = RunConfig.from_dict(values)
+        unknown = set(values) - set(config.to_dict())
+        if unknown:
+            raise ValueError(f"unknown setting {min(unknown)!r}")
         _check_paths(values["corpus"], config.data)
         train = config.train.to_dict()
         for name in RESOLVED:

@@ -49,7 +49,7 @@ class OwnerLocks:
 
     def __init__(self, folder: Path) -> None:
         """Raises StorageError."""
-        self.owner = uuid.uuid4().hex  # the name of this process
+        self.this_process = uuid.uuid4().hex  # the name of this process as an owner
         self.mutex_file = folder / STUDY / "lock"
         self.directory = folder / STUDY / "owners"
         try:
@@ -69,7 +69,7 @@ class OwnerLocks:
     def acquire(self) -> int:
         """Locks this process's file. Training processes must inherit the returned descriptor."""
         with self.mutex():
-            return lock_file(self.directory / self.owner)
+            return lock_file(self.directory / self.this_process)
 
     def uses_this_folder(self, owner: str) -> bool:
         return (self.directory / owner).exists()

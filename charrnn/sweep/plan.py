@@ -41,7 +41,8 @@ class Plan:
     def unset_options(self, params: dict[str, Value]) -> list[str]:
         """The options that the task may choose, because they are neither given nor varied.
 
-        The hidden size is not among them: it would depend on the load of the machine, and trials would not compare.
+        The hidden size is not among them. It would be chosen for the time budget and the speed of the machine at that
+        moment, so trials would not be comparable.
         """
         return [name for name in TASK_DEFAULTED if name not in {"hidden_size", *self.options, *params}]
 

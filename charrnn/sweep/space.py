@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import types
@@ -155,6 +156,7 @@ def _parse_value(name: str, text: str, argument: str) -> Any:
     return value
 
 
+@functools.cache
 def _option_type(name: str) -> Any:
     """The annotated type of an option without None: int for `int | None`."""
     hint = typing.get_type_hints(OPTION_CLASSES[name])[name]

@@ -1,10 +1,11 @@
 """The study: which trials exist, which process trains each of them, and which trial comes next.
 
 Several processes, on one machine or on several, may work on one study. A trial is created in the state RUNNING, with
-its values and the name of its owner. The owner is the process that trains the trial; see OwnerLocks. Processes that
-share a folder look for trials one at a time. Processes with different folders share only the storage, which numbers the
-trials. Two of them may create the same trial at the same time. In this case the trial with the higher number is
-surplus: it is marked so, and it is never trained or counted.
+its values and the name of its owner. The owner is the process that trains the trial; see OwnerLocks.
+
+Of the processes that share a folder, only one at a time can look for a trial. Processes with different folders share
+only the storage, which numbers the trials. At the same moment, two of them may create trials with the same values, or
+both may create the last trial. Then the trial with the higher number is surplus: it is neither trained nor counted.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from charrnn.sweep.trials import counted_trials, run_name
 from charrnn.training.trainer import EVALUATIONS
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # for constant_liar in Optuna 4
 
 MACHINE_OPTIONS = ("workers", "device", "precision", "val_file")  # these may differ between machines
 PRUNING_MIN_TRIALS = 5  # trials that must be completed before a trial is pruned
 PRUNING_MIN_PROGRESS = EVALUATIONS // 4  # no trial is pruned in the first quarter of its budget
-MAX_TPE_DRAWS = 5  # if TPE proposes only points that have a trial, a random new point is taken
+MAX_TPE_DRAWS = 5  # if TPE draws only points that already have a trial, the following points are random
 
 
 class Study:
@@ -92,8 +93,8 @@ class Study:
         id_file = self.folder / STUDY / "id"
         if not id_file.exists() and not any(self.folder.glob("**/config.json")):
             # One attribute per folder: machines that start the study at the same time do not overwrite each other's.
-            self.study.set_user_attr(f"folder {self.owners.owner}", True)
-            write_atomically(id_file, self.owners.owner.encode())
+            self.study.set_user_attr(f"folder {self.owners.this_process}", True)
+            write_atomically(id_file, self.owners.this_process.encode())
         try:
             is_known = id_file.exists() and f"folder {read_regular(id_file, 1 << 10).decode()}" in self.study.user_attrs
         except (OSError, ValueError) as error:
@@ -119,7 +120,7 @@ class Study:
 
     def other_owners_exist(self) -> bool:
         """Whether other processes that use this folder own trials, which this process may have to take over."""
-        others = {_owner(trial) for trial in self._running_trials()} - {self.owners.owner}
+        others = {_owner(trial) for trial in self._running_trials()} - {self.owners.this_process}
         return any(self.owners.uses_this_folder(owner) for owner in others)
 
     def next_trial(self) -> Trial | None:
@@ -127,11 +128,11 @@ class Study:
         with self.owners.mutex():
             for frozen in self._running_trials():
                 if self.owners.is_dead(_owner(frozen)):
-                    self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owners.owner)
-                    if trial := self._unless_surplus(frozen):
+                    self.storage.set_trial_user_attr(frozen._trial_id, "owner", self.owners.this_process)
+                    if trial := self._start_trial(frozen):
                         return trial
             while len(self.trials()) < self.plan.trials:
-                if trial := self._unless_surplus(self._create_trial()):
+                if trial := self._start_trial(self._create_trial()):
                     return trial
         return None
 
@@ -140,21 +141,21 @@ class Study:
             state=TrialState.RUNNING,
             params=self._new_point(),
             distributions=_distributions(self.plan.space),
-            user_attrs={"owner": self.owners.owner},
+            user_attrs={"owner": self.owners.this_process},
         )
         study_id = self.storage.get_study_id_from_name(self.plan.study)
         return self.storage.get_trial(self.storage.create_new_trial(study_id, template))
 
-    def _unless_surplus(self, frozen: FrozenTrial) -> Trial | None:
-        """The trial. None if it is surplus, because earlier trials are enough or one of them has the same values."""
+    def _start_trial(self, frozen: FrozenTrial) -> Trial | None:
+        """The trial with its run directories. If it is surplus, marks it as such and returns None."""
         earlier = [trial for trial in self.trials() if trial.number < frozen.number]
-        if len(earlier) < self.plan.trials and all(trial.params != frozen.params for trial in earlier):
-            name = run_name(frozen.number)
-            names = [name, *(f"{name}-{repeat}" for repeat in range(2, self.plan.repeats + 1))]
-            return Trial(self.study, frozen, [Run(self.folder / name) for name in names])
-        self.storage.set_trial_user_attr(frozen._trial_id, "surplus", True)
-        self.study.tell(frozen.number, state=TrialState.FAIL)
-        return None
+        if len(earlier) >= self.plan.trials or any(trial.params == frozen.params for trial in earlier):
+            self.storage.set_trial_user_attr(frozen._trial_id, "surplus", True)
+            self.study.tell(frozen.number, state=TrialState.FAIL)
+            return None
+        name = run_name(frozen.number)
+        names = [name, *(f"{name}-{repeat}" for repeat in range(2, self.plan.repeats + 1))]
+        return Trial(self.study, frozen, [Run(self.folder / name) for name in names])
 
     def _new_point(self) -> dict[str, Value]:
         """The values of the next trial, which no other trial has."""

@@ -76,7 +76,7 @@ class Task(Protocol):
         """Messages for the user about the data at this sequence length."""
 
     def scores(self, means: Array) -> Scores:
-        """The scores of a validation. means: the sums of `ScoringNetwork.sums`, divided by the number of scored steps."""
+        """The scores of a validation. means: `ScoringNetwork.sums` divided by the number of scored steps."""
 
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         """Sample output of the model, for the user."""
@@ -166,7 +166,7 @@ class PredictsRecords(Protocol):
     prediction_options: ClassVar[tuple[str, ...]]  # those of top, beam and sampling that the model supports
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        """The answer for each text, as a JSON object. If `options.top` is given, its field `top` lists several answers."""
+        """The answer for each text, as a JSON object. With `options.top` the field `top` ranks several answers."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Tasks whose data are records, one per line: `text<TAB>output`. What they have in common."""
+"""The common part of tasks whose data are records, one per line: `text<TAB>output`."""
 
 from __future__ import annotations
 
@@ -30,27 +30,29 @@ PREVIEWED = 5  # records shown during training
 
 
 class Pair(NamedTuple):
-    """A record: what is read, and the expected output."""
+    """A record: the text that the network reads, and the correct output."""
 
     source: str
     output: str
 
 
 class Coding(ABC):
-    """How the records of a task become steps. A checkpoint stores it, so that a trained model reads records as training
-    did."""
+    """Encodes the records of a task as time steps. Every checkpoint stores its coding."""
 
     name: ClassVar[str]
     defaults: ClassVar[TaskDefaults] = TaskDefaults(max_weights_per_symbol=3)
-    vocabulary: Vocabulary  # of what is read
+    vocabulary: Vocabulary  # of the sources
 
     @classmethod
     @abstractmethod
     def from_records(
         cls, pairs: Sequence[Pair], data: DataOptions, vocabulary: Vocabulary | None = None, source: Any = None
     ) -> Self:
-        """The coding that the records need. With `--init-from` it includes the vocabulary of the other model and, if
-        that has the same task, the coding `source` of that model. Raises CorpusError."""
+        """A coding for these records. Raises CorpusError if the records cannot be encoded.
+
+        With `--init-from` the new coding includes the vocabulary of the other model and, if the task is the same, its
+        coding `source`.
+        """
 
     @classmethod
     @abstractmethod
@@ -58,7 +60,8 @@ class Coding(ABC):
         """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, Any]:
+        """For the metadata of a checkpoint."""
 
     @property
     def input_size(self) -> int:
@@ -70,24 +73,28 @@ class Coding(ABC):
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """The fields of Architecture that the task determines."""
+        """The fields of Architecture that depend on the task."""
         return {"input_size": self.input_size, "output_size": self.output_size}
 
     @abstractmethod
     def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
-        """The records as steps. Raises CorpusError for a character that is not in the vocabulary."""
+        """Encodes records. Raises CorpusError for a character that is not in the vocabulary."""
+
+    @abstractmethod
+    def check_output(self, pair: Pair) -> None:
+        """Raises CorpusError if the network cannot predict the output of a record."""
 
     def inputs_in(self, other: Any, source: Checkpoint) -> Array:
-        """The id of each of this coding's inputs in another coding, which contains them. `source` has this coding."""
+        """For each input symbol of this coding, which is that of `source`, its id in `other`, which includes it."""
         return ids_in(other.vocabulary, source)
 
     def outputs_in(self, other: Any) -> Array | None:
-        """The index of each of this coding's outputs in another coding, which contains them."""
+        """For each output of this coding its index in `other`, which includes it. None if they are not comparable."""
         return None
 
     @staticmethod
     def parse_line(line: Line) -> Pair:
-        """Raises CorpusError for a line that is not a record."""
+        """Line -> record. Raises CorpusError for a line that is not a record."""
         source, tab, output = line.text.partition(TAB)
         if not tab:
             raise CorpusError(f"{line.place}: no tab between text and output")
@@ -118,17 +125,17 @@ class RecordTask(WindowTask):
 
     @classmethod
     def read(cls, model_class: type[RecordModel], config: RunConfig, source: Checkpoint | None = None) -> RecordTask:
-        """Reads and splits the files. source: the model that the run starts from. Raises CorpusError, UsageError."""
-        kind = model_class.coding_class
+        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
+        coding_class = model_class.coding_class
         data = config.data
         notices: list[str] = []
-        pairs = [kind.parse_line(line) for line in read_lines(config.corpus, data.encoding, notices)]
+        pairs = [coding_class.parse_line(line) for line in read_lines(config.corpus, data.encoding, notices)]
         names = ", ".join(map(display_name, config.corpus))
         if not pairs:
             raise CorpusError(f"{names}: no records")
         val_pairs: list[Pair] = []
         if data.val_file is not None:
-            val_pairs = [kind.parse_line(line) for line in read_lines([data.val_file], data.encoding, notices)]
+            val_pairs = [coding_class.parse_line(line) for line in read_lines([data.val_file], data.encoding, notices)]
             if not val_pairs:
                 raise CorpusError(f"{data.val_file}: no records to validate on")
         parts = split_records(pairs, data, config.train.seed, notices)
@@ -136,9 +143,10 @@ class RecordTask(WindowTask):
             parts["val"] = val_pairs
         if not parts["train"]:
             raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
-        same_task = source is not None and source.task["name"] == kind.name
-        source_coding = source.parse_task(kind.from_dict) if source is not None and same_task else None
-        coding = kind.from_records([*pairs, *val_pairs], data, source_vocabulary(source), source_coding)
+        source_coding = None
+        if source is not None and source.task["name"] == coding_class.name:
+            source_coding = source.parse_task(coding_class.from_dict)
+        coding = coding_class.from_records([*pairs, *val_pairs], data, source_vocabulary(source), source_coding)
         return cls(model_class, coding, parts, _fingerprint(pairs, val_pairs), notices)
 
     @property
@@ -200,15 +208,17 @@ class RecordModel(TrainedModel):
         return coding
 
     def score(self, source: str, output: str) -> float:
-        """The mean loss of the scored steps of a record. Raises CorpusError for an unknown character."""
-        return mean_loss(self, self.coding.records([Pair(source, output)]))
+        """The mean loss of the scored steps of a record. Raises CorpusError for an unknown character or output."""
+        pair = Pair(source, output)
+        self.coding.check_output(pair)
+        return mean_loss(self, self.coding.records([pair]))
 
     @abstractmethod
     def answers(self, texts: Sequence[str]) -> list[str]:
         """The most likely output of each text."""
 
     def preview(self, pairs: Sequence[Pair]) -> str:
-        """The first few records with the model's answers."""
+        """Some records with the model's answers."""
         shown = pairs[:PREVIEWED]
         answers = self.answers([pair.source for pair in shown])
         return "\n".join(f"{pair.source} -> {answer}" for pair, answer in zip(shown, answers, strict=True))

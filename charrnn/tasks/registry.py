@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from charrnn.tasks.language.corpus import Corpus
     from charrnn.tasks.language.model import TextModel
 
-# Classes by module. Only the module of the task in use is imported.
+# "module:class" of each task. Only the modules of the task in use are imported.
 MODELS = {
     "lm": "language.model:TextModel",
     "classify": "classify.model:Classifier",
@@ -36,7 +36,7 @@ TASKS = {
 def read_task(config: RunConfig, source: Checkpoint | None = None) -> Task:
     """The task of a configuration, with its data.
 
-    source: a model whose vocabulary and labels the task must include. Raises CorpusError, UsageError.
+    source: a model whose vocabulary and labels the task has to include. Raises CorpusError, UsageError.
     """
     name = config.data.task
     if name in TASKS:
@@ -60,7 +60,7 @@ def read_run_task(run: Run) -> Task:
 
 
 def read_corpus(model: TextModel) -> Corpus:
-    """The corpus of the run that contains a language model's checkpoint. Raises CorpusError if it is not available."""
+    """The corpus of the run that trained a language model. Raises CorpusError if it is not available."""
     run = Run(model.checkpoint.path.parent)
     if not run.config.exists():
         raise CorpusError(f"{model.checkpoint.path}: it is not in a run directory, so its corpus is not known")
@@ -69,14 +69,19 @@ def read_corpus(model: TextModel) -> Corpus:
     return corpus
 
 
+def model_class(task: str) -> type[TrainedModel]:
+    """The class of the trained models of a task."""
+    cls: type[TrainedModel] = _import_class(MODELS[task])
+    return cls
+
+
 def make_model(checkpoint: Checkpoint, backend: Backend | None = None) -> TrainedModel:
     """The trained model of a checkpoint. Raises RunError if the checkpoint is damaged."""
-    model: TrainedModel = _import_class(MODELS[checkpoint.parse_task(_parse_name)])(checkpoint, backend)
-    return model
+    return model_class(checkpoint.parse_task(_parse_name))(checkpoint, backend)
 
 
 def load_model(path: str | Path, *, checkpoint: str = "best", backend: Backend | None = None) -> TrainedModel:
-    """A model from a run directory (its `best` or `last` checkpoint), or from a checkpoint file. Raises RunError."""
+    """The model in a run directory (the checkpoint `best` or `last`) or in a checkpoint file. Raises RunError."""
     path = find_run(Path(path))
     if path.is_dir():
         path = _checkpoint_file(Run(path), checkpoint)
@@ -84,8 +89,8 @@ def load_model(path: str | Path, *, checkpoint: str = "best", backend: Backend |
 
 
 def _checkpoint_file(run: Run, checkpoint: str) -> Path:
-    """The file of a run's best or last checkpoint. A run that was stopped before its first evaluation has no best one;
-    its last one is used then."""
+    """The file of a run's checkpoint `best` or `last`. A run that was stopped before its first evaluation has only
+    `last`, which is then used in place of `best`."""
     file = run.best if checkpoint == "best" else run.last
     if not file.exists() and checkpoint == "best":
         file = run.last
@@ -94,9 +99,9 @@ def _checkpoint_file(run: Run, checkpoint: str) -> Path:
     return file
 
 
-def _import_class(place: str) -> Any:
-    """A class of a task, by `module:name`."""
-    module, name = place.split(":")
+def _import_class(path: str) -> Any:
+    """Imports a class, given as "module:class"."""
+    module, name = path.split(":")
     return getattr(importlib.import_module(f"charrnn.tasks.{module}"), name)
 
 

@@ -1,4 +1,4 @@
-"""Outputs and losses of a trained network on whole records, many at a time."""
+"""Outputs and losses of a trained network on records, which are scored in batches."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
 from charrnn.tasks.base import TrainedModel
 
-BATCH_STEPS = 1 << 15  # steps in a batch, in windows as long as the longest record
+BATCH_STEPS = 1 << 15  # upper limit of the steps in a batch; its windows are as long as the longest record
 MAX_STREAMS = 128
 
 
 class ScoringStep(NamedTuple):
-    """One batch of records, and the network that reads it."""
+    """A batch of records, and the network that scores it."""
 
     network: ScoringNetwork
-    state: Array  # zero
+    state: Array  # the initial state, zero
     batch: Batch
-    places: Array  # (T, B), which step of the records is where
+    places: Array  # (T, B), see corpus/windows.py
 
 
 def scored_outputs(model: TrainedModel, records: Records) -> Array:
     """The outputs (S, V) of all S scored steps, in the order of the records."""
-    scored_before = np.cumsum(records.loss_mask) - 1  # the row in `outputs` of each scored step
-    width = model.architecture.output_size
-    outputs = np.empty((int(records.loss_mask.sum()), width), model.parameters.dtype)
+    output_row = np.cumsum(records.loss_mask) - 1  # for each scored step its row in `outputs`
+    num_scored = int(records.loss_mask.sum())
+    outputs = np.empty((num_scored, model.architecture.output_size), model.parameters.dtype)
     for network, state, batch, places in _scoring_steps(model, records):
         for rows, row_outputs in network.outputs(batch, state):
-            outputs[scored_before[places.ravel()[rows.places]]] = row_outputs
+            outputs[output_row[places.ravel()[rows.places]]] = row_outputs
     return outputs
 
 

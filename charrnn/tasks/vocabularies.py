@@ -1,4 +1,4 @@
-"""The vocabulary that a run takes over from the model that it starts from (`--init-from`)."""
+"""The vocabulary of the model that a run is initialised from (`--init-from`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from charrnn.runs.checkpoint import Checkpoint
 
 
 def source_vocabulary(source: Checkpoint | None, *, is_bytes: bool = False) -> Vocabulary | None:
-    """The vocabulary of a model of any task; None without a model.
+    """The vocabulary of a model of any task; None without a model. is_bytes: whether the run has a vocabulary of bytes.
 
-    Raises UsageError if the model has no vocabulary, or one of another kind.
+    Raises UsageError if the model has no vocabulary, or if only one of the two vocabularies consists of bytes.
     """
     if source is None:
         return None
@@ -27,5 +27,5 @@ def source_vocabulary(source: Checkpoint | None, *, is_bytes: bool = False) -> V
 
 
 def ids_in(vocabulary: Vocabulary, source: Checkpoint) -> Array:
-    """The id in `vocabulary` of each symbol of the source's vocabulary, which it contains."""
+    """For each symbol of the source's vocabulary its id in `vocabulary`, which includes the source's."""
     return np.searchsorted(vocabulary.codes, source.parse_task(Vocabulary.from_dict).codes)

@@ -1,4 +1,4 @@
-"""What all tasks whose data are records have in common: records are split at random and packed into windows."""
+"""The common part of tasks whose data are records: records are split at random and packed into windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charrnn.seeding import Purpose, random_generator
 
 DEFAULT_BATCH_SIZE = 32
 MAX_WINDOW = 1024  # default upper limit of the sequence length
-MIN_BATCHES = 8  # in an epoch; with few records the default batch is smaller
+MIN_BATCHES = 8  # per epoch; if there are few records, the default batch size is smaller
 
 
 class HasSource(Protocol):
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=HasSource)
 
 
 class WindowTask:
-    """The part of a Task that deals with records: `parts` holds those to train, validate ("val") and test on."""
+    """The part of the Task interface that is the same for all tasks with records."""
 
     unit: ClassVar[str] = "records"
     min_window: ClassVar[int] = 1  # lower limit of the default sequence length
@@ -35,6 +35,7 @@ class WindowTask:
     def __init__(
         self, parts: dict[str, list[Any]], encode: Callable[[list[Any]], Records], fingerprint: str, notices: list[str]
     ) -> None:
+        """parts: the records of the parts "train", "val" and "test"."""
         self.parts = parts
         self.fingerprint = fingerprint
         self.notices = notices
@@ -83,8 +84,8 @@ class WindowTask:
 def split_records(records: Sequence[R], data: DataOptions, seed: int, notices: list[str]) -> dict[str, list[R]]:
     """Splits records into the parts train, val and test.
 
-    The order is random, drawn from the seed, because files are often sorted. Records with the same source go to the same
-    part. Appends to `notices` if a part stays empty.
+    The records are assigned in a random order, because files are often sorted. Records with the same source go to the
+    same part. Appends to `notices` if a part stays empty.
     """
     groups: dict[Any, list[R]] = {}
     for record in records:

@@ -141,8 +141,8 @@ const rows = Array.from({ length: NUM_PREDICTIONS + 1 }, () => {
   return row;
 });
 
-// Shows the most likely symbols at the place that is pointed at, else of the next character, and the symbol that is
-// there. In a written text the probabilities are those that it was drawn from.
+// Shows the most likely symbols for the character that is pointed at, and this character itself. If no character is
+// pointed at, it shows those for the next character. Probabilities of a written text include temperature and top-p.
 function showPredictions() {
   const character = session.characters[pointed];
   const weights = samplingWeights(session.predict(pointed), session.uniform ? samplingOptions() : UNCHANGED);

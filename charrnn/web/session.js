@@ -13,7 +13,7 @@ class Session {
     this.decoder = new Decoder(vocabulary);
     this.characters = []; // { text, ids, kind, start }, where start is the place of the first id in the history
     this.queue = []; // characters that are to be read
-    this.targetLength = 0; // the network writes until there are so many characters
+    this.targetLength = 0; // the network writes until the text has this length
   }
 
   get isWriting() {
@@ -96,7 +96,7 @@ class Session {
     this.decoder = new Decoder(this.vocabulary);
   }
 
-  // The logits of the character at a place, or of the next symbol if there is no such character.
+  // The logits of the character at a place. If the text ends before it, those of the next symbol.
   predict(place) {
     return this.history.predict(this.characters[place]?.start);
   }

@@ -14,8 +14,8 @@ from charrnn.tasks.language.corpus import Corpus
 def make_corpus(text, is_bytes=False):
     """A corpus whose whole text is the training part."""
     codes = np.frombuffer(text.encode(), np.uint8) if is_bytes else np.array([ord(c) for c in text])
-    vocabulary = Vocabulary.of([codes], is_bytes)
-    ids = vocabulary.codes_to_ids(codes)
+    vocabulary = Vocabulary.from_chunks([codes], is_bytes)
+    ids = np.insert(vocabulary.codes_to_ids(codes), 0, vocabulary.start)
     return Corpus(vocabulary, False, ids, ids[:0], ids[:0], "", ())
 
 
@@ -39,12 +39,12 @@ def search_exhaustively(text, corpus, min_length):
 
 
 def check(text, corpus, min_length):
-    found = find_copies(text, make_corpus(corpus))
+    result = find_copies(text, make_corpus(corpus))
     expected = search_exhaustively(text, corpus, min_length)
-    assert (found.share, found.length, found.offset, found.line) == expected
-    assert len(found.text) == found.length and found.text in text
-    if found.length:
-        assert corpus[found.offset : found.offset + found.length] == found.text
+    assert (result.share, result.length, result.offset, result.line) == expected
+    assert len(result.text) == result.length and result.text in text
+    if result.length:
+        assert corpus[result.offset : result.offset + result.length] == result.text
 
 
 @st.composite
@@ -109,15 +109,15 @@ def test_matching_places_are_those_of_numpy_isin(data):
 
 def test_a_text_that_is_all_copied_has_share_1():
     corpus = random_text(500, 2)
-    found = find_copies(corpus, make_corpus(corpus))
-    assert (found.share, found.length, found.offset, found.line) == (1.0, 500, 0, 1)
+    result = find_copies(corpus, make_corpus(corpus))
+    assert (result.share, result.length, result.offset, result.line) == (1.0, 500, 0, 1)
 
 
 def test_the_text_may_be_longer_than_the_corpus():
     corpus = random_text(500, 2)
-    found = find_copies("ab" + corpus * 3, make_corpus(corpus))
-    assert (found.length, found.offset) == (500, 0)
-    assert found.share == pytest.approx(1500 / 1502)
+    result = find_copies("ab" + corpus * 3, make_corpus(corpus))
+    assert (result.length, result.offset) == (500, 0)
+    assert result.share == pytest.approx(1500 / 1502)
 
 
 def test_the_share_counts_passages_of_at_least_30_characters():
@@ -127,15 +127,17 @@ def test_the_share_counts_passages_of_at_least_30_characters():
 
 
 def test_the_start_symbol_is_not_part_of_the_training_text():
-    found = find_copies("\nab", make_corpus("abc\nabd\n").begin())
-    assert (found.text, found.offset, found.line) == ("\nab", 3, 1)
-    assert find_copies("abc", make_corpus("abc\nabd\n").begin()).offset == 0
+    corpus = make_corpus("abc\nabd\n")
+    assert corpus.vocabulary.decode(corpus.train) == "\nabc\nabd\n"
+    result = find_copies("\nab", corpus)
+    assert (result.text, result.offset, result.line) == ("\nab", 3, 1)
+    assert find_copies("abc", corpus).offset == 0
 
 
 def test_lengths_of_a_byte_model_count_bytes_and_undecodable_bytes_match_nothing():
     corpus = make_corpus("naïve\nnaïveté\n", is_bytes=True)
-    found = find_copies("naïveté", corpus)
-    assert (found.text, found.length, found.offset, found.line) == ("naïveté", 9, 7, 2)
+    result = find_copies("naïveté", corpus)
+    assert (result.text, result.length, result.offset, result.line) == ("naïveté", 9, 7, 2)
     assert find_copies("na\ufffdvet", corpus).text == "vet"
 
 
@@ -148,8 +150,8 @@ def test_an_empty_text_and_a_text_of_unknown_characters_have_no_copies():
 def test_merged_copies_have_the_longest_passage_and_the_share_of_all_characters():
     corpus = random_text(1000, 4)
     texts = ("?" * 60, corpus[100:140], corpus[300:331] + "?" * 69)
-    found = [find_copies(text, make_corpus(corpus)) for text in texts]
-    assert [one.share for one in found] == [0, 1, 0.31]
-    merged = merge_copies(found)
+    parts = [find_copies(text, make_corpus(corpus)) for text in texts]
+    assert [one.share for one in parts] == [0, 1, 0.31]
+    merged = merge_copies(parts)
     assert (merged.length, merged.offset) == (40, 100)
-    assert merged.to_dict() == found[1].to_dict() | {"share": 71 / 200}
+    assert merged.to_dict() == parts[1].to_dict() | {"share": 71 / 200}

@@ -1,4 +1,4 @@
-"""Probes on small texts, by hand: what is true once a character has been read."""
+"""Probes on small texts, with the expected value after each character."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from charrnn.analysis.probes import PROBES
 
 
-def marks(name, text):
-    """A digit for each character, . for 0."""
+def digits(name, text):
+    """The values of a probe: a digit for each character, "." for 0."""
     return "".join("." if value == 0 else f"{int(value)}" for value in PROBES[name](text))
 
 
@@ -34,29 +34,34 @@ def marks(name, text):
         ("in an import or from line", "import re\nx", "......111.."),
         ("upper case", "aBÉc1", ".11.."),
         ("in a capitalised word", "The fox Reynard2", "111.....11111111"),
-        ("in a line of capitals so far", "THE FOX\nThe", "1111111.1.."),
+        ("in an upper-case line so far", "THE FOX\nThe", "1111111.1.."),
         ("digit", "a12", ".11"),
         ("vowel", "aEx", "11."),
         ("letter", "a1é", "1.1"),
         ("just after a space", "a b", ".1."),
         ("just after a line feed", "a\nb", ".1."),
         ("just after a full stop", "a.b!", ".1.1"),
-        ("place in the word", "ab cde", "12.123"),
-        ("place in the line", "ab\ncd", "12.12"),
-        ("place in the sentence", "ab. c", "12.12"),
-        ("lines since a blank one", "a\nb\n\nc\n", ".112..1"),
+        ("position in the word", "ab cde", "12.123"),
+        ("position in the line", "ab\ncd", "12.12"),
+        ("position in the sentence", "ab. c", "12.12"),
+        ("lines since a blank line", "a\nb\n\nc\n", ".112..1"),
         ("indentation", "  a\n   b c\nd", "122.123333.."),
         ("in the indentation", "  a b\n d", "11....1."),
     ],
 )
-def test_by_hand(name, text, expected):
-    assert marks(name, text) == expected
+def test_each_probe_has_the_expected_values(name, text, expected):
+    assert digits(name, text) == expected
+
+
+def test_every_probe_is_tested():
+    (cases,) = (mark.args[1] for mark in test_each_probe_has_the_expected_values.pytestmark)
+    assert {name for name, *_ in cases} == set(PROBES)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(max_size=60), st.sampled_from(["", "\n\n", '"""', "((", "if "]))
-def test_any_text_gives_a_finite_number_for_each_character(text, spice):
-    text = spice + text + spice
+def test_any_text_has_a_finite_non_negative_value_for_each_character(text, ends):
+    text = ends + text + ends
     for name, probe in PROBES.items():
         values = probe(text)
         assert values.shape == (len(text),), name
@@ -64,9 +69,9 @@ def test_any_text_gives_a_finite_number_for_each_character(text, spice):
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_probe_knows_nothing_of_what_follows(name):
+def test_the_values_of_a_probe_do_not_depend_on_later_characters(name):
     text = 'THE FOX\n\n"No," (he [said] 3.\n  if x: # "y"\nfrom \'a\' import <b>, """c\n\nd""" “e”\n'
     whole = PROBES[name](text)
     for stop in range(2, len(text)):
-        certain = slice(0, stop - 2)  # two characters more tell a quotation mark from three of them
+        certain = slice(0, stop - 2)  # a quotation mark may turn out to be the first of three
         assert (PROBES[name](text[:stop])[certain] == whole[certain]).all(), text[:stop]

@@ -1,21 +1,24 @@
-"""Training and sampling speed beside PyTorch: python tests/benchmarks/compare_torch.py [--json] [--cells lstm,gru] ...
+"""Compares the speed of charrnn and PyTorch. README.md in this folder has the results.
 
-The same model on both sides: one-hot input, L x H, V = 65, Adam, clipping by global norm, state carried, float32; the
-shape 1x256 is charrnn's default, with dropout of the outputs and of W_hh. PyTorch runs nn.LSTM/GRU/RNN with as many
-threads as are fastest, of 1 and all cores; charrnn its default workers. Each side is a process of its own that sleeps
-while the other runs; they take turns (A B A B ...), and the medians of the turns are shown.
-Memory is the proportional set size of a side's processes, all together, at the end of its training turns.
+    python tests/benchmarks/compare_torch.py                    training and sampling, all cells and shapes
+    python tests/benchmarks/compare_torch.py --device torch     also charrnn's engine on PyTorch; training only
+    python tests/benchmarks/compare_torch.py --whole TEXT       whole runs: start, training, evaluations and saves
 
---whole TEXT compares whole runs of --minutes with start, evaluations and saves: the command `charrnn train` beside
-torch_side.py, characters trained per second of the clock from the command's start to its end.
+Both sides train the same model: one-hot input of 65 symbols, L layers of H units, Adam, clipping by global norm, state
+carried from batch to batch, float32. The shape 1x256, the default of charrnn, also has dropout of the outputs and of
+W_hh. PyTorch runs nn.LSTM, nn.GRU or nn.RNN with one thread or with all cores, whichever is faster. charrnn has its
+default number of workers.
 
-On one core (taskset -c 0 python tests/benchmarks/compare_torch.py) it is the processor's time that counts, not the
-clock's, so that the machine may be shared. With --device DEVICE a third side trains: charrnn's engine on PyTorch there;
-and PyTorch's own side goes there too. Nothing samples then; the NumPy engine stays at home where DEVICE is a GPU.
+Each side is a process of its own. The sides take turns (A B A B ...), and a process sleeps while another one is
+measured. The results are the medians of the turns. The memory is the proportional set size of all processes of a side,
+at the end of training. On one core (taskset -c 0 python ...) processor time is measured instead of elapsed time, so
+other programs may run.
+
+With --device DEVICE, PyTorch's side runs on that device too, and nothing is sampled. If DEVICE is a GPU, the NumPy
+engine is not measured.
 """
 
 import argparse
-import functools
 import importlib.util
 import itertools
 import json
@@ -27,116 +30,150 @@ import tempfile
 import time
 from pathlib import Path
 
-VOCABULARY = 65
-SHAPES = {  # layers x H: H, B, T
+NUM_SYMBOLS = 65  # as in Tiny Shakespeare
+SHAPES = {  # name: hidden size, batch size, sequence length; the name is layers x hidden size
     "2x128": (128, 50, 50),
     "2x256": (256, 64, 64),
     "2x512": (512, 64, 128),
     "1x256": (256, 32, 64),
+    "1x512": (512, 128, 128),
+    "2x1024": (1024, 128, 128),
+    "3x1024": (1024, 128, 128),
 }
-SAME = ("batch_size", "seq_length", "dropout", "learning_rate")  # of charrnn's default run, for PyTorch's
-DROPOUT = 0.12  # of the default shape
-ON_A_GPU = {"1x512": (512, 128, 128), "2x1024": (1024, 128, 128), "3x1024": (1024, 128, 128)}
+DEFAULT_SHAPES = "2x128,2x256,2x512,1x256"
+DROPOUT = 0.12  # of models of one layer
+SHARED_OPTIONS = (
+    "batch_size",
+    "seq_length",
+    "dropout",
+    "learning_rate",
+)  # that PyTorch's whole run takes from charrnn's
+SAMPLE_LENGTH = 1000  # characters
 
 
-class CharRNN:
-    """charrnn's side: its own training step, as the trainer takes it, and its own sampler."""
+class CharRNNSide:
+    """The training step of charrnn's trainer, on a constant random batch, and its sampling."""
 
-    def __init__(self, cell, layers, hidden, batch, length, device="cpu"):
+    def __init__(self, cell, layers, hidden_size, batch_size, seq_length, device):
         import numpy as np
 
         from charrnn.corpus.batch import Batch
-        from charrnn.engines.select import new_team
+        from charrnn.engines.select import new_engine
         from charrnn.models.architecture import Architecture
-        from charrnn.nn.optimizers import clip_factor
-        from charrnn.nn.parameters import initialise
-        from charrnn.options import TrainingOptions
-        from charrnn.seeding import Purpose, random_generator
+        from charrnn.models.transfer import initial_parameters
+        from charrnn.options import ResolvedTraining
         from charrnn.training.defaults import default_workers
-        from charrnn.training.sizing import Same
+        from charrnn.training.sizing import ConstantStream
 
-        self.clip_factor = clip_factor
-        shape = {"cell": cell, "hidden_size": hidden, "num_layers": layers}
-        self.architecture = Architecture(**shape, input_size=VOCABULARY, output_size=VOCABULARY)
-        workers = default_workers(batch)
+        self.architecture = Architecture(
+            cell=cell, hidden_size=hidden_size, num_layers=layers, input_size=NUM_SYMBOLS, output_size=NUM_SYMBOLS
+        )
         dropout = DROPOUT if layers == 1 else 0.0
-        whole = {"optimizer": "adam", "dropout": dropout, "recurrent_dropout": dropout}
-        train = TrainingOptions(batch_size=batch, seq_length=length, workers=workers, device=device, **whole)
-        self.team, self.steps = new_team(self.architecture, train).__enter__(), 0
-        flat = np.empty(self.architecture.parameters, np.float32)
-        initialise(self.architecture.specs(), flat, (random_generator(1, Purpose.PARAMETERS, n) for n in itertools.count()))
-        self.team.load(params=flat, average=flat)
-        self.team.stream = Same(Batch(*np.random.default_rng(1).integers(0, VOCABULARY, (2, length, batch))))
+        train = ResolvedTraining(
+            batch_size=batch_size,
+            seq_length=seq_length,
+            optimizer="adam",
+            learning_rate=1e-3,
+            dropout=dropout,
+            recurrent_dropout=dropout,
+            workers=default_workers(batch_size),
+            device=device,
+        )
+        self.engine = new_engine(self.architecture, train).__enter__()
+        parameters = initial_parameters(self.architecture, train.seed)
+        self.engine.load(parameters=parameters, average=parameters)
+        x, targets = np.random.default_rng(1).integers(0, NUM_SYMBOLS, (2, seq_length, batch_size))
+        self.engine.stream = ConstantStream(Batch(x, targets))
+        self.steps = itertools.count()
 
-    def step(self):
-        _, norm = self.team.gradient(self.steps)
-        self.team.update(1e-3, self.clip_factor(norm, 1.0))
-        self.steps += 1
+    def train_step(self):
+        from charrnn.nn.optimizers import clip_factor
+
+        train = self.engine.train
+        _, norm = self.engine.gradient(next(self.steps))
+        self.engine.update(train.learning_rate, clip_factor(norm, train.clip_norm))
 
     def wait(self):
-        pass
+        """The engine has finished each step when it returns."""
 
-    def sample(self, count):
+    def sample(self, length):
         from threadpoolctl import threadpool_limits
 
-        from charrnn.nn.parameters import named_views
         from charrnn.options import SamplingOptions
         from charrnn.runs.checkpoint import Checkpoint
         from charrnn.tasks.language.model import TextModel
 
-        task = {"name": "lm", "vocabulary": list(range(32, 32 + VOCABULARY)), "bytes": False, "lines": False}
-        weights = named_views(self.architecture.specs(), self.team.params)
-        model = TextModel(Checkpoint(self.architecture, task, weights))
-        with threadpool_limits(self.team.train.workers):  # as `charrnn sample` does, without a team beside it
-            for _ in model.sample_many(model.vocabulary.encode("A"), count, [1], SamplingOptions()):
+        task = {"name": "lm", "vocabulary": list(range(32, 32 + NUM_SYMBOLS)), "bytes": False, "lines": False}
+        model = TextModel(Checkpoint(self.architecture, task, self.engine.parameters))
+        with threadpool_limits(self.engine.train.workers):  # as in `charrnn sample`, where no engine limits the threads
+            for _ in model.sample_many(model.vocabulary.encode("A"), length, [1], SamplingOptions()):
                 pass
 
 
-def torch_subject(cell, layers, hidden, batch, length, device="cpu"):
-    """PyTorch's side on a random batch, with its best number of threads."""
-    import torch
-    from torch_side import Torch
+class TorchSide:
+    """PyTorch's training step, on a constant random batch, and its sampling."""
 
-    subject = Torch(cell, layers, hidden, VOCABULARY, DROPOUT if layers == 1 else 0.0, device)
-    x, targets = torch.randint(0, VOCABULARY, (2, length, batch))
-    step = functools.partial(subject.step, x, targets)
+    def __init__(self, cell, layers, hidden_size, batch_size, seq_length, device):
+        import torch
+        from torch_side import TorchModel
 
-    def seconds(threads):
-        torch.set_num_threads(threads)
-        step()
-        start = time.perf_counter()
-        for _ in range(5):
-            step()
-        return time.perf_counter() - start
+        self.model = TorchModel(cell, layers, hidden_size, NUM_SYMBOLS, DROPOUT if layers == 1 else 0.0, device)
+        self.x, self.targets = torch.randint(0, NUM_SYMBOLS, (2, seq_length, batch_size))
+        self.wait = self.model.wait
+        self.sample = self.model.sample
 
-    torch.set_num_threads(min((1, len(os.sched_getaffinity(0))), key=seconds))
-    subject.step = step
-    return subject
+        def seconds_with(threads):
+            torch.set_num_threads(threads)
+            self.train_step()
+            start = time.perf_counter()
+            for _ in range(5):
+                self.train_step()
+            return time.perf_counter() - start
+
+        torch.set_num_threads(min((1, num_cores()), key=seconds_with))
+
+    def train_step(self):
+        self.model.step(self.x, self.targets)
 
 
-def serve(side, cell, device, layers, hidden, batch, length):
-    """A side's process: reads `train SECONDS`, `sample SECONDS` or `memory`, answers with characters/s or megabytes."""
-    kind, device = (torch_subject, device) if side == "torch" else (CharRNN, "cpu" if side == "charrnn" else device)
-    subject = kind(cell, layers, hidden, batch, length, device)
-    now = time.process_time if len(os.sched_getaffinity(0)) == 1 else time.perf_counter
+def num_cores():
+    return len(os.sched_getaffinity(0))
+
+
+def serve(side, cell, device, layers, hidden_size, batch_size, seq_length):
+    """The process of one side. Reads `train SECONDS`, `sample SECONDS` or `memory SECONDS` from stdin, one per line.
+    Answers with characters per second or with megabytes."""
+    kind = TorchSide if side == "torch" else CharRNNSide
+    subject = kind(cell, layers, hidden_size, batch_size, seq_length, "cpu" if side == "numpy" else device)
+    work = {
+        "train": (subject.train_step, batch_size * seq_length),
+        "sample": (lambda: subject.sample(SAMPLE_LENGTH), SAMPLE_LENGTH),
+    }
     for line in sys.stdin:
-        order, seconds = line.split()
-        if order == "memory":
-            answer = proportional_set_size_mb()
+        request, seconds = line.split()
+        if request == "memory":
+            answer = proportional_set_size()
         else:
-            work, size = (subject.step, batch * length) if order == "train" else (lambda: subject.sample(1000), 1000)
-            work()
-            done, start = 0, now()
-            while now() - start < float(seconds) or done < 2:
-                work()
-                done += 1
-            subject.wait()
-            answer = done * size / (now() - start)
+            function, chars = work[request]
+            answer = chars * calls_per_second(function, subject.wait, float(seconds))
         print(answer, flush=True)
 
 
-def proportional_set_size_mb():
-    """Of this process and its children (Linux)."""
+def calls_per_second(function, wait, seconds):
+    """At least two calls, after one that is not counted."""
+    clock = time.process_time if num_cores() == 1 else time.perf_counter
+    function()
+    calls = 0
+    start = clock()
+    while clock() - start < seconds or calls < 2:
+        function()
+        calls += 1
+    wait()
+    return calls / (clock() - start)
+
+
+def proportional_set_size():
+    """Megabytes of this process and its children. Linux only."""
     children = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True).stdout.split()
     total = 0
     for pid in [str(os.getpid()), *children]:
@@ -147,75 +184,85 @@ def proportional_set_size_mb():
 
 
 def compare(cell, shape, rounds, seconds, device):
-    hidden, batch, length = (SHAPES | ON_A_GPU)[shape]
-    numbers = map(str, (shape.split("x")[0], hidden, batch, length))
-    words, on_gpu = [cell, device or "cpu", *numbers], device not in (None, "torch")
-    sides = {
-        side: subprocess.Popen(
-            [sys.executable, __file__, "--serve", side, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for side in ("charrnn", "torch", "engine")
-        if (device or side != "engine") and not (on_gpu and side == "charrnn")
-    }
+    """Measures all sides in turn. Returns medians and ratios as a dictionary."""
+    layers = shape.split("x")[0]
+    hidden_size, batch_size, seq_length = SHAPES[shape]
+    if device is None:
+        names = ["numpy", "torch"]
+    elif device == "torch":
+        names = ["numpy", "torch", "engine"]
+    else:
+        names = ["torch", "engine"]
+    numbers = [layers, str(hidden_size), str(batch_size), str(seq_length)]
+    sides = {name: start_side(name, [cell, device or "torch", *numbers]) for name in names}
 
-    def ask(side, order):
-        process = sides[side]
-        process.stdin.write(f"{order} {seconds}\n")
+    def ask(name, request):
+        process = sides[name]
+        process.stdin.write(f"{request} {seconds}\n")
         process.stdin.flush()
         return float(process.stdout.readline())
 
-    row = {"cell": cell, "shape": shape, "batch": batch, "seq_length": length}
-    for order in ("train",) if device else ("train", "sample"):
-        for side in sides:
-            ask(side, order)  # warm-up
-        turns = [{side: ask(side, order) for side in sides} for _ in range(rounds)]
-        row[order] = {side: statistics.median(turn[side] for turn in turns) for side in sides}
-        row[order]["ratios"] = {
-            f"{one} / {other}": sorted(turn[one] / turn[other] for turn in turns)
-            for one, other in itertools.combinations(sides, 2)
+    row = {"cell": cell, "shape": shape, "batch_size": batch_size, "seq_length": seq_length}
+    for request in ("train", "sample") if device is None else ("train",):
+        for name in names:
+            ask(name, request)  # not counted
+        turns = [{name: ask(name, request) for name in names} for _ in range(rounds)]
+        row[request] = {name: statistics.median(turn[name] for turn in turns) for name in names}
+        row[request]["ratios"] = {
+            f"{first} / {second}": sorted(turn[first] / turn[second] for turn in turns)
+            for first, second in itertools.combinations(names, 2)
         }
-        if order == "train":
-            row["memory_mb"] = {side: ask(side, "memory") for side in sides}
+        if request == "train":
+            row["memory_mb"] = {name: ask(name, "memory") for name in names}
     for process in sides.values():
         process.stdin.close()
         process.wait()
     return row
 
 
-def compare_whole(text, rounds, minutes):
-    """Whole runs of both, in turn; a line each, and the median of their ratios."""
-    charrnn = ["-c", "from charrnn.__main__ import main; main()", "train", text, "--json", "--quiet"]
-    script, ratios = str(Path(__file__).with_name("torch_side.py")), []
+def start_side(name, arguments):
+    """numpy: charrnn's engine on NumPy. engine: charrnn's engine on PyTorch. torch: plain PyTorch."""
+    command = [sys.executable, __file__, "--serve", name, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def compare_whole_runs(text, rounds, minutes):
+    """Prints a line for each run, and the median of the ratios."""
+    torch_script = str(Path(__file__).with_name("torch_side.py"))
+    command = ["-m", "charrnn", "train", text, "--json", "--quiet", "--max-minutes", str(minutes)]
+    ratios = []
     for _ in range(rounds):
-        mine, config = whole("charrnn", [*charrnn, "--max-minutes", str(minutes)])
-        same = [str(value) for value in (config["model"]["hidden_size"], *map(config["train"].get, SAME))]
-        torch = [whole(f"torch, {n} threads", [script, text, str(minutes), str(n), *same])[0] for n in (1, 2)]
-        ratios.append(mine / max(torch))
+        rate, config = time_run("charrnn", command)
+        options = [str(config["model"]["hidden_size"]), *(str(config["train"][name]) for name in SHARED_OPTIONS)]
+        torch_rates = [
+            time_run(f"torch, {threads} threads", [torch_script, text, str(minutes), str(threads), *options])[0]
+            for threads in (1, 2)
+        ]
+        ratios.append(rate / max(torch_rates))
     ratios.sort()
-    print(f"charrnn / the better of torch: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+    print(f"charrnn / faster of torch: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})")
 
 
-def whole(side, arguments):
-    """Runs a program, says how it went: characters a second of the clock, and its configuration."""
+def time_run(label, arguments):
+    """Runs a program. Returns the characters trained per second of its whole run time, and its configuration."""
     with tempfile.TemporaryDirectory() as directory:
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, *arguments], cwd=directory, capture_output=True, text=True, check=True)
-        seconds, result = time.perf_counter() - began, json.loads(done.stdout)
+        start = time.perf_counter()
+        command = [sys.executable, *arguments]
+        output = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True).stdout
+        seconds = time.perf_counter() - start
+    result = json.loads(output)
     rate = result["chars"] / seconds
-    print(f"{side:16} {rate:8,.0f} characters/s in {seconds:.1f} s, loss {result['best_val_loss']:.4f}", flush=True)
+    print(f"{label:16} {rate:8,.0f} characters/s in {seconds:.1f} s, loss {result['best_val_loss']:.4f}", flush=True)
     return rate, result.get("config")
 
 
-def shown(row):
-    """A row as a line: medians, and the medians and ranges of the ratios."""
-    line = f"{row['cell']:4} {row['shape']} B{row['batch']} T{row['seq_length']}"
-    for order in ("train", "sample") if "sample" in row else ("train",):
-        medians = {side: number for side, number in row[order].items() if side != "ratios"}
-        line += f"   {order}: " + "  ".join(f"{side} {number:,.0f}" for side, number in medians.items())
-        for pair, ratios in row[order]["ratios"].items():
+def format_row(row):
+    """One line: medians, and for each pair of sides the median and range of the ratios."""
+    line = f"{row['cell']:4} {row['shape']} B{row['batch_size']} T{row['seq_length']}"
+    for request in ("train", "sample") if "sample" in row else ("train",):
+        medians = {name: number for name, number in row[request].items() if name != "ratios"}
+        line += f"   {request}: " + "  ".join(f"{name} {number:,.0f}" for name, number in medians.items())
+        for pair, ratios in row[request]["ratios"].items():
             line += f"  {pair} {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
     return f"{line}   memory {' / '.join(f'{number:.0f}' for number in row['memory_mb'].values())} MB"
 
@@ -223,13 +270,13 @@ def shown(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", default="lstm,gru,rnn")
-    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--shapes", default=DEFAULT_SHAPES, help=f"of {', '.join(SHAPES)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     parser.add_argument("--whole", metavar="TEXT", help="compare whole runs on this text")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of a whole run")
+    parser.add_argument("--minutes", type=float, default=1.0, help="length of a whole run")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--device", help="torch, cuda ...: time charrnn's engine on PyTorch there too")
+    parser.add_argument("--device", help="torch, cuda ...: measure charrnn's engine on PyTorch on this device too")
     parser.add_argument("--serve", nargs=7, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -237,19 +284,18 @@ def main():
         serve(side, cell, device, *map(int, numbers))
         return
     if importlib.util.find_spec("torch") is None:
-        sys.exit("compare_torch.py needs PyTorch: pip install torch==2.13.0 (the CPU build)")
+        sys.exit("compare_torch.py needs PyTorch: pip install torch")
     if options.whole:
-        compare_whole(str(Path(options.whole).resolve()), options.rounds, options.minutes)
+        compare_whole_runs(str(Path(options.whole).resolve()), options.rounds, options.minutes)
         return
-    rows = []
     if not options.json:
         print("characters/s: medians; ratios: medians and ranges")
+    rows = []
     for cell in options.cells.split(","):
         for shape in options.shapes.split(","):
-            row = compare(cell, shape, options.rounds, options.seconds, options.device)
-            rows.append(row)
+            rows.append(compare(cell, shape, options.rounds, options.seconds, options.device))
             if not options.json:
-                print(shown(row), flush=True)
+                print(format_row(rows[-1]), flush=True)
     if options.json:
         print(json.dumps(rows))
 

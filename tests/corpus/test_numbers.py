@@ -1,4 +1,4 @@
-"""Tables and vectors: what is no number is named by file, row and column."""
+"""Tables and vectors of numbers: errors name file, row and column. Standardised columns."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.corpus.numbers import Standard, read_table, read_vectors
+from charrnn.corpus.numbers import Standardizer, read_table, read_vectors
 from charrnn.errors import CorpusError
 
 in_tmp_path = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -24,7 +24,8 @@ def numbers_of(path):
         ("", "no rows"),
         ("a,b\n", "no rows below the header"),
         ("1,2\n3,4\n", "no header"),
-        ("a,a\n1,2\n", "without a name of its own"),
+        ("a,a\n1,2\n", "two columns have the same name"),
+        ("a,\n1,2\n", "a column has no name"),
         ("a,b\n1,2\n3\n", "row 2: 1 cells for 2 columns"),
         ("a,b\n1,2\n3,\n", "row 2, column b: empty"),
         ("a,b\n1,2\n 3, \n", "row 2, column b: empty"),
@@ -33,7 +34,7 @@ def numbers_of(path):
         ("a,b\n1,1e999\n", "row 1, column b: 1e999 is not a finite number"),
     ],
 )
-def test_a_table_that_is_none_is_refused_with_the_place(tmp_path, text, message):
+def test_an_error_in_a_table_names_file_row_and_column(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(CorpusError, match=message) as caught:
         numbers_of(tmp_path / "t.csv")
@@ -42,7 +43,7 @@ def test_a_table_that_is_none_is_refused_with_the_place(tmp_path, text, message)
 
 @in_tmp_path
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=20))
-def test_any_numbers_survive_a_table(tmp_path, rows):
+def test_a_table_returns_any_numbers_unchanged(tmp_path, rows):
     text = "a,b,c\n" + "".join(",".join(map(repr, row)) + "\r\n" for row in rows)
     (tmp_path / "t.csv").write_text(text)
     np.testing.assert_array_equal(
@@ -52,7 +53,7 @@ def test_any_numbers_survive_a_table(tmp_path, rows):
 
 @in_tmp_path
 @given(st.binary(max_size=100))
-def test_any_bytes_are_a_table_or_refused_in_one_line(tmp_path, data):
+def test_any_bytes_are_a_table_or_cause_an_error_of_one_line(tmp_path, data):
     (tmp_path / "t.csv").write_bytes(data)
     message = "."
     try:
@@ -62,7 +63,7 @@ def test_any_bytes_are_a_table_or_refused_in_one_line(tmp_path, data):
     assert message.isprintable()
 
 
-def test_vectors_of_both_kinds_are_read(tmp_path):
+def test_vectors_are_read_from_npy_and_csv_files(tmp_path):
     values = np.array([[1.5, 2], [3, -4]])
     np.save(tmp_path / "v.npy", values)
     (tmp_path / "v.csv").write_text("1.5,2\n3,-4\n")
@@ -70,14 +71,14 @@ def test_vectors_of_both_kinds_are_read(tmp_path):
         np.testing.assert_array_equal(read_vectors(str(tmp_path / name)), values)
 
 
-class Bomb:
+class PrintsWhenLoaded:
     def __reduce__(self):
-        return (print, ("opened",))
+        return (print, ("loaded",))
 
 
-def test_vectors_that_are_none_are_refused_and_a_pickle_is_never_opened(tmp_path, capsys):
-    np.save(tmp_path / "object.npy", np.array([[Bomb()]], object), allow_pickle=True)
-    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(Bomb()))
+def test_files_without_vectors_are_refused_and_pickles_are_never_loaded(tmp_path, capsys):
+    np.save(tmp_path / "object.npy", np.array([[PrintsWhenLoaded()]], object), allow_pickle=True)
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(PrintsWhenLoaded()))
     np.save(tmp_path / "flat.npy", np.zeros(3))
     np.save(tmp_path / "text.npy", np.array([["a"]]))
     np.save(tmp_path / "nan.npy", np.array([[0.0, np.nan]]))
@@ -89,23 +90,44 @@ def test_vectors_that_are_none_are_refused_and_a_pickle_is_never_opened(tmp_path
     assert capsys.readouterr().out == ""
 
 
-def test_standardised_columns_come_back_as_they_were_and_a_constant_one_does_no_harm():
-    values = np.array([[1.0, 5, 1e8], [3, 5, 2e8], [8, 5, 3e8]])
-    scale = Standard.of(values)
-    standard = scale.apply(values)
-    np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(standard.std(axis=0), [1, 0, 1], atol=1e-6)
-    np.testing.assert_allclose(scale.undo(standard), values, rtol=1e-6)
-    again = Standard.from_dict(scale.to_dict(), 3)
-    np.testing.assert_array_equal([again.mean, again.std], [scale.mean, scale.std])
+@pytest.mark.parametrize("factor", [1, 1e-20, 1e20])
+def test_columns_of_any_magnitude_are_standardised_and_restored(factor):
+    values = factor * np.array([[1.0, 5.1, 1e8, -1], [3, 5.1, 2e8, 1], [8, 5.1, 3e8, 0]])
+    scale = Standardizer.fit(values)
+    standardised = scale.apply(values)
+    np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(standardised.std(axis=0), [1, 0, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(scale.invert(standardised), values, rtol=1e-6, atol=1e-6 * factor)
+    restored = Standardizer.from_dict(scale.to_dict(), 4)
+    np.testing.assert_array_equal([restored.mean, restored.std], [scale.mean, scale.std])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e-20, 1e9 / 7])
+def test_the_standard_deviation_of_a_constant_column_is_1(value):
+    assert Standardizer.fit(np.full((1000, 1), value)).std.tolist() == [1]
+
+
+def test_differences_that_are_constant_up_to_rounding_have_standard_deviation_1():
+    levels = 1000 + 0.001 * np.arange(500.0)[:, None]
+    changes = np.diff(levels, axis=0)
+    assert 0 < changes.std() < 1e-12
+    assert Standardizer.fit(changes, levels).std.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "damage", [{"std": [0.0, 1.0]}, {"std": [1.0]}, {"mean": [0.0, float("inf")]}, {"mean": ["x", 1.0]}, {"mean": None}]
+)
+def test_damaged_metadata_are_refused(damage):
+    with pytest.raises((ValueError, TypeError)):
+        Standardizer.from_dict({"mean": [0.0, 0.0], "std": [1.0, 1.0]} | damage, 2)
 
 
 @pytest.mark.parametrize(
     "data",
     [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', (((", b"\x93NUMPY\x01\x00\x02\x00{}", b"\x80\x04N."],
-    ids=["empty", "zip", "header torn", "header empty", "pickle"],
+    ids=["empty", "zip", "truncated header", "empty header", "pickle"],
 )
-def test_what_is_no_array_is_refused(tmp_path, data):
+def test_a_file_that_is_not_a_plain_array_is_refused(tmp_path, data):
     path = tmp_path / "a.npy"
     path.write_bytes(data)
     with pytest.raises(CorpusError, match="not a plain array"):
@@ -113,17 +135,20 @@ def test_what_is_no_array_is_refused(tmp_path, data):
 
 
 @pytest.mark.parametrize("text", ["1_0", "\u0663", "0x10", "nan", "1e400", "one"])
-def test_what_only_looks_like_a_number_is_refused(tmp_path, text):
+def test_only_finite_ascii_decimal_numbers_are_accepted(tmp_path, text):
     path = tmp_path / "a.csv"
     path.write_text(f"1,2\n3,{text}\n")
     with pytest.raises(CorpusError, match="row 2, column 2"):
         read_vectors(str(path))
 
 
-def test_a_cell_without_end_and_numbers_without_a_spread_are_refused(tmp_path):
+def test_an_unterminated_cell_is_refused(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('1,"' + "2" * 200_000)
     with pytest.raises(CorpusError, match="not CSV"):
         read_vectors(str(path))
-    with pytest.raises(CorpusError, match="no finite spread"):
-        Standard.of(np.array([[1e308], [-1e308]]))
+
+
+def test_numbers_whose_squares_overflow_are_refused():
+    with pytest.raises(CorpusError, match=r"1e\+308 have no finite standard deviation"):
+        Standardizer.fit(np.array([[1e308], [-1e308]]))

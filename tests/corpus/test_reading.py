@@ -1,4 +1,4 @@
-"""Reading text: chunk boundaries, encodings, gzip, notices, and where a damaged file is damaged."""
+"""Reading text: chunk boundaries, encodings, gzip, notices, and the position of errors."""
 
 import gzip
 import sys
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.corpus import reading
-from charrnn.corpus.reading import read_codes, read_text
+from charrnn.corpus.reading import read_codes, read_text, read_texts
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions
 
@@ -19,12 +19,11 @@ newlines_and_wide = st.text(st.sampled_from("a\r\nß—中😀\ufeff\x00")) | st
 in_tmp_path = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def codes(*paths, chunk=1 << 20, notices=None, **config):
-    """All code points of the files, read in chunks of `chunk` bytes."""
-    with mock.patch.object(reading, "CHUNK", chunk):
-        pieces = list(
-            read_codes([str(path) for path in paths], DataOptions(**config), [] if notices is None else notices)
-        )
+def codes(*paths, chunk=1 << 20, notices=None, **options):
+    """All code points of some files, read in chunks of `chunk` bytes."""
+    with mock.patch.object(reading, "CHUNK_SIZE", chunk):
+        names = [str(path) for path in paths]
+        pieces = list(read_codes(names, DataOptions(**options), [] if notices is None else notices))
     return [code for piece in pieces for code in piece.tolist()]
 
 
@@ -35,44 +34,44 @@ def write(path, data):
 
 @in_tmp_path
 @given(text=newlines_and_wide, chunk=any_chunk)
-def test_any_text_is_read_as_it_is_wherever_the_chunks_end(tmp_path, text, chunk):
+def test_any_text_is_read_unchanged_with_any_chunk_size(tmp_path, text, chunk):
     path = write(tmp_path / "a.txt", text.encode())
     assert codes(path, chunk=chunk) == [ord(c) for c in text.removeprefix("\ufeff")]
 
 
 @in_tmp_path
 @given(data=st.binary(), chunk=any_chunk)
-def test_any_bytes_are_read_as_they_are_with_bytes(tmp_path, data, chunk):
+def test_the_option_bytes_reads_any_bytes_unchanged(tmp_path, data, chunk):
     assert codes(write(tmp_path / "a", data), chunk=chunk, bytes=True) == list(data)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "utf-8-sig", "shift_jis", "gb18030"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 1000])
-def test_a_character_split_between_chunks_is_whole(tmp_path, encoding, chunk):
+def test_a_character_that_is_split_between_chunks_is_decoded(tmp_path, encoding, chunk):
     text = "aあ漢字\nz" if encoding == "shift_jis" else "aß漢😀\nz"
     assert codes(write(tmp_path / "a", text.encode(encoding)), chunk=chunk, encoding=encoding) == list(map(ord, text))
 
 
-def test_latin_1_reads_each_byte_as_the_character_of_that_number(tmp_path):
+def test_latin_1_maps_each_byte_to_the_character_with_this_code_point(tmp_path):
     path = write(tmp_path / "a", bytes(range(256)))
     assert codes(path, encoding="latin-1") == list(range(256))
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
-def test_a_byte_order_mark_is_dropped_at_the_start_only_and_said(tmp_path, chunk):
+def test_a_byte_order_mark_at_the_start_is_dropped_with_a_notice(tmp_path, chunk):
     notices = []
     path = write(tmp_path / "a.txt", "\ufeffab\ufeffc".encode())
     assert codes(path, chunk=chunk, notices=notices) == list(map(ord, "ab\ufeffc"))
     assert len(notices) == 1 and "byte order mark" in notices[0] and str(path) in notices[0]
 
 
-def test_each_file_of_several_loses_its_own_byte_order_mark(tmp_path):
+def test_the_byte_order_mark_of_each_file_is_dropped(tmp_path):
     paths = [write(tmp_path / name, f"\ufeff{name}".encode()) for name in "ab"]
     assert codes(*paths) == [ord("a"), ord("b")]
 
 
 @pytest.mark.parametrize("chunk", range(1, 9))
-def test_crlf_is_kept_and_said_once_even_when_split_between_chunks(tmp_path, chunk):
+def test_crlf_is_kept_with_one_notice_even_if_split_between_chunks(tmp_path, chunk):
     notices = []
     assert codes(write(tmp_path / "a", b"ab\r\ncd\r\n"), chunk=chunk, notices=notices) == list(b"ab\r\ncd\r\n")
     assert len(notices) == 1 and "CR LF" in notices[0]
@@ -80,18 +79,18 @@ def test_crlf_is_kept_and_said_once_even_when_split_between_chunks(tmp_path, chu
 
 @pytest.mark.parametrize("text", [b"a\nb\n", b"a\rb\r", b"a\n\rb", b"\n", b"\r"])
 @pytest.mark.parametrize("chunk", [1, 2, 1000])
-def test_other_line_ends_are_not_called_crlf(tmp_path, text, chunk):
+def test_other_line_ends_cause_no_notice(tmp_path, text, chunk):
     notices = []
     assert codes(write(tmp_path / "a", text), chunk=chunk, notices=notices) == list(text)
     assert notices == []
 
 
-def test_files_are_joined_in_the_order_given(tmp_path):
+def test_files_are_joined_in_the_given_order(tmp_path):
     one, two = write(tmp_path / "1", b"one"), write(tmp_path / "2", b"two")
     assert bytes(codes(two, one, two)) == b"twoonetwo"
 
 
-def test_standard_input_is_read_as_a_file_and_named_so(tmp_path, monkeypatch):
+def test_standard_input_is_read_like_a_file_and_named_in_errors(tmp_path, monkeypatch):
     write(tmp_path / "in", "ab—".encode())
     with open(tmp_path / "in") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -104,7 +103,7 @@ def test_standard_input_is_read_as_a_file_and_named_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_gzip_is_unpacked_also_from_several_members(tmp_path, chunk):
+def test_gzip_files_with_several_members_are_unpacked(tmp_path, chunk):
     path = write(tmp_path / "a.txt.gz", gzip.compress("ein—".encode()) + gzip.compress(b" zwei"))
     assert codes(path, chunk=chunk) == list(map(ord, "ein— zwei"))
 
@@ -114,14 +113,14 @@ def test_gzip_is_unpacked_also_from_several_members(tmp_path, chunk):
     [lambda data: data[:-9], lambda data: b"plain text", lambda data: data[:12] + b"\xff\xff" + data[14:]],
     ids=["cut off", "not gzip", "overwritten"],
 )
-def test_damaged_gzip_is_a_corpus_error_naming_the_file(tmp_path, damage):
+def test_a_damaged_gzip_file_is_a_corpus_error_that_names_it(tmp_path, damage):
     path = write(tmp_path / "a.gz", damage(gzip.compress(bytes(range(256)) * 9)))
     with pytest.raises(CorpusError, match=r"a\.gz: damaged gzip"):
         codes(path, bytes=True)
 
 
-def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "BOMB_SIZE", 1000)
+def test_a_decompression_bomb_is_refused_before_most_of_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MIN_GZIP_LIMIT", 1000)
     path = write(tmp_path / "a.gz", gzip.compress(b"a" * 1_000_000))
     read = []
     monkeypatch.setattr(
@@ -132,8 +131,8 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     assert sum(read) < 500_000
 
 
-def test_a_gzip_file_of_ordinary_text_is_no_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "BOMB_SIZE", 10)
+def test_a_gzip_file_of_ordinary_text_is_accepted(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MIN_GZIP_LIMIT", 10)
     text = "".join(f"line {n * n}\n" for n in range(2000))
     assert len(codes(write(tmp_path / "a.gz", gzip.compress(text.encode())))) == len(text)
 
@@ -142,7 +141,7 @@ def test_a_gzip_file_of_ordinary_text_is_no_bomb(tmp_path, monkeypatch):
 @given(
     data=st.binary(max_size=40), chunk=any_chunk, encoding=st.sampled_from(["utf-8", "ascii", "utf-16-le", "utf-32-le"])
 )
-def test_undecodable_text_is_refused_with_the_place_of_the_first_bad_byte(tmp_path, data, chunk, encoding):
+def test_the_error_for_undecodable_text_gives_the_position_of_the_first_bad_byte(tmp_path, data, chunk, encoding):
     path = write(tmp_path / "a.txt", data)
     try:
         text = data.decode(encoding)
@@ -156,39 +155,39 @@ def test_undecodable_text_is_refused_with_the_place_of_the_first_bad_byte(tmp_pa
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
-def test_a_character_cut_off_at_the_end_of_a_file_does_not_run_into_the_next_file(tmp_path, chunk):
+def test_an_incomplete_character_at_the_end_of_a_file_is_not_completed_by_the_next_file(tmp_path, chunk):
     first, second = write(tmp_path / "1", b"abc\xe2\x80"), write(tmp_path / "2", b"\x94")
     with pytest.raises(CorpusError, match="1: not utf-8 at byte 3"):
         codes(first, second, chunk=chunk)
 
 
-def test_the_error_for_undecodable_text_says_the_way_out(tmp_path):
+def test_the_error_for_undecodable_text_names_the_options_that_help(tmp_path):
     with pytest.raises(CorpusError, match=r"--encoding latin-1.*--bytes"):
         codes(write(tmp_path / "a", b"\xff"))
 
 
-def test_each_chunk_has_the_smallest_type_that_holds_it(tmp_path):
+def test_each_chunk_has_the_smallest_type_that_holds_its_codes(tmp_path):
     path = write(tmp_path / "a", "aaaa—a😀".encode())
-    with mock.patch.object(reading, "CHUNK", 4):
+    with mock.patch.object(reading, "CHUNK_SIZE", 4):
         kinds = [chunk.dtype for chunk in read_codes([str(path)], DataOptions(), [])]
     assert kinds == [np.uint8, np.uint16, np.uint32]
 
 
 @pytest.mark.parametrize("encoding", ["no-such", "", "base64", "rot13", "aliases", "utf-8\0"])
-def test_an_encoding_that_is_none_is_a_usage_error(tmp_path, encoding):
+def test_an_unknown_encoding_is_a_usage_error(tmp_path, encoding):
     with pytest.raises(UsageError, match="no such text encoding"):
         codes(write(tmp_path / "a", b"abc"), encoding=encoding)
 
 
-def test_a_file_that_cannot_be_opened_is_a_corpus_error_naming_it(tmp_path):
+def test_a_file_that_cannot_be_opened_is_a_corpus_error_that_names_it(tmp_path):
     for path in (tmp_path / "missing.txt", tmp_path, tmp_path / "missing.gz"):
         with pytest.raises(CorpusError, match=str(path)):
             codes(path)
 
 
-def test_a_large_file_is_read_piece_by_piece(tmp_path, monkeypatch):
+def test_a_large_file_is_read_in_chunks(tmp_path, monkeypatch):
     path = write(tmp_path / "a", b"x" * 1000)
-    monkeypatch.setattr(reading, "CHUNK", 100)
+    monkeypatch.setattr(reading, "CHUNK_SIZE", 100)
     chunks = read_codes([str(path)], DataOptions(), [])
     assert len(next(chunks)) == 100
     assert sum(map(len, chunks)) == 900
@@ -196,6 +195,16 @@ def test_a_large_file_is_read_piece_by_piece(tmp_path, monkeypatch):
 
 @in_tmp_path
 @given(text=newlines_and_wide)
-def test_read_text_gives_the_text_back(tmp_path, text):
+def test_read_text_returns_the_whole_text(tmp_path, text):
     path = write(tmp_path / "a.txt", text.encode())
     assert read_text(str(path)) == text.removeprefix("\ufeff")
+
+
+@in_tmp_path
+@given(text=newlines_and_wide, chunk=any_chunk)
+def test_texts_are_the_codes_as_strings(tmp_path, text, chunk):
+    path = write(tmp_path / "a.txt", text.encode())
+    with mock.patch.object(reading, "CHUNK_SIZE", chunk):
+        pieces = list(read_texts([str(path)], "utf-8", []))
+    assert "".join(pieces) == text.removeprefix("\ufeff")
+    assert all(pieces)

@@ -1,4 +1,4 @@
-"""Symbols to ids and back; what is not known is named."""
+"""Conversion between text, codes and ids. Errors name the unknown symbol and its position."""
 
 import numpy as np
 import pytest
@@ -41,32 +41,99 @@ def test_a_byte_vocabulary_encodes_text_as_utf_8(text):
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
-def test_text_that_utf_8_cannot_hold_is_a_corpus_error_for_a_byte_vocabulary():
+def test_a_byte_vocabulary_refuses_text_that_utf_8_cannot_encode():
     with pytest.raises(CorpusError):
         vocabulary_of(bytes(range(256)), is_bytes=True).encode("a\ud800")
 
 
 @pytest.mark.parametrize("unknown", ["ß", "—", "😀", "\n", "a"])
-def test_an_unknown_character_is_named_with_code_point_and_position(unknown):
+def test_the_error_for_an_unknown_character_gives_its_code_point_and_position(unknown):
     with pytest.raises(CorpusError) as caught:
         vocabulary_of("xyz").encode(f"xyz{unknown}x")
     assert f"U+{ord(unknown):04X}" in str(caught.value) and "position 3" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1 and str(caught.value).isprintable()
 
 
-def test_an_unknown_byte_is_named():
+def test_the_error_for_an_unknown_byte_gives_its_value_and_position():
     with pytest.raises(CorpusError, match="byte 0xff at position 1"):
         vocabulary_of(b"a", is_bytes=True).codes_to_ids(np.array([97, 255], np.uint8))
 
 
 @quick
 @given(known=any_text, text=any_text)
-def test_skipping_drops_the_unknown_characters_and_no_others(known, text):
+def test_skipping_drops_exactly_the_unknown_characters(known, text):
     ids = vocabulary_of(known).encode(text, skip_unknown=True)
     assert vocabulary_of(known).decode(ids) == "".join(c for c in text if c in known)
 
 
 @pytest.mark.parametrize("others", ["b", "—", "😀"])
-def test_codes_of_a_narrow_type_are_converted_by_a_wide_vocabulary(others):
-    """Text comes in chunks of the smallest type that holds each: the first may be ASCII, the next not."""
+def test_codes_of_a_small_type_are_converted_by_a_vocabulary_of_large_codes(others):
+    """Each chunk of a text has the smallest type that holds its codes."""
     assert vocabulary_of("a" + others).codes_to_ids(np.array([97, 97], np.uint8)).tolist() == [0, 0]
+
+
+def test_a_position_counts_all_characters_of_the_text():
+    with pytest.raises(CorpusError, match=r"U\+007A\) at position 5"):
+        vocabulary_of("ab😀").encode("a😀b😀bz")
+
+
+@quick
+@given(any_text, any_text)
+def test_a_union_has_the_symbols_of_both_vocabularies_in_code_point_order(first, second):
+    union = vocabulary_of(first).union(vocabulary_of(second))
+    assert "".join(map(chr, union.codes.tolist())) == "".join(sorted(set(first + second)))
+    assert Vocabulary.of_texts([first], vocabulary_of(second)).codes.tolist() == union.codes.tolist()
+    assert all(character in union for character in first + second)
+
+
+@quick
+@given(any_text)
+def test_a_vocabulary_contains_its_own_characters_only(text):
+    vocabulary = vocabulary_of(text)
+    assert [c for c in "aß—😀\n\U0010ffff" if c in vocabulary] == [c for c in "aß—😀\n\U0010ffff" if c in text]
+
+
+def test_the_start_symbol_is_the_line_feed_or_else_the_first_symbol():
+    assert vocabulary_of("\t\nab").start == vocabulary_of("\t\nab").newline == 1
+    assert (vocabulary_of("ab").start, vocabulary_of("ab").newline) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"vocabulary": [], "bytes": False},
+        {"vocabulary": [2, 1], "bytes": False},
+        {"vocabulary": [1, 1], "bytes": False},
+        {"vocabulary": [-1, 1], "bytes": False},
+        {"vocabulary": [0x110000], "bytes": False},
+        {"vocabulary": [256], "bytes": True},
+        {"vocabulary": [1.0], "bytes": False},
+        {"vocabulary": "ab", "bytes": False},
+        {"vocabulary": [1], "bytes": 0},
+    ],
+)
+def test_damaged_metadata_are_refused(values):
+    with pytest.raises(ValueError, match="vocabulary"):
+        Vocabulary.from_dict(values)
+
+
+def test_metadata_survive_a_round_trip_and_tasks_of_characters_refuse_bytes():
+    vocabulary = vocabulary_of(b"ab\xff", is_bytes=True)
+    restored = Vocabulary.from_dict(vocabulary.to_dict())
+    assert (restored.codes.tolist(), restored.is_bytes) == ([97, 98, 255], True)
+    with pytest.raises(ValueError, match="bytes"):
+        Vocabulary.of_characters(vocabulary.to_dict())
+
+
+@quick
+@given(any_text)
+def test_the_characters_of_ids_are_found_with_their_last_ids(text):
+    characters, ends = vocabulary_of(text).characters(vocabulary_of(text).encode(text))
+    assert (characters, ends.tolist()) == (text, list(range(len(text))))
+
+
+def test_the_bytes_of_a_character_belong_together_and_invalid_bytes_are_replaced():
+    data = "aß—😀".encode() + b"\xff" + b"b"
+    vocabulary = vocabulary_of(data, is_bytes=True)
+    characters, ends = vocabulary.characters(vocabulary.codes_to_ids(np.frombuffer(data, np.uint8)))
+    assert (characters, ends.tolist()) == ("aß—😀\ufffdb", [0, 2, 5, 9, 10, 11])

@@ -1,91 +1,95 @@
-"""Windows: every record is whole, every step stands in an epoch once, and each epoch has an order of its own."""
+"""Windows: records are packed whole, every step is read once per epoch, and each epoch has its own order."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from charrnn.corpus.batch import Batch
 from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream, pack
 
 quick = settings(max_examples=150, deadline=None)
 lengths_of_records = st.lists(st.integers(1, 30), min_size=1, max_size=60)
 
 
-def records_of(lengths, features=None):
-    """x is a step's number, so that one can see where it went; every third step is scored."""
+def make_records(lengths, features=None):
+    """The input of each step is its number. Every third step is scored."""
     starts = np.cumsum([0, *lengths])
     x = np.arange(starts[-1])
     return Records(x, x + 1000, x % 3 == 0, starts, features)
 
 
-def stretches(batch):
-    """The steps (record by record) of each window of a batch, in order, without the empty ones."""
+def read_records(batch):
+    """Yields the inputs of each record in a batch."""
     for n in range(batch.x.shape[1]):
-        begins = np.flatnonzero(~batch.keep[:, n, 0])
-        for start, stop in zip(begins, [*begins[1:], len(batch.x)], strict=True):
+        starts = np.flatnonzero(batch.reset_mask[:, n, 0])
+        for start, stop in zip(starts, [*starts[1:], len(batch.x)], strict=True):
             yield batch.x[start:stop, n]
 
 
 @quick
 @given(lengths_of_records, st.integers(30, 64))
 @example([30, 30, 1], 30)
-def test_a_packing_tears_no_record_and_overlaps_none(lengths, size):
+def test_packed_records_are_whole_and_do_not_overlap(lengths, size):
     window, offset = pack(np.array(lengths), size)
-    taken = set()
+    used = set()
     for w, o, length in zip(window.tolist(), offset.tolist(), lengths, strict=True):
         assert o + length <= size
-        mine = {(w, o + k) for k in range(length)}
-        assert not mine & taken
-        taken |= mine
+        steps = {(w, o + k) for k in range(length)}
+        assert not steps & used
+        used |= steps
     assert sorted(set(window.tolist())) == list(range(max(window) + 1))
 
 
 @quick
 @given(lengths_of_records, st.integers(1, 5), st.integers(0, 9))
-def test_every_step_of_every_record_stands_in_an_epoch_once(lengths, batch_size, seed):
-    records = records_of(lengths)
+def test_every_step_of_every_record_is_read_once_per_epoch(lengths, batch_size, seed):
+    records = make_records(lengths)
     windows = Windows(records, 30)
     batch_size = min(batch_size, windows.number)
     stream = WindowStream(windows, batch_size, seed)
-    # As many epochs as there are streams: a whole number of steps.
-    seen = np.zeros(len(records.x), int)
-    for step in range(windows.number):
+    counts = np.zeros(len(records.x), int)
+    for step in range(windows.number):  # batch_size epochs, a whole number of steps
         batch = stream.batch(step)
-        there = batch.targets == batch.x + 1000
-        assert there.all()
-        scored = batch.x[batch.weights > 0]
-        np.add.at(seen, scored, 1)
-        assert batch.scored == len(scored)
-    assert (seen[records.weights] == batch_size).all() and not seen[~records.weights].any()
+        assert (batch.targets == batch.x + 1000).all()
+        scored = batch.x[batch.loss_mask > 0]
+        np.add.at(counts, scored, 1)
+        assert batch.num_scored == len(scored)
+    assert (counts[records.loss_mask] == batch_size).all()
+    assert not counts[~records.loss_mask].any()
     assert stream.epoch_steps == windows.number / batch_size
 
 
 @quick
 @given(lengths_of_records)
-def test_a_state_starts_anew_with_each_record_and_nowhere_else(lengths):
-    records = records_of(lengths)
+def test_the_state_is_reset_at_the_start_of_each_record_and_nowhere_else(lengths):
+    records = make_records(lengths)
     windows = Windows(records, 32)
-    begins = []
+    reset_steps = []
     for step in range(WindowPass(windows, 2).steps):
-        batch, places = WindowPass(windows, 2).batch(step), WindowPass(windows, 2).places(step)
-        begins += batch.x[~batch.keep[:, :, 0] & (places >= 0)].tolist()
-        inside = batch.keep[1:, :, 0] & (places[1:] >= 0)
-        assert (np.diff(batch.x, axis=0)[inside] == 1).all()
-    assert sorted(begins) == records.starts[:-1].tolist()
+        batch = WindowPass(windows, 2).batch(step)
+        places = WindowPass(windows, 2).places(step)
+        reset_steps += batch.x[batch.reset_mask[:, :, 0]].tolist()
+        continues = ~batch.reset_mask[1:, :, 0] & (places[1:] >= 0)
+        assert (np.diff(batch.x, axis=0)[continues] == 1).all()
+    assert sorted(reset_steps) == records.starts[:-1].tolist()
 
 
 @quick
 @given(lengths_of_records, st.integers(1, 7))
 def test_a_pass_scores_every_step_once(lengths, batch_size):
-    records = records_of(lengths)
-    reading = WindowPass(Windows(records, 30), batch_size)
-    scored = np.concatenate([reading.batch(step).x[reading.batch(step).weights > 0] for step in range(reading.steps)])
-    assert sorted(scored.tolist()) == np.flatnonzero(records.weights).tolist()
-    assert reading.predictions == len(scored)
+    records = make_records(lengths)
+    window_pass = WindowPass(Windows(records, 30), batch_size)
+    batches = [window_pass.batch(step) for step in range(window_pass.steps)]
+    scored = np.concatenate([batch.x[batch.loss_mask > 0] for batch in batches])
+    assert sorted(scored.tolist()) == np.flatnonzero(records.loss_mask).tolist()
+    assert window_pass.predictions == len(scored)
 
 
-def test_each_epoch_deals_the_windows_out_anew_as_a_function_of_seed_and_epoch():
-    windows = Windows(records_of([10] * 50), 10)
+def test_the_order_of_the_windows_depends_only_on_seed_and_epoch():
+    windows = Windows(make_records([10] * 50), 10)
 
     def order(seed, epoch):
         stream = WindowStream(windows, 10, seed)
@@ -98,18 +102,61 @@ def test_each_epoch_deals_the_windows_out_anew_as_a_function_of_seed_and_epoch()
     assert backwards[::-1] == [*order(1, 0), *order(1, 1)]
 
 
-def test_a_record_that_is_too_long_loses_its_beginning():
-    windows = Windows(records_of([7, 3]), 4)
+def test_of_a_record_that_is_too_long_only_the_last_steps_are_used():
+    windows = Windows(make_records([7, 3]), 4)
     batch = WindowPass(windows, 2).batch(0)
-    assert next(stretch.tolist() for stretch in stretches(batch)) == [3, 4, 5, 6]
-    assert windows.shares == (pytest.approx(3 / 8), pytest.approx(1 / 8))
+    assert next(record.tolist() for record in read_records(batch)) == [3, 4, 5, 6]
+    assert windows.scored_fraction == pytest.approx(3 / 8)
+    assert windows.empty_fraction == pytest.approx(1 / 8)
 
 
-def test_records_with_features_stand_alone_each_beside_its_own():
+def test_targets_whose_characters_are_cut_off_are_not_scored():
+    records = replace(make_records([7, 4]), loss_mask=np.ones(11, bool), target_delay=2)
+    batch = WindowPass(Windows(records, 4), 2).batch(0)
+    assert batch.x.T.tolist() == [[3, 4, 5, 6], [7, 8, 9, 10]]
+    assert batch.loss_mask.T.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+
+
+def test_records_with_features_have_their_own_windows():
     features = np.arange(10.0).reshape(5, 2)
-    windows = Windows(records_of([2, 3, 1, 2, 2], features), 8)
+    windows = Windows(make_records([2, 3, 1, 2, 2], features), 8)
     assert windows.number == 5
     batch = WindowStream(windows, 5, 1).batch(0)
     for n in range(5):
         record = np.searchsorted([0, 2, 5, 6, 8], batch.x[0, n], side="right") - 1
         np.testing.assert_array_equal(batch.features[n], features[record])
+
+
+def test_augment_changes_batches_of_training_at_random_and_batches_of_a_pass_not():
+    generators = []
+
+    def augment(batch, places, rng):
+        generators.append(rng)
+        assert (batch.x[places >= 0] == places[places >= 0]).all()
+        return batch if rng is None else replace(batch, x=rng.integers(0, 100, batch.x.shape))
+
+    windows = Windows(replace(make_records([4] * 6), augment=augment), 4)
+    batches = [WindowStream(windows, 2, seed).batch(step).x for seed, step in ((1, 0), (1, 0), (1, 3), (2, 0))]
+    assert (batches[0] == batches[1]).all()
+    assert len({batch.tobytes() for batch in batches}) == 3
+    assert WindowPass(windows, 2).batch(1).x.T.tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
+    assert [rng is None for rng in generators] == [False] * 4 + [True]
+
+
+def test_some_streams_of_a_batch_have_all_its_fields():
+    rng = np.random.default_rng(0)
+    fields = {
+        "x": rng.random((3, 4)),
+        "targets": rng.random((3, 4)),
+        "loss_mask": rng.random((3, 4)),
+        "reset_mask": rng.random((3, 4, 1)) < 0.5,
+        "ngrams": rng.integers(0, 9, (3, 4, 2)),
+    }
+    features = rng.random((4, 5))
+    part = Batch(**fields, features=features).select_streams(slice(1, 3))
+    for name, array in fields.items():
+        np.testing.assert_array_equal(getattr(part, name), array[:, 1:3])
+    np.testing.assert_array_equal(part.features, features[1:3])
+    plain = Batch(fields["x"], fields["targets"])
+    assert plain.num_scored == 12
+    assert plain.select_streams(slice(0, 1)).loss_mask is None

@@ -1,7 +1,6 @@
-"""The engine on PyTorch: the numbers of the engine on NumPy, for every cell and task, and runs that go from one to the
-other.
+"""The PyTorch engine: it computes the same numbers as the NumPy engine, and a run can change from one to the other.
 
-Skipped where PyTorch is not installed; on a GPU too where there is one.
+Skipped if PyTorch is not installed. The tests also run on a GPU if there is one.
 """
 
 import dataclasses
@@ -15,18 +14,19 @@ import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
-from charrnn.engines.numpy.worker import draw_masks
-from charrnn.engines.select import check_engine, devices_of_jobs, new_team, scoring_network
+from charrnn.engines.masks import draw_masks
+from charrnn.engines.select import check_device, job_devices, new_backend, new_engine
 from charrnn.errors import OutOfMemoryError, UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.optimizers import OPTIMIZERS, clip_factor
 from charrnn.nn.parameters import initialise
 from charrnn.nn.stack import CELLS
-from charrnn.options import RunConfig, TrainingOptions
+from charrnn.options import ResolvedTraining, RunConfig, TrainingOptions
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.directory import Run
 from charrnn.seeding import Purpose, random_generator
-from charrnn.tasks.registry import load, read_task
+from charrnn.tasks.registry import load_model, read_task
+from charrnn.training import sizing
 from charrnn.training.defaults import resolve_options
 from charrnn.training.events import Step
 from charrnn.training.start import new_run, resumed_run
@@ -34,11 +34,11 @@ from charrnn.training.start import new_run, resumed_run
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
 
 DATA = Path(__file__).parents[2] / "data"
-TASKS = {  # the options of a run of each
+TASKS = {  # corpus and options
     "text": ("fables.txt", {"embedding_size": 3}),
     "lines": ("shapes.txt", {"lines": True}),
-    "features": ("shapes.txt", {"features": "shapes.csv"}),
-    "features, embedding": ("shapes.txt", {"features": "shapes.csv", "embedding_size": 3}),
+    "caption": ("shapes.txt", {"features": "shapes.csv"}),
+    "caption with embedding": ("shapes.txt", {"features": "shapes.csv", "embedding_size": 3}),
     "classify": ("kinds.tsv", {"task": "classify"}),
     "tag": ("syllables.tsv", {"task": "tag", "embedding_size": 3}),
     "translate": ("dates.tsv", {"task": "translate"}),
@@ -54,119 +54,149 @@ SMALL = {
     "max_steps": 200,
     "learning_rate": 0.01,
 }
-DROPPED = {"dropout": 0.2, "recurrent_dropout": 0.3}
+NO_DROPOUT = {"dropout": 0.0, "recurrent_dropout": 0.0}
+DROPOUT = {"dropout": 0.2, "recurrent_dropout": 0.3}
 DEVICES = ["torch", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture
 def same_masks(monkeypatch):
-    """Masks from NumPy on every device: a GPU's own are other bits of the same law."""
+    """Draws the dropout masks with NumPy on every device. A GPU's own masks have other values."""
 
     def draw(key, shapes, rate, dtype, device):
         return [torch.tensor(mask, device=device) for mask in draw_masks(key, shapes, rate, dtype)]
 
-    monkeypatch.setattr("charrnn.engines.torch.team.draw_on_device", draw)
+    monkeypatch.setattr("charrnn.engines.torch.engine.draw_masks_on_device", draw)
 
 
 @pytest.fixture
 def run_config(tmp_path):
-    """The configuration of a small run of a task on the head of one of the project's data sets."""
+    """A function that returns the configuration of a small run on the first lines of one of the project's data sets."""
 
-    def of(name, **options):
-        file, own = TASKS[name]
+    def make(name, **options):
+        file, task_options = TASKS[name]
         (tmp_path / "labels.csv").write_text("a,kind\n" + "".join(f"{n % 7},{'xy'[n % 3 == 0]}\n" for n in range(90)))
         for path in {file, "shapes.csv"} - {"labels.csv"}:
             (tmp_path / path).write_text("".join((DATA / path).read_text().splitlines(keepends=True)[:60]))
-        own = {key: str(tmp_path / value) if key == "features" else value for key, value in own.items()}
-        return RunConfig.from_options([str(tmp_path / file)], SMALL | DROPPED | own | options)
+        if "features" in task_options:
+            task_options = task_options | {"features": str(tmp_path / task_options["features"])}
+        return RunConfig.from_options([str(tmp_path / file)], SMALL | DROPOUT | task_options | options)
 
-    return of
+    return make
 
 
-def trained(architecture, train, stream, validation, steps):
-    """So many steps in float64, as the trainer takes them: all that they leave, and each step's loss and norm."""
-    flat, numbers = np.empty(architecture.parameters), []
-    initialise(architecture.specs(), flat, (random_generator(3, Purpose.PARAMETERS, n) for n in itertools.count()))
-    with new_team(architecture, train, "float64") as team:
-        team.load(params=flat, average=flat)
-        team.stream = stream
+def train_engine(architecture, train, stream, validation, steps):
+    """Trains in float64 as the trainer does. Returns all arrays of the engine, the losses and norms, and the scores."""
+    parameters = np.empty(architecture.num_parameters)
+    generators = (random_generator(3, Purpose.PARAMETERS, n) for n in itertools.count())
+    initialise(architecture.specs(), parameters, generators)
+    numbers = []
+    with new_engine(architecture, train, "float64") as engine:
+        engine.load(parameters=parameters, average=parameters)
+        engine.stream = stream
         for step in range(steps):
-            loss, norm = team.gradient(step)
-            team.update(train.learning_rate, clip_factor(norm, 0.5))
+            loss, norm = engine.gradient(step)
+            engine.update(train.learning_rate, clip_factor(norm, 0.5))
             numbers += [loss, norm]
-        sums = team.validate(validation)
-        return {"average": team.average.copy(), **{k: v.copy() for k, v in team.tensors().items()}} | {
-            "losses and norms": np.array(numbers),
-            "validation": sums,
-        }
+        scores = engine.validate(validation)
+        arrays = {"average": engine.average, **engine.tensors()}
+        arrays = {name: array.copy() for name, array in arrays.items()}
+    return {**arrays, "losses and norms": np.array(numbers), "validation": scores}
 
 
-def assert_engines_agree(model, train, task, steps=200):
-    assert train.batch_size and train.seq_length
-    left = {}
-    for device in ("cpu", *DEVICES):
-        stream = task.training(train.batch_size, train.seq_length, 1)
-        validation = task.validation(train.batch_size, train.seq_length)
-        of_device = dataclasses.replace(train, device=device)
-        left[device] = trained(task.architecture(model), of_device, stream, validation, steps)
-    assert np.abs(np.diff(left["cpu"]["losses and norms"])).max() > 0.01  # it moves
+def assert_engines_agree(architecture, train, make_stream, make_validation, steps, tolerance):
+    results = {
+        device: train_engine(
+            architecture, dataclasses.replace(train, device=device), make_stream(), make_validation(), steps
+        )
+        for device in ("cpu", *DEVICES)
+    }
+    assert np.abs(np.diff(results["cpu"]["losses and norms"])).max() > 0.01  # the losses change
     for device in DEVICES:
-        for name, array in left["cpu"].items():
-            np.testing.assert_allclose(left[device][name], array, rtol=0, atol=1e-8, err_msg=f"{device}: {name}")
+        for name, array in results["cpu"].items():
+            message = f"{device}: {name}"
+            np.testing.assert_allclose(results[device][name], array, rtol=0, atol=tolerance, err_msg=message)
+
+
+def assert_engines_agree_on_task(config, steps):
+    task = read_task(config)
+    resolved = resolve_options(config.model, config.train, task)
+    train = resolved.train
+    assert_engines_agree(
+        task.architecture(resolved.model),
+        train,
+        lambda: task.training_stream(train.batch_size, train.seq_length, 1),
+        lambda: task.validation_pass(train.batch_size, train.seq_length),
+        steps,
+        tolerance=1e-8,
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", TASKS)
-def test_200_steps_of_every_task_leave_what_they_leave_on_numpy(name, cell, run_config, same_masks):
-    config = run_config(name, cell=cell)
-    task = read_task(config)
-    model, train, _ = resolve_options(config.model, config.train, task)
-    assert_engines_agree(model, train, task)
+def test_both_engines_compute_the_same_in_200_steps_of_every_task(name, cell, run_config, same_masks):
+    assert_engines_agree_on_task(run_config(name, cell=cell), 200)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_and_both_ways_to_clip_too(optimizer, run_config):
-    decay = {"weight_decay": 0.1} if optimizer == "adamw" else {}
-    config = run_config("text", optimizer=optimizer, clip_value=0.01, dropout=0.0, recurrent_dropout=0.0, **decay)
-    task = read_task(config)
-    model, train, _ = resolve_options(config.model, config.train, task)
-    assert_engines_agree(model, train, task, steps=50)
+def test_both_engines_compute_the_same_with_every_optimizer_and_clipped_elements(optimizer, run_config):
+    weight_decay = 0.1 if optimizer == "adamw" else 0.0
+    options = {"optimizer": optimizer, "weight_decay": weight_decay, "clip_value": 0.01, **NO_DROPOUT}
+    assert_engines_agree_on_task(run_config("text", **options), 50)
 
 
-class Batches:
-    """Random ids, with resets of any pattern and steps that are not scored."""
+class ResetBatches:
+    """Batches of random ids with various patterns of resets, and with steps that are not scored."""
+
+    steps = 10
+    predictions = 77
 
     def batch(self, step):
         rng = np.random.default_rng((9, step))
         x, targets = rng.integers(0, 7, (2, 6, 4))
-        keep = rng.random((6, 4, 1)) < (0.0, 0.3, 0.8, 1.0)[step % 4]
-        keep[3, 1] &= step % 4 != 3  # at a single place
-        keep[1:] |= step % 7 == 0  # at the first step alone
-        weights = (rng.random((6, 4)) < 0.6).astype(float) if step % 3 else None
-        return Batch(x, targets, weights, None if step % 5 == 0 else keep)
-
-    steps, predictions = 10, 77
+        reset_mask = rng.random((6, 4, 1)) >= (0.0, 0.3, 0.8, 1.0)[step % 4]
+        if step % 4 == 3:
+            reset_mask[3, 1] = True  # the only reset
+        if step % 7 == 0:
+            reset_mask[1:] = False
+        loss_mask = (rng.random((6, 4)) < 0.6).astype(float) if step % 3 else None
+        return Batch(x, targets, loss_mask, None if step % 5 == 0 else reset_mask)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dropped", [{}, DROPPED], ids=["whole", "dropped"])
-def test_states_start_anew_anywhere(cell, layers, dropped, same_masks):
-    """Packed sequences are the loop over time that resets a state where it is told to."""
-    shape = {"cell": cell, "hidden_size": 5, "num_layers": layers, "input_size": 7, "output_size": 7}
-    rest = {"dropout": 0.0, "recurrent_dropout": 0.0} | dropped
-    train = TrainingOptions(batch_size=4, seq_length=6, workers=1, learning_rate=0.01, **rest)
-    left = [
-        trained(Architecture(**shape), dataclasses.replace(train, device=device), Batches(), Batches(), 20)
-        for device in ("cpu", *DEVICES)
-    ]
-    for device, its in zip(DEVICES, left[1:], strict=True):
-        for name, array in left[0].items():
-            np.testing.assert_allclose(its[name], array, rtol=0, atol=1e-10, err_msg=f"{device}: {name}")
+@pytest.mark.parametrize("rates", [NO_DROPOUT, DROPOUT], ids=["no dropout", "dropout"])
+def test_both_engines_compute_the_same_with_resets_at_any_step(cell, layers, rates, same_masks):
+    architecture = Architecture(cell, 5, layers, input_size=7, output_size=7)
+    train = ResolvedTraining(batch_size=4, seq_length=6, workers=1, learning_rate=0.01, **rates)
+    assert_engines_agree(architecture, train, ResetBatches, ResetBatches, 20, tolerance=1e-10)
 
 
-def train(path, config=None, *, device=None, stop_after=None):
-    """A new run, or without a config the same one further on, on another device if one is named. The result."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_batch_without_scored_steps_has_loss_0_and_gradient_0(device):
+    architecture = Architecture("gru", 5, 2, input_size=7, output_size=7)
+    train = ResolvedTraining(
+        batch_size=4, seq_length=6, workers=1, learning_rate=0.01, device=device, optimizer="sgd", **NO_DROPOUT
+    )
+
+    class Unscored(ResetBatches):
+        steps = 1
+
+        def batch(self, step):
+            return dataclasses.replace(super().batch(step), loss_mask=np.zeros((6, 4)))
+
+    parameters = np.random.default_rng(1).normal(size=architecture.num_parameters)
+    with new_engine(architecture, train, "float64") as engine:
+        engine.load(parameters=parameters, average=parameters)
+        engine.stream = Unscored()
+        assert engine.gradient(0) == (0, 0)
+        engine.update(0.01, 1.0)
+        np.testing.assert_array_equal(engine.parameters, parameters)
+        np.testing.assert_array_equal(engine.validate(Unscored()), [0, 0])
+
+
+def train_run(path, config=None, *, device=None, stop_after=None):
+    """Trains a new run, or without a config continues the run, if given on another device. Returns the result."""
     if config is None:
         config = Run(path).read_config()
         if device is not None:
@@ -180,147 +210,149 @@ def train(path, config=None, *, device=None, stop_after=None):
     return event.result
 
 
-def arrays(path):
-    """All arrays that a run leaves, and its metrics but for the clock."""
-    best, last = load_checkpoint(path / "best.safetensors"), load_checkpoint(path / "last.safetensors")
-    named = {f"best {name}": array for name, array in best.weights.items()} | last.weights | last.tensors
-    metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    timeless = [{k: v for k, v in row.items() if k not in ("seconds", "chars_per_second")} for row in metrics]
-    return named, timeless
+def read_arrays(path):
+    """All arrays of a run."""
+    best = load_checkpoint(path / "best.safetensors")
+    last = load_checkpoint(path / "last.safetensors")
+    return {"best": best.parameters, "last": last.parameters, **last.tensors}
+
+
+def read_bytes(path):
+    return {name: array.tobytes() for name, array in read_arrays(path).items()}
+
+
+def read_metrics(path):
+    """The metrics of a run without times."""
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "chars_per_second")} for row in rows]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", ["text", "classify", "features"])
-def test_stopped_and_resumed_is_the_same_bytes_as_at_once(name, device, run_config, tmp_path):
+@pytest.mark.parametrize("name", ["text", "classify", "caption"])
+def test_an_interrupted_and_resumed_run_writes_the_same_bytes_as_an_uninterrupted_one(
+    name, device, run_config, tmp_path
+):
     config = run_config(name, device=device, max_steps=30, eval_every=7)
-    train(tmp_path / "whole", config)
-    assert train(tmp_path / "stopped", config, stop_after=11)["status"] == "interrupted"
-    assert train(tmp_path / "stopped")["status"] == "completed"
-    whole, stopped = arrays(tmp_path / "whole"), arrays(tmp_path / "stopped")
-    assert stopped[1] == whole[1]
-    assert {n: a.tobytes() for n, a in stopped[0].items()} == {n: a.tobytes() for n, a in whole[0].items()}
+    train_run(tmp_path / "whole", config)
+    assert train_run(tmp_path / "stopped", config, stop_after=11)["status"] == "interrupted"
+    assert train_run(tmp_path / "stopped")["status"] == "completed"
+    assert read_metrics(tmp_path / "stopped") == read_metrics(tmp_path / "whole")
+    assert read_bytes(tmp_path / "stopped") == read_bytes(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("devices", [pair for d in DEVICES for pair in pairwise(("cpu", d, "cpu"))], ids=" then ".join)
-def test_a_run_goes_on_with_the_other_engine(devices, run_config, tmp_path, same_masks):
+def test_a_run_continues_with_the_other_engine(devices, run_config, tmp_path, same_masks):
     first, second = devices
     config = run_config("lines", device=first, max_steps=40, eval_every=10)
-    train(tmp_path / "whole", config)
-    train(tmp_path / "half", config, stop_after=20)
-    result = train(tmp_path / "half", device=second)
+    train_run(tmp_path / "whole", config)
+    train_run(tmp_path / "half", config, stop_after=20)
+    result = train_run(tmp_path / "half", device=second)
     assert (result["steps"], result["config"]["train"]["device"]) == (40, second)
-    (whole, metrics), (half, its_metrics) = arrays(tmp_path / "whole"), arrays(tmp_path / "half")
-    for name, array in whole.items():
+    half = read_arrays(tmp_path / "half")
+    for name, array in read_arrays(tmp_path / "whole").items():
         np.testing.assert_allclose(half[name], array, rtol=0, atol=1e-4, err_msg=name)
-    losses = [[row["val_loss"] for row in rows] for rows in (metrics, its_metrics)]
+    losses = [[row["val_loss"] for row in read_metrics(tmp_path / run)] for run in ("whole", "half")]
     np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", ["text", "features", "classify", "tag", "translate"])
-def test_a_trained_model_says_the_same_on_either(name, device, run_config, tmp_path):
-    train(tmp_path / "run", run_config(name, max_steps=5))
-    here, there = load(tmp_path / "run"), load(tmp_path / "run")
-    there.new_network = scoring_network(device)
+@pytest.mark.parametrize("name", ["text", "caption", "classify", "tag", "translate"])
+def test_a_trained_model_scores_the_same_on_both_backends(name, device, run_config, tmp_path):
+    train_run(tmp_path / "run", run_config(name, max_steps=5))
+    models = [load_model(tmp_path / "run", backend=backend) for backend in (None, new_backend(device))]
     if name == "text":
-        said = [model.score("The Fox said.") for model in (here, there)]
-    elif name == "features":
-        vector = np.ones(here.architecture.features)
-        said = [model.score("red", vector) for model in (here, there)]
+        scores = [model.score("The Fox said.") for model in models]
+    elif name == "caption":
+        scores = [model.score("red", np.ones(model.architecture.features)) for model in models]
     else:
         source, output = (tmp_path / TASKS[name][0]).read_text().splitlines()[0].split("\t")
-        said = [model.score(source, output) for model in (here, there)]
-    assert said[1] == pytest.approx(said[0], abs=1e-5)
+        scores = [model.score(source, output) for model in models]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_same_seed_gives_the_same_bits_twice(device, run_config, tmp_path):
     config = run_config("tag", device=device, max_steps=20)
-    for path in ("one", "two"):
-        train(tmp_path / path, config)
-    one, two = (arrays(tmp_path / path)[0] for path in ("one", "two"))
-    assert {n: a.tobytes() for n, a in one.items()} == {n: a.tobytes() for n, a in two.items()}
+    for path in ("first", "second"):
+        train_run(tmp_path / path, config)
+    assert read_bytes(tmp_path / "first") == read_bytes(tmp_path / "second")
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("options", "message"),
     [
-        ({"device": "cuda:7"}, r"--device cuda:7: not there \(there are cpu, torch"),
+        ({"device": "cuda:7"}, r"--device cuda:7: not available \(available: cpu, torch"),
         ({"device": "gpu"}, "--device gpu: not one of cpu, torch, cuda, cuda:N, mps"),
-        ({"precision": "tf32"}, "--precision tf32 goes with --device cuda, not cpu"),
+        ({"precision": "tf32"}, "--precision tf32 needs --device cuda, not cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_refused(settings, message):
+def test_a_device_that_does_not_exist_is_refused(options, message):
     with pytest.raises(UsageError, match=message):
-        check_engine(TrainingOptions(**settings))
+        check_device(TrainingOptions(**options))
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("options", "message"),
     [
-        ({}, r"--device cpu under torchrun"),
-        (
-            {"device": "torch", "batch_size": 2},
-            r"--batch-size 2: fewer streams than torchrun has processes \(at least 3",
-        ),
-        (
-            {"device": "cuda"},
-            r"--device cuda: a process of torchrun would need cuda:2 \(there are cpu, torch, cuda, cu",
-        ),
-        ({"device": "cuda:1"}, r"--device cuda:1 under torchrun"),
+        ({}, "--device cpu under torchrun"),
+        ({"device": "torch", "batch_size": 2}, "--batch-size 2: must be at least the 3 processes of torchrun"),
+        ({"device": "cuda"}, r"--device cuda: torchrun needs cuda:2 \(available: cpu, torch, cuda, cuda:0, cuda:1"),
+        ({"device": "cuda:1"}, "--device cuda:1 under torchrun"),
     ],
 )
-def test_what_does_not_go_with_torchrun_is_refused(settings, message, monkeypatch):
+def test_options_that_do_not_fit_torchrun_are_refused(options, message, monkeypatch):
     for name, value in (("TORCHELASTIC_RUN_ID", "none"), ("WORLD_SIZE", "3"), ("LOCAL_WORLD_SIZE", "3")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match=message):
-        check_engine(TrainingOptions(**settings))
+        check_device(TrainingOptions(**options))
 
 
-def test_jobs_side_by_side_share_all_gpus(monkeypatch):
+def test_parallel_jobs_share_all_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert devices_of_jobs("cuda") == ["cuda:0", "cuda:1"]
-    assert (devices_of_jobs("cuda:1"), devices_of_jobs("cpu")) == (["cuda:1"], ["cpu"])
+    assert job_devices("cuda") == ["cuda:0", "cuda:1"]
+    assert job_devices("cuda:1") == ["cuda:1"]
+    assert job_devices("cpu") == ["cpu"]
 
 
-def test_more_than_the_memory_is_said_in_a_line(monkeypatch):
-    """PyTorch's own error: some systems give more memory than they have, and end the process when it is used."""
+def test_an_out_of_memory_error_of_pytorch_becomes_ours(monkeypatch):
+    """The error comes from an allocation that is too large on every system. Some systems allow an allocation that exceeds
+    the memory, and kill the process when it uses the memory."""
 
     def zeros(*size, **_):
         return torch.empty(1 << 60)
 
     monkeypatch.setattr(torch, "zeros", zeros)
     architecture = Architecture(hidden_size=8, input_size=7, output_size=7)
-    settings = TrainingOptions(
-        batch_size=4, seq_length=6, workers=1, device="torch", dropout=0.0, recurrent_dropout=0.0
-    )
+    train = ResolvedTraining(batch_size=4, seq_length=6, workers=1, learning_rate=0.01, device="torch", **NO_DROPOUT)
     with pytest.raises(OutOfMemoryError, match=r"out of memory on --device torch \(lower --hidden-size"):
-        new_team(architecture, settings).__enter__()
+        new_engine(architecture, train).__enter__()
 
 
-def test_masks_drawn_on_a_device_are_of_the_law_of_numpy_s():
-    from charrnn.engines.torch.device import draw_on_device
+def test_masks_drawn_on_a_device_have_the_same_distribution_as_those_of_numpy():
+    from charrnn.engines.torch.device import draw_masks_on_device
 
-    one, again, other = (
-        draw_on_device((1, 2, step), [(200, 300)] * 2, 0.3, "float64", torch.device("cpu")) for step in (5, 5, 6)
+    first, same_key, other_key = (
+        draw_masks_on_device((1, 2, step), [(200, 300)] * 2, 0.3, "float64", torch.device("cpu")) for step in (5, 5, 6)
     )
-    for mask in one:
+    for mask in first:
         assert mask.unique().tolist() == [0, pytest.approx(1 / 0.7)]
         assert (mask == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert torch.equal(one[0], again[0]) and torch.equal(one[1], again[1])
-    assert not torch.equal(one[0], one[1]) and not torch.equal(one[0], other[0])
+    assert torch.equal(first[0], same_key[0])
+    assert torch.equal(first[1], same_key[1])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other_key[0])
 
 
-def test_a_device_is_measured_where_the_minutes_choose_the_size(run_config, monkeypatch):
-    """As for a GPU, whose speed no product of matrices foretells."""
-    from charrnn.training import sizing
+@pytest.mark.parametrize("name", ["text", "series", "caption", "tag"])
+def test_the_speed_of_a_device_can_be_measured_for_every_kind_of_input(name, run_config):
+    config = run_config(name, device="torch")
+    task = read_task(config)
+    resolved = resolve_options(config.model, config.train, task)
+    assert 100 < sizing.measured_rate(task.architecture(resolved.model), resolved.train) < 1e9
 
-    for name in ("text", "series", "features"):
-        config = run_config(name, device="torch")
-        task = read_task(config)
-        model, settings, _ = resolve_options(config.model, config.train, task)
-        assert 100 < sizing.tried_rate(task.architecture(model), settings) < 1e9
-    monkeypatch.setattr(select, "devices", lambda: ["cuda"])
-    monkeypatch.setattr(sizing, "tried_rate", lambda architecture, train: 1234.0)
-    assert sizing.chars_per_second(task.architecture(model), TrainingOptions(device="cuda")) == 1234.0
+
+def test_the_speed_of_a_gpu_is_measured_and_not_estimated(monkeypatch):
+    monkeypatch.setattr(sizing, "measured_rate", lambda architecture, train: 1234.0)
+    train = ResolvedTraining(batch_size=4, seq_length=6, workers=1, learning_rate=0.01, device="cuda", **NO_DROPOUT)
+    assert sizing.chars_per_second(Architecture(), train) == 1234

@@ -132,7 +132,9 @@ def test_gradients_equal_central_differences(cell, layers, one_hot, reset_mask, 
     initial_dstate = dstate.copy()
     stack.backward(dy.copy(), initial_dstate, grads, dx)
 
-    pairs = [pair for layer, gradients in zip(weights, grads, strict=True) for pair in zip(layer, gradients, strict=True)]
+    pairs = [
+        pair for layer, gradients in zip(weights, grads, strict=True) for pair in zip(layer, gradients, strict=True)
+    ]
     pairs.append((state, initial_dstate))
     if dx is not None:
         pairs.append((x, dx))

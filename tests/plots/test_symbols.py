@@ -1,4 +1,4 @@
-"""A text in single places: nothing that a terminal would obey, and rows that hold all of it in order."""
+"""Visible symbols for characters, and rows that contain the whole text in order."""
 
 import unicodedata
 
@@ -6,54 +6,54 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.plots.symbols import rows, symbol
+from charrnn.plots.symbols import visible_symbol, wrap
 
 
 @pytest.mark.parametrize(
-    ("character", "shown"),
+    ("character", "symbol"),
     [
-        *(
-            ("a", "a"),
-            (" ", " "),
-            ("\u00a0", " "),
-            ("\n", "↵"),
-            ("\t", "→"),
-            ("\r", "←"),
-            ("\x1b", "␛"),
-            ("\x00", "␀"),
-            ("\x7f", "␡"),
-        ),
-        *(
-            ("é", "é"),
-            ("\u0301", "\u25cc\u0301"),
-            ("\u202e", "\ufffd"),
-            ("\x9b", "\ufffd"),
-            ("\ud800", "\ufffd"),
-            ("猫", "猫"),
-        ),
+        ("a", "a"),
+        (" ", " "),
+        ("\u00a0", " "),
+        ("\n", "↵"),
+        ("\t", "→"),
+        ("\r", "←"),
+        ("\x1b", "␛"),
+        ("\x00", "␀"),
+        ("\x7f", "␡"),
+        ("é", "é"),
+        ("\u0301", "\u25cc\u0301"),
+        ("\u202e", "\ufffd"),
+        ("\x9b", "\ufffd"),
+        ("\ud800", "\ufffd"),
+        ("猫", "猫"),
     ],
 )
-def test_what_stands_for_a_character(character, shown):
-    assert symbol(character) == shown
+def test_each_character_has_the_expected_symbol(character, symbol):
+    assert visible_symbol(character) == symbol
 
 
 @given(st.characters(codec=None))
-def test_no_character_is_shown_as_one_that_does_something(character):
-    assert all(c.isprintable() for c in symbol(character))
-    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in symbol(character))
+def test_symbols_are_printable_and_have_no_effect_on_a_terminal(character):
+    symbol = visible_symbol(character)
+    assert all(c.isprintable() for c in symbol)
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in symbol)
 
 
 @settings(deadline=None)
 @given(st.text("ab \n", max_size=80), st.integers(2, 20))
-def test_rows_hold_the_text_in_order_and_are_not_too_wide(text, width):
-    parts = [text[part] for part in rows(text, [1] * len(text), width)]
-    assert "".join(parts) == text
-    assert all(0 < len(part) <= width for part in parts)
-    assert all("\n" not in part[:-1] for part in parts)
+def test_rows_contain_the_text_in_order_and_fit_the_width(text, width):
+    rows = [text[part] for part in wrap(text, [1] * len(text), width)]
+    assert "".join(rows) == text
+    assert all(0 < len(row) <= width for row in rows)
+    assert all("\n" not in row[:-1] for row in rows)
 
 
-def test_long_lines_break_behind_a_space_and_wide_characters_count_twice():
+def test_long_lines_break_after_a_space_and_between_characters_if_there_is_none():
     text = "the quick brown fox"
-    assert [text[part] for part in rows(text, [1] * len(text), 10)] == ["the quick ", "brown fox"]
-    assert [part.stop - part.start for part in rows("猫猫猫猫猫", [2] * 5, 4)] == [2, 2, 1]
-    assert [part.stop for part in rows("abcdefgh", [1] * 8, 3)] == [3, 6, 8]
+    assert [text[part] for part in wrap(text, [1] * len(text), 10)] == ["the quick ", "brown fox"]
+    assert [part.stop for part in wrap("abcdefgh", [1] * 8, 3)] == [3, 6, 8]
+
+
+def test_wide_characters_count_twice():
+    assert [part.stop - part.start for part in wrap("猫猫猫猫猫", [2] * 5, 4)] == [2, 2, 1]

@@ -1,49 +1,56 @@
-"""A disk that fails: every write, fsync and rename of a run in turn, and a disk that is really full."""
+"""A failing disk: each write, fsync, rename, truncation and deletion of a run fails in turn; and a full disk."""
 
 import errno
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 
 from charrnn.cli.app import main
 from charrnn.runs import files
 
-from .conftest import arguments, outcome
+from .conftest import CHARRNN, outcome, resume_arguments, train_arguments
+
+INTACT = "files saved earlier are intact"
+FAILING_CALLS = ("fsync", "replace", "truncate", "unlink")
 
 
 class FaultyDisk:
-    """Stands for `os` and `open` in charrnn.runs.files; the operation number `fails` raises `error`."""
+    """Replaces `os` and `open` in charrnn.runs.files. The operation with the number `failing_number` fails."""
 
-    def __init__(self, fails, error):
-        self.fails, self.error, self.done = fails, error, 0
+    def __init__(self, failing_number, error):
+        self.failing_number = failing_number
+        self.error = error
+        self.operations = 0
 
-    def tick(self):
-        self.done += 1
-        if self.done == self.fails:
+    def count_operation(self):
+        self.operations += 1
+        if self.operations == self.failing_number:
             raise OSError(self.error, os.strerror(self.error))
 
     def __getattr__(self, name):
         call = getattr(os, name)
-        if name not in ("fsync", "replace", "truncate"):
+        if name not in FAILING_CALLS:
             return call
 
-        def ticking(*args):
-            self.tick()
+        def counted_call(*args):
+            self.count_operation()
             return call(*args)
 
-        return ticking
+        return counted_call
 
     def open_file(self, *args):
-        self.tick()
+        self.count_operation()
         return FaultyFile(open(*args), self)
 
 
 class FaultyFile:
+    """A file. A write that fails writes half of the data."""
+
     def __init__(self, file, disk):
-        self.file, self.disk = file, disk
+        self.file = file
+        self.disk = disk
 
     def __enter__(self):
         return self
@@ -56,76 +63,91 @@ class FaultyFile:
 
     def write(self, data):
         try:
-            self.disk.tick()
+            self.disk.count_operation()
         except OSError:
             self.file.write(data[: len(data) // 2])
             raise
         return self.file.write(data)
 
 
-def run_cli(command):
+def run_command(arguments):
     with pytest.raises(SystemExit) as exit_:
-        main(command)
+        main(arguments)
     return exit_.value.code
 
 
-def fail_at(number, error, corpus, run, monkeypatch):
-    """Exit code of a run whose operation `number` fails; None if it has fewer operations."""
+def run_with_fault(number, error, arguments, monkeypatch):
+    """The exit code of a command whose operation `number` fails; None if it has fewer operations."""
     disk = FaultyDisk(number, error)
     with monkeypatch.context() as patch:
         patch.setattr(files, "os", disk)
         patch.setattr(files, "open", disk.open_file, raising=False)
-        code = run_cli(arguments(run, corpus))
-    return code if disk.done >= number else None
+        code = run_command(arguments)
+    return code if disk.operations >= number else None
 
 
-def check(number, error, corpus, run, finished, monkeypatch, capsys):
-    code = fail_at(number, error, corpus, run, monkeypatch)
+def survives_fault(number, error, corpus, run, undisturbed, monkeypatch, capsys):
+    """Checks a run whose operation `number` fails, and its resume. Returns False if it has fewer operations."""
+    code = run_with_fault(number, error, train_arguments(run, corpus), monkeypatch)
     if code is None:
         return False
     assert code == 6
-    where, what = f"cannot write {re.escape(str(run))}/\\S+", os.strerror(error)
-    line = f"charrnn: error: {where}: {what} \\(what was saved before is intact\\)\n"
+    line = f"charrnn: error: cannot write {re.escape(str(run))}/\\S+: {os.strerror(error)} \\({INTACT}\\)\n"
     assert re.fullmatch(line, capsys.readouterr().err)
-    again = ["train", "--resume", str(run), "--quiet"] if (run / "config.json").exists() else arguments(run, corpus)
-    assert run_cli(again) == 0
-    assert outcome(run) == finished()
+    assert run_command(resume_arguments(run, corpus)) == 0
+    assert outcome(run) == undisturbed()
     return True
 
 
 @pytest.mark.parametrize("number", range(1, 36, 2))
-def test_a_failing_write_ends_with_exit_6_and_loses_nothing(number, corpus, finished, tmp_path, monkeypatch, capsys):
+def test_a_failed_operation_ends_with_exit_6_and_loses_nothing(
+    number, corpus, undisturbed, tmp_path, monkeypatch, capsys
+):
     error = (errno.ENOSPC, errno.EIO)[number % 4 // 2]
-    assert check(number, error, corpus, tmp_path / "run", finished, monkeypatch, capsys)
+    assert survives_fault(number, error, corpus, tmp_path / "run", undisturbed, monkeypatch, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
-def test_every_write_fsync_and_rename_of_a_run_failing_in_turn(error, corpus, finished, tmp_path, monkeypatch, capsys):
+def test_every_operation_of_a_run_fails_in_turn(error, corpus, undisturbed, tmp_path, monkeypatch, capsys):
     number = 1
-    while check(number, error, corpus, tmp_path / f"run{number}", finished, monkeypatch, capsys):
+    while survives_fault(number, error, corpus, tmp_path / f"run{number}", undisturbed, monkeypatch, capsys):
         number += 1
     print(f"{number - 1} operations failed with {errno.errorcode[error]}")
     assert number > 100
 
 
-def test_a_full_disk_ends_with_exit_6_and_the_run_goes_on_once_there_is_room(corpus, finished, tmp_path):
+@pytest.mark.parametrize("number", range(1, 13))
+def test_a_failed_resume_of_a_finished_run_can_be_repeated(number, corpus, tmp_path, monkeypatch, capsys):
+    """These operations include the deletion of the result."""
+
+    def resume(run):
+        return ["train", "--resume", str(run), "--max-steps", "40", "--quiet"]
+
+    for run in (tmp_path / "run", tmp_path / "undisturbed"):
+        assert run_command(train_arguments(run, corpus)) == 0
+    assert run_with_fault(number, errno.EIO, resume(tmp_path / "run"), monkeypatch) == 6
+    assert INTACT in capsys.readouterr().err
+    assert run_command(resume(tmp_path / "run")) == 0
+    assert run_command(resume(tmp_path / "undisturbed")) == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
+
+
+def test_a_run_on_a_full_disk_ends_with_exit_6_and_can_be_resumed_after_space_is_freed(corpus, undisturbed, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    size = "size=40k"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)], capture_output=True, text=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
     try:
         run = disk / "run"
-        command = [sys.executable, "-m", "charrnn", *arguments(run, corpus)]
-        full = subprocess.run(command, capture_output=True, text=True)
+        full = subprocess.run([*CHARRNN, *train_arguments(run, corpus)], capture_output=True, text=True, check=False)
         assert full.returncode == 6, full.stderr
-        message = "No space left on device (what was saved before is intact)"
-        assert re.fullmatch(f"charrnn: error: cannot write {run}/\\S+: {re.escape(message)}\n", full.stderr)
+        line = f"charrnn: error: cannot write {run}/\\S+: No space left on device \\({INTACT}\\)\n"
+        assert re.fullmatch(line, full.stderr)
         subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-        again = ["train", "--resume", str(run), "--quiet"] if (run / "config.json").exists() else command[3:]
-        subprocess.run([sys.executable, "-m", "charrnn", *again], check=True)
-        assert outcome(run) == finished()
+        subprocess.run([*CHARRNN, *resume_arguments(run, corpus)], check=True)
+        assert outcome(run) == undisturbed()
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import UsageError
@@ -20,6 +20,7 @@ from charrnn.sweep.space import (
 positive = st.floats(1e-9, 1e9)
 
 
+@settings(deadline=None)
 @given(positive, positive)
 def test_the_bounds_of_a_range_are_parsed_exactly(low, high):
     for kind in ("log", "float"):
@@ -31,6 +32,7 @@ def test_the_bounds_of_a_range_are_parsed_exactly(low, high):
                 parse_search(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 65536), min_size=1, unique=True))
 def test_listed_values_are_parsed_exactly(values):
     text = ",".join(map(str, values))
@@ -38,6 +40,7 @@ def test_listed_values_are_parsed_exactly(values):
     assert parse_search(f"hidden_size=choice:{text}").choices == tuple(values)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_arbitrary_text_raises_only_usage_errors(text):
     for parse in (parse_grid, parse_search):
@@ -107,6 +110,7 @@ def test_an_option_is_varied_once_and_not_given_as_well(grid, search, options, f
     assert [fact for fact in facts if fact not in error.value.message] == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3))
 def test_a_grid_contains_each_combination_once(sizes):
     names = ("hidden_size", "num_layers", "batch_size")

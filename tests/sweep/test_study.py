@@ -150,7 +150,7 @@ def test_the_files_of_dead_owners_are_deleted(open_study):
 def test_the_file_of_an_owner_stays_while_its_trial_can_be_resumed(open_study):
     with open_study() as first:
         first.next_trial()
-    assert [path.name for path in first.owners.directory.iterdir()] == [first.owners.owner]
+    assert [path.name for path in first.owners.directory.iterdir()] == [first.owners.this_process]
 
 
 # several folders

@@ -59,7 +59,7 @@ class Worker:
         state[...] = arena.states[current][:, :, self.rows]
         masks = draw_step_masks(self.architecture, self.train, int(arena.step), arena.parameters.dtype.name)
         outputs_mask = None if masks.outputs is None else masks.outputs[:, self.rows]
-        scale = 1 / float(arena.num_scored)
+        scale = 1 / max(1.0, float(arena.num_scored))  # a batch without scored steps has loss 0
         return self.network.loss_and_gradient(arena.batch(self.rows), state, scale, outputs_mask, masks.recurrent)
 
     def reduce(self) -> float:

@@ -161,7 +161,7 @@ class TorchEngine:
         self.masks += map(torch.as_tensor, masks.recurrent)
         self.next_step = step
         self.batch = self._to_device(batch)
-        self.num_scored = batch.num_scored
+        self.num_scored = max(1, batch.num_scored)  # a batch without scored steps has loss 0
 
     @in_all_processes
     def start_gradient(self) -> None:

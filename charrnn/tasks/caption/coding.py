@@ -1,4 +1,4 @@
-"""How captions and their vectors become steps."""
+"""How captions and their vectors are encoded: as the vector, the characters and a line end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_LENGTH = 10**9  # of a text, in characters
 
 
 class Caption(NamedTuple):
-    """A line of text, and the row of its vector."""
+    """A line of text, and the row of its vector. Vectors are numbered, so `source` is the row."""
 
     source: int
     text: str
@@ -28,11 +28,11 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CaptionCoding:
-    """Stored in the checkpoint: vocabulary, scale of the vectors, and length of the longest text."""
+    """Encodes captions as time steps. Every checkpoint stores its coding."""
 
     vocabulary: Vocabulary
-    scale: Standardizer
-    longest: int  # characters
+    scale: Standardizer  # of the vectors
+    longest: int  # length of the longest text in the training data, in characters
 
     @classmethod
     def from_dict(cls, task: dict[str, Any], width: int) -> CaptionCoding:
@@ -58,10 +58,10 @@ class CaptionCoding:
         return Architecture.from_options(model, input_size=size, features=len(self.scale.mean), output_size=size)
 
     def records(self, captions: Sequence[Caption], vectors: Array, *, skip_unknown: bool = False) -> Records:
-        """One record per caption. The vector is the first input; then each character is the input that predicts the
-        next one, and the last character predicts the line end.
+        """Encodes each caption as a record.
 
-        The id of the first input is that of the line end; the network reads the vector in its place.
+        For the text `ab` the inputs are <vector> a b, the targets a b <line end>. The id of the first input is that of
+        the line end; the network reads the vector in its place.
         """
         end = self.vocabulary.encode(END)
         texts = [

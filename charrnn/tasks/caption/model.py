@@ -16,7 +16,7 @@ from charrnn.models.sampling import draw_texts
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.nn.ops import linear_forward
-from charrnn.options import DataOptions, SamplingOptions
+from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.caption.coding import END, Caption, CaptionCoding
@@ -48,10 +48,13 @@ class Captioner(TrainedModel):
         prime: str = "",
         length: int | None = None,
     ) -> list[tuple[str, float]]:
-        """A text for each vector (N, F) that continues the prime, and its mean nats per character, the line end included.
+        """Writes a text for each vector (N, F). Returns the texts with their mean nats per character.
 
-        length: maximum number of characters (default: 10 more than twice the longest text of the training data). Raises
-        CorpusError for vectors of another width, or unknown characters in the prime.
+        seeds: one for each vector.
+        prime: the text that is continued; it is not repeated.
+        length: maximum number of characters (default: 10 more than twice the longest text of the training data).
+
+        Raises CorpusError for vectors of another width, or unknown characters in the prime.
         """
         rows = self._standardize(vectors)
         limit = length or 2 * self.coding.longest + 10
@@ -75,11 +78,11 @@ class Captioner(TrainedModel):
         return [(self.vocabulary.decode(ids), math.fsum(nats) / len(nats)) for ids, nats in drawn]
 
     def score(self, text: str, vector: Any) -> float:
-        """The mean loss of a text, its line end included, given its vector."""
+        """The mean nats per character of a text, including its line end, given its vector."""
         return float(self.evaluate([text], [vector])["loss"])
 
     def evaluate(self, texts: Sequence[str], vectors: Any, *, skip_unknown: bool = False) -> dict[str, Any]:
-        """records, chars, loss, bpc and perplexity of texts, given their vectors."""
+        """The fields records, chars, loss, bpc and perplexity for texts, given their vectors."""
         rows = self._check_vectors(vectors)
         captions = [Caption(row, text) for row, text in enumerate(texts)]
         records = self.coding.records(captions, rows, skip_unknown=skip_unknown)

@@ -47,11 +47,13 @@ class CaptionTask(WindowTask):
 
     @classmethod
     def read(cls, config: RunConfig, source: Checkpoint | None = None) -> CaptionTask:
-        """Reads and splits the files. source: the model that the run starts from. Raises CorpusError, UsageError."""
+        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         assert data.features is not None
         notices: list[str] = []
-        captions = [Caption(row, line.text) for row, line in enumerate(read_lines(config.corpus, data.encoding, notices))]
+        captions = [
+            Caption(row, line.text) for row, line in enumerate(read_lines(config.corpus, data.encoding, notices))
+        ]
         vectors = read_vectors(data.features)
         names = ", ".join(map(display_name, config.corpus))
         if not captions:

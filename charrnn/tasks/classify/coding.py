@@ -1,4 +1,4 @@
-"""How labelled texts become steps: the characters of the text, then a tab. The label is the target of the tab only."""
+"""How labelled texts are encoded: as the characters of the text and a tab. Only the tab has a target, the label."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from charrnn.tasks.records import TAB, Coding, Pair, parse_names
 
 @dataclass(frozen=True, eq=False)
 class LabelCoding(Coding):
-    """The characters of the texts, and the labels."""
+    """The vocabulary of the texts, and the labels."""
 
     name = "classify"
     defaults = TaskDefaults(cell="gru", max_weights_per_symbol=0.05, chrono_init=True)
 
     vocabulary: Vocabulary
-    labels: tuple[str, ...]  # in alphabetical order
+    labels: tuple[str, ...]  # in code-point order
 
     @classmethod
     def from_records(
@@ -60,6 +60,10 @@ class LabelCoding(Coding):
         """The indices of the labels (R,); -1 for a label that was not in the training data."""
         ids = {label: n for n, label in enumerate(self.labels)}
         return np.array([ids.get(pair.output, -1) for pair in pairs])
+
+    def check_output(self, pair: Pair) -> None:
+        if pair.output not in self.labels:
+            raise CorpusError(f"the label {pair.output!r} was not in the training data")
 
     def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
         texts = [self.vocabulary.encode(pair.source + TAB, skip_unknown=skip_unknown) for pair in pairs]

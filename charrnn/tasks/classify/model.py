@@ -16,7 +16,7 @@ from charrnn.tasks.scoring import scored_outputs
 
 
 class Classifier(RecordModel):
-    """Gives a text a label."""
+    """Predicts a label for a text."""
 
     coding_class = LabelCoding
     prediction_options = ("top",)
@@ -48,7 +48,7 @@ class Classifier(RecordModel):
         return [best for ((best, _), *_) in self.predict(texts)]
 
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """records, loss, accuracy, macro_f1, labels, confusion (rows: true labels; columns: predicted labels).
+        """The fields records, loss, accuracy, macro_f1, labels and confusion (rows: true labels; columns: predictions).
 
         A label that was not in the training data counts as wrong. It has a row, no column, and no part in the loss.
         """

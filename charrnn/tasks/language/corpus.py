@@ -1,4 +1,4 @@
-"""A text as ids: its parts to train, validate and test on, in one vocabulary."""
+"""A text as ids, split into a training, a validation and a test part."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from charrnn.options import DataOptions
 
 @dataclass(frozen=True)
 class Corpus:
-    """Each part is a vector of ids of the smallest unsigned type. A part that is not empty begins with the start symbol,
-    as every text does."""
+    """The parts are vectors of ids, of the smallest unsigned type. A part starts with the start symbol or is empty."""
 
     vocabulary: Vocabulary
     lines: bool  # whether each line is a separate record
     train: Array
     val: Array
     test: Array
-    fingerprint: str  # SHA-256 of the text and the vocabulary
+    fingerprint: str  # SHA-256 of text and vocabulary
     notices: tuple[str, ...]
 
     def describe(self) -> str:
@@ -35,11 +34,11 @@ class Corpus:
 
     @property
     def record_end(self) -> int | None:
-        """The id after which the state is reset, if there is one."""
+        """The id after which the state is reset. None if the text has no records."""
         return self.vocabulary.newline if self.lines else None
 
     def with_vocabulary_of(self, other: Vocabulary) -> Corpus:
-        """The same corpus with a vocabulary that also contains the symbols of another one."""
+        """The same corpus with a vocabulary that includes another one."""
         codes = self.vocabulary.codes
         union = self.vocabulary.union(other)
         if len(union) == len(codes):
@@ -52,7 +51,7 @@ class Corpus:
 
 
 def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
-    """Reads, joins and splits text files. Raises CorpusError for a text that cannot be used, UsageError."""
+    """Reads, joins and splits text files. Raises CorpusError, UsageError."""
     notices: list[str] = []
     names = ", ".join(map(display_name, paths))
     chunks = list(read_codes(paths, data, notices))
@@ -89,10 +88,7 @@ def _join_ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
 
 
 def _split_points(ids: Array, data: DataOptions, newline: int | None, notices: list[str]) -> tuple[int, int]:
-    """The first place of the validation part, and of the test part. The training part comes first.
-
-    A part that would be too small is left empty.
-    """
+    """The start of the validation part, and of the test part. Parts of fewer than two characters stay empty."""
     fractions = {"validate": 0.0 if data.val_file else data.val_fraction, "test": data.test_fraction}
     for purpose, fraction in fractions.items():
         if fraction and int(len(ids) * fraction) < 2:
@@ -109,7 +105,7 @@ def _split_points(ids: Array, data: DataOptions, newline: int | None, notices: l
 
 
 def _next_line_start(ids: Array, place: int, newline: int | None) -> int:
-    """The start of the first line that starts at `place` or later."""
+    """The position of the first line start at or after `place`."""
     if place == 0:
         return 0
     ends = np.flatnonzero(ids[place - 1 :] == newline)

@@ -1,4 +1,4 @@
-"""A trained language model: it writes text, scores text, and steps through text."""
+"""A trained language model, which writes and scores text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECORD_END = "\n"
 
 
 class TextModel(TrainedModel):
-    """A language model and its vocabulary. Losses are in nats per character."""
+    """A trained language model. Losses are in nats per character."""
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
         super().__init__(checkpoint, backend)
@@ -45,16 +45,16 @@ class TextModel(TrainedModel):
         return vocabulary, lines
 
     def record_end(self, lines: bool | None = None) -> int | None:
-        """The id after which the state is reset. lines: whether each line is a record (default: as in training)."""
+        """The id after which the state is reset, if any. lines: whether lines are records (default: as trained)."""
         return self.vocabulary.newline if (self.lines if lines is None else lines) else None
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The texts that end a sample: a model of lines writes one line."""
+        """The texts that end a sample. A model of lines writes one line."""
         return (RECORD_END,) if self.lines else ()
 
     def prepend_start(self, ids: Array) -> Array:
-        """The ids with the start symbol before them. Every text is read like this, from the zero state."""
+        """The start symbol and the ids. Every text is read with the start symbol, from the zero state."""
         return np.concatenate([[self.vocabulary.start], ids]).astype(np.intp)
 
     def sample(
@@ -67,12 +67,14 @@ class TextModel(TrainedModel):
         on_unknown: str = "error",
         **options: Any,
     ) -> Iterator[str]:
-        """Yields `length` characters (0: without end) that continue `prime`. The prime itself is not repeated.
+        """Yields a text that continues `prime`, in pieces. The prime itself is not repeated.
 
-        The text ends before the first of the texts in `stop`; that of a model of lines ends with its line. on_unknown:
-        "error" or "skip", for characters of the prime. options: temperature, top_k, top_p, min_p, greedy (see
-        SamplingOptions). Raises CorpusError for a character that is not in the vocabulary, UsageError for an option out
-        of range.
+        length: number of characters; 0 for an endless text.
+        stop: the text ends before the first of these texts. The text of a model of lines also ends with its line.
+        on_unknown: "error" or "skip", for characters of the prime that are not in the vocabulary.
+        options: the fields of SamplingOptions.
+
+        Raises CorpusError for an unknown character, UsageError for an option out of range.
         """
         ids = self.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
         text = StoppableText([*stop, *self.stops])
@@ -86,10 +88,10 @@ class TextModel(TrainedModel):
     def sample_many(
         self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
     ) -> Iterator[list[tuple[str, float]]]:
-        """Writes several samples side by side. Yields (text, nats) of each sample for each character.
+        """Writes several samples at once. Yields a list for each character, with the (text, nats) of each sample.
 
-        prime: ids. Each sample has its own generator, so it does not depend on the other samples. The text of a byte
-        model is empty until its bytes form a whole character.
+        prime: ids. seeds: one for each sample, so that a sample does not depend on the others. A byte model writes one
+        byte at a time; the text is empty until the bytes form a character.
         """
         stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
@@ -117,8 +119,10 @@ class TextModel(TrainedModel):
         return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
 
     def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
-        """The nats of each character of a text, given all characters before it. lines: whether the state is reset at
-        each line (default: as in training)."""
+        """The nats of each character of a text, given the characters before it.
+
+        lines: whether the state is reset at each line (default: as trained). Raises CorpusError if the text is empty.
+        """
         if not len(ids):
             raise CorpusError("the text is empty")
         nats = self.prediction_nats(self.prepend_start(ids), self.record_end(lines))
@@ -134,8 +138,8 @@ class TextModel(TrainedModel):
     def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
     ) -> Iterator[tuple[str, float, list[tuple[str, float]]]]:
-        """Yields for each character of a text: the character, its nats, and the `top` most likely characters in its
-        place with their probabilities."""
+        """Yields for each character of a text the character, its nats, and the `top` most likely characters at its
+        position with their probabilities."""
         stepper = self._new_stepper(1)
         record_end = self.record_end(lines)
         symbols = self._symbols()
@@ -151,8 +155,8 @@ class TextModel(TrainedModel):
     def step(self, text: str = "", *, reset: bool = False, top: int | None = None) -> dict[str, float]:
         """Reads a text and returns the probabilities of the next character.
 
-        reset: whether the text starts from the zero state; otherwise it continues the text read before. top: return only
-        the most likely characters, in descending order.
+        reset: whether to start from the zero state. Otherwise the text continues that of the last call.
+        top: number of most likely characters to return, in descending order (default: all, in vocabulary order).
         """
         ids = self.vocabulary.encode(text)
         if self._stepper is None or reset:
@@ -194,11 +198,11 @@ class TextModel(TrainedModel):
         return self.backend.stepper(self.architecture, self.parameters, streams)
 
     def _symbols(self) -> list[str]:
-        """The character of each id; for a byte model the character with the byte's value."""
+        """The character of each id. For a byte it is the character with this code point."""
         return [chr(code) for code in self.vocabulary.codes.tolist()]
 
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
-        """The logits (B, V) after all streams have read `ids`."""
+        """Reads the same ids in all streams. Returns the logits (B, V) of the next character."""
         for i in ids.tolist():
             logits = self._step(stepper, np.full(streams, i))
         return logits

@@ -1,6 +1,6 @@
-"""The loss of a text in nats per character, in one pass with the state carried through.
+"""The loss of a text in nats per character.
 
-A long text is read by several readers side by side, a short one by a single reader. Every prediction is scored once.
+A long text is divided among several readers, which are the streams of a batch. Every prediction is scored once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from charrnn.nn.losses import bits
 from charrnn.tasks.language.streams import TextPass
 
 MAX_READERS = 64
-MIN_READER_LENGTH = 1024  # characters of a text for each reader
-SEQ_LENGTH = 64
+MIN_READER_LENGTH = 1024  # characters per reader; a shorter text has one reader
+SEQ_LENGTH = 64  # time steps per batch
 
 
 class TextScoring(NamedTuple):
-    """What is needed to read a text from its start to its end."""
+    """The batches of a text, and the network that scores them."""
 
     text_pass: TextPass
     network: ScoringNetwork
-    state: Array  # before the first step; zero
+    state: Array  # the initial state, zero
 
 
 def text_metrics(nats: Array) -> dict[str, Any]:

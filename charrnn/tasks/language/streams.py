@@ -1,6 +1,6 @@
-"""How a text is read in batches. A batch depends on its step alone, so a resume needs only the step.
+"""How a text is read in batches, by B readers (the streams of a batch) and T time steps at a time.
 
-T time steps, B readers (streams of the batch).
+A pair is a character and the next one, which it predicts. `places` are positions of pairs in the text.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
 
-WARMUP = 256  # characters that a reader reads without scoring them, before its part of the text
-CHARACTERS_PER_RESTART = 1024  # mean number of characters between two restarts of the state in training
-MAX_RESTART_FRACTION = 0.1  # of all occurrences of the start symbol, at most this fraction is a restart
+WARMUP = 256  # characters that a reader of a pass reads before its part of the text, without scoring them
+CHARACTERS_PER_RESTART = 1024  # mean number of characters between two restarts in training
+MAX_RESTART_FRACTION = 0.1  # upper limit of the fraction of start symbols at which the state restarts
 
 
 class TextStream:
-    """B readers of one text for training, evenly spaced, T characters per step, again and again.
+    """Batches for training. The readers start at evenly spaced places and read the text repeatedly.
 
-    Each reader continues where it stopped, so the state carried from step to step is that of the text before. It is
-    reset where the text starts again. Now and then it is also reset at a start symbol, so that the network learns how a
-    text begins. Such restarts happen only at the first step of a batch, where they cost no time.
+    Each reader continues at the place where it stopped in the last batch. The state is reset at the start of the text.
+    It also restarts at some start symbols, so that the network learns how texts begin. A restart happens only at the
+    first time step of a batch, where it costs no time.
     """
 
     def __init__(
@@ -33,19 +33,20 @@ class TextStream:
         start: int | None = None,
         seed: int = 0,
     ) -> None:
-        """record_end: the id that ends a record and is the first input of the next record. start: the id of the start
-        symbol if the state is to be restarted there; the restarts are drawn from the seed."""
+        """record_end: the id at the end of each record, which is also the first input of the next record.
+        start: the id of the start symbol, if the state restarts at some of them. The seed determines at which.
+        """
         self.ids = ids
         self.seq_length = seq_length
         self.record_end = record_end
         self.start = start
         self.seed = seed
-        self.pairs = len(ids) - 1  # a character and the next one
+        self.pairs = len(ids) - 1
         self.starts = np.arange(batch_size) * self.pairs // batch_size
         if start is not None:
             start_symbols = max(1, int((ids == start).sum()))
             fraction = min(MAX_RESTART_FRACTION, len(ids) / (CHARACTERS_PER_RESTART * start_symbols))
-            # Only start symbols at the first of the T steps can be restarts, so each of them must be one more often.
+            # One of T start symbols is at a first time step, so its probability of a restart is T times higher.
             self.restart_probability = min(1.0, fraction * seq_length)
 
     @property
@@ -60,15 +61,15 @@ class TextStream:
         if self.start is not None:
             drawn = random_generator(self.seed, Purpose.RESTARTS, step).random(len(self.starts))
             resets[0] |= (x[0] == self.start) & (drawn < self.restart_probability)
-        resets &= times > 0  # at the first step of a run all states are zero
+        resets &= times > 0  # at the first time step of a run the state is zero anyway
         return Batch(x, self.ids[places + 1], reset_mask=resets[:, :, None] if resets.any() else None)
 
 
 class TextPass:
-    """B readers of one text that score every prediction once, for validation and scoring.
+    """Batches for validation and scoring. Every pair is scored once.
 
-    Each reader has a part of the text. It first reads the WARMUP characters before its part with loss mask 0, so that its
-    state at the first character of the part is nearly that of a single reader.
+    Each reader has a part of the text. It first reads the WARMUP characters before its part without scoring them. Then
+    its state is almost that of a single reader of the whole text.
     """
 
     def __init__(self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None) -> None:
@@ -87,7 +88,7 @@ class TextPass:
         return self.pairs
 
     def places(self, step: int) -> Array:
-        """Which prediction each reader makes at each time (T, B); -1 where the prediction is not scored."""
+        """The places of the scored pairs (T, B); -1 where a pair is not scored."""
         places = self._read_places(step)
         return np.where((places >= self.starts) & (places < self.stops), places, -1)
 
@@ -105,13 +106,13 @@ class TextPass:
         )
 
     def _read_places(self, step: int) -> Array:
-        """The places that are read (T, B). Some are before the text or after the reader's part."""
+        """The places of all pairs (T, B). Some are before the text or after the reader's part."""
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]
         return self.starts - self.warmup + times
 
 
 def _resets(x: Array, places: Array, record_end: int | None) -> Array:
-    """Where the state is reset (T, B): where the text begins, and after the end of a record."""
+    """Where the state is reset (T, B): at the start of the text, and after each record."""
     resets: Array = places <= 0
     if record_end is not None:
         resets |= x == record_end

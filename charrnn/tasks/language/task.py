@@ -1,4 +1,4 @@
-"""A text to train a language model on."""
+"""The task of a language model: to predict each character of a text from the characters before it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LanguageTask:
 
     @classmethod
     def read(cls, config: RunConfig, source: Checkpoint | None = None) -> LanguageTask:
-        """Reads the files. The vocabulary includes that of the model `source`. Raises CorpusError, UsageError."""
+        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         corpus = load_corpus(config.corpus, config.data)
         vocabulary = source_vocabulary(source, is_bytes=config.data.bytes)
         return cls(corpus if vocabulary is None else corpus.with_vocabulary_of(vocabulary))
@@ -68,7 +68,7 @@ class LanguageTask:
         return transfer_parameters(source.weights, architecture, seed, ids, outputs)
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-        """See Task. A batch has at most as many steps as the text has pairs of a character and the next."""
+        """See Task. B x T must not exceed the number of pairs of a character and the next one."""
         pairs = self.training_size - 1
         if seq_length is not None and seq_length > pairs:
             problem = f"--seq-length {seq_length}: longer than the training text"

@@ -1,4 +1,4 @@
-"""A sample that ends at a stop text. Its text is released as soon as it cannot be the beginning of a stop text."""
+"""A sample that ends before a stop text."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 
 class StoppableText:
-    """A text that is written piece by piece and ends before the first occurrence of a stop text."""
+    """A text that is written in pieces and ends before the first stop text.
+
+    The end of the text is withheld while it could be the beginning of a stop text.
+    """
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self.stops = tuple(stops)
-        self.pending = ""  # written, but perhaps the beginning of a stop text
+        self.pending = ""  # withheld text
         self.done = False
 
     def add(self, piece: str) -> str:
-        """Appends a piece. Returns the text that certainly belongs to the sample."""
+        """Appends a piece. Returns the text that is now certain to belong to the sample."""
         self.pending += piece
         stop_places = [place for stop in self.stops if (place := self.pending.find(stop)) >= 0]
         if stop_places:
@@ -25,7 +28,7 @@ class StoppableText:
         return self._release(len(self.pending) - max(partial_stops, default=0))
 
     def finish(self) -> str:
-        """Returns the rest of a sample that ends without a stop text."""
+        """Ends the text. Returns the withheld text."""
         return self._release(len(self.pending))
 
     def _release(self, size: int) -> str:

@@ -1,1 +1,1 @@
-"""Regression: the next row of a series of numbers, or target columns of the same row."""
+"""Regression: predicts the next row of a series of numbers, or target columns of the same row."""

@@ -1,9 +1,9 @@
-"""The columns of a series: which ones are read, which ones are predicted, and on which scale."""
+"""The columns of a series that the network reads and predicts, and how they are standardised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,24 @@ from charrnn.tasks.records import parse_names
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Stored in the checkpoint.
+    """Encodes rows of a table as time steps. Every checkpoint stores its columns.
 
-    Without targets the network predicts the change of all columns from a row to the next, so that a series with a trend
-    is no harder than one without.
+    Without targets, the network predicts how all columns change from one row to the next. So a trend in the series does
+    not make the predictions harder.
     """
 
     inputs: tuple[str, ...]
-    targets: tuple[str, ...]  # columns of the same row; empty: the next row is predicted
+    targets: tuple[str, ...]  # columns of the same row; empty if the next row is predicted
     input_scale: Standardizer
-    output_scale: Standardizer | None  # None: the target is a label
+    output_scale: Standardizer | None  # None if the target is a column of labels
     labels: tuple[str, ...] = ()
 
     @classmethod
     def from_tables(cls, tables: Sequence[Table], training_rows: Sequence[int], targets: Sequence[str]) -> Columns:
-        """training_rows: how many rows at the start of each table are trained on. Raises UsageError, CorpusError."""
+        """training_rows: the number of rows at the start of each table that are in the training part.
+
+        Raises UsageError, CorpusError.
+        """
         columns = tables[0].columns
         missing = [name for name in targets if name not in columns]
         if missing:
@@ -56,8 +59,11 @@ class Columns:
                 raise CorpusError(f"column {text_columns[0]}: only one label: {labels[0]!r}", "at least two are needed")
             return cls(inputs, tuple(targets), input_scale, None, tuple(labels))
         changes = [np.diff(values, axis=0) for values in input_values]
-        output_values = training_values(targets) if targets else changes
-        return cls(inputs, tuple(targets), input_scale, Standardizer.fit(np.concatenate(output_values)))
+        if targets:
+            output_scale = Standardizer.fit(np.concatenate(training_values(targets)))
+        else:
+            output_scale = Standardizer.fit(np.concatenate(changes), np.concatenate(input_values))
+        return cls(inputs, tuple(targets), input_scale, output_scale)
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Columns:
@@ -71,6 +77,14 @@ class Columns:
             output_scale = Standardizer.from_dict(task["output_scale"], len(targets or inputs))
         return cls(inputs, targets, input_scale, output_scale, labels)
 
+    def with_scales_of(self, source: Columns) -> Columns:
+        """The same columns with the scales of another model, and with its labels in addition. Raises UsageError if the
+        model has other columns."""
+        has_labels = bool(self.labels)
+        if (source.inputs, source.targets, bool(source.labels)) != (self.inputs, self.targets, has_labels):
+            raise UsageError("--init-from: the model has other columns")
+        return replace(source, labels=tuple(sorted({*self.labels, *source.labels})))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "columns": list(self.inputs),
@@ -82,7 +96,7 @@ class Columns:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The columns that are predicted."""
+        """The predicted columns."""
         return self.targets or self.inputs
 
     def architecture(self, model: ModelOptions) -> Architecture:
@@ -93,12 +107,12 @@ class Columns:
         )
 
     def label_ids(self, table: Table) -> Array:
-        """The index of the label of each row; -1 for a label that was not in the training data."""
+        """The indices of the labels of all rows; -1 for a label that is not in `labels`."""
         ids = {label: n for n, label in enumerate(self.labels)}
         return np.array([ids.get(text, -1) for text in table.texts(self.targets[0])])
 
     def records(self, tables: Sequence[Table], scored: Sequence[slice]) -> Records:
-        """One record per table. scored: the rows of each table whose prediction is scored."""
+        """Encodes each table as a record. scored: the rows of each table whose predictions are scored."""
         x = []
         targets = []
         loss_masks = []

@@ -1,4 +1,4 @@
-"""A trained model of a series: it predicts columns of rows, and the rows that follow."""
+"""A trained model of a series, which predicts the next row, or target columns of each row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_SEQ_LENGTH = 256  # steps read at a time
 
 
 class Forecaster(TrainedModel):
-    """A model of a series. Losses are half the mean squared error of standardised values, or nats for labels."""
+    """A trained model of a series. Losses are half the mean square of standardised errors, or nats for labels."""
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
         super().__init__(checkpoint, backend)
@@ -37,10 +37,7 @@ class Forecaster(TrainedModel):
         return columns
 
     def predict(self, rows: Any) -> Any:
-        """Rows (n, columns) -> the predicted columns: of the next row, or with targets of the same row.
-
-        Returns numbers (n, outputs) or a list of labels. The state is carried from row to row.
-        """
+        """Rows (n, D) -> predictions (n, M) or n labels: for each row the next row or, with targets, the targets."""
         values = self._check_rows(rows)
         outputs, _ = self._read(values)
         if self.columns.output_scale is None:
@@ -49,9 +46,9 @@ class Forecaster(TrainedModel):
         return predicted if self.columns.targets else values + predicted
 
     def forecast(self, rows: Any, steps: int) -> Array:
-        """The rows (steps, columns) that follow. Each prediction is read as the next row.
+        """Predicts the rows (steps, D) that follow the given rows (n, D). The network reads its own predictions.
 
-        Raises UsageError for a model with targets, which needs the other columns of each row.
+        Raises UsageError for a model with targets, because it needs the other columns of each row.
         """
         scale = self.columns.output_scale
         if self.columns.targets or scale is None:
@@ -87,26 +84,29 @@ class Forecaster(TrainedModel):
         return self.evaluate([table], [slice(None)])
 
     def evaluate(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
-        """rows, loss, and for the scored rows rmse, mae and rmse_of_last (repeating the last value), each {column:
-        value}; for labels rows, loss and accuracy. All rows before the scored ones are read."""
+        """The fields rows, loss and, each as {column: value}, rmse, mae and rmse_of_last, the error of repeating the
+        last value. For labels the fields are rows, loss and accuracy.
+
+        The network also reads the rows before the scored ones. rmse_of_last is None if there is no row before them.
+        """
         for table in tables:
             self._check_columns(table, (*self.columns.inputs, *self.columns.targets))
         if self.columns.output_scale is None:
             return self._evaluate_labels(tables, scored)
         has_targets = bool(self.columns.targets)
         errors = []
-        last_errors = []
+        last_errors = []  # of repeating the last value
         losses = []
         for table, rows in zip(tables, scored, strict=True):
             predicted = self.predict(table.numbers(self.columns.inputs))
             true = table.numbers(self.columns.outputs)
-            if not has_targets:  # prediction n is that of row n + 1; row 0 is not predicted
+            if not has_targets:  # the network predicts row n + 1 at row n, so row 0 is not predicted
                 predicted = np.concatenate([true[:1], predicted[:-1]])
             is_scored = np.zeros(len(true), bool)
             is_scored[rows] = True
             is_scored[0] &= has_targets
             errors.append((predicted - true)[is_scored])
-            is_scored[0] = False  # there is no last value
+            is_scored[0] = False  # it has no last value
             last_errors.append(np.diff(true, axis=0)[is_scored[1:]])
             losses.append(0.5 * np.square(errors[-1] / self.columns.output_scale.std).mean(axis=1))
         all_errors = np.concatenate(errors)
@@ -115,16 +115,19 @@ class Forecaster(TrainedModel):
         def by_column(values: Array) -> dict[str, float]:
             return dict(zip(self.columns.outputs, values.tolist(), strict=True))
 
+        def rms(values: Array) -> dict[str, float]:
+            return by_column(np.sqrt(np.square(values).mean(axis=0)))
+
         return {
             "rows": len(all_errors),
             "loss": float(np.concatenate(losses).mean()),
-            "rmse": by_column(np.sqrt(np.square(all_errors).mean(axis=0))),
+            "rmse": rms(all_errors),
             "mae": by_column(np.abs(all_errors).mean(axis=0)),
-            "rmse_of_last": by_column(np.sqrt(np.square(all_last_errors).mean(axis=0))),
+            "rmse_of_last": rms(all_last_errors) if len(all_last_errors) else None,
         }
 
     def _evaluate_labels(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
-        """A label that was not in the training data counts as wrong and has no part in the loss."""
+        """See `evaluate`. A label that was not in the training data counts as wrong and has no part in the loss."""
         nats = 0.0
         right = 0
         rows = 0
@@ -145,7 +148,7 @@ class Forecaster(TrainedModel):
         }
 
     def _read(self, values: Array) -> tuple[Array, Array]:
-        """Rows (n, D) -> the outputs at each row (n, M), and the state (L, num_states, 1, H) after the last one."""
+        """Rows (n, D) -> the outputs (n, M), and the final state (L, num_states, 1, H)."""
         x = self.columns.input_scale.apply(values).astype(self.parameters.dtype)
         if self.columns.labels:
             unused_targets: Array = np.zeros(len(x), np.uint32)

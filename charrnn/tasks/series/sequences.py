@@ -1,6 +1,6 @@
-"""How sequences of numbers are read: random segments for training, whole sequences for scoring.
+"""How sequences of numbers are read: in random segments for training, completely for scoring.
 
-T time steps, B sequences or segments in a batch.
+T time steps, B sequences or segments in a batch. For `places` see corpus/windows.py.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from charrnn.seeding import Purpose, random_generator
 
 
 class SegmentStream:
-    """B segments of T steps at each step, for training. Each starts from the zero state.
-
-    The segments are drawn at random for each step, so that a short sequence is seen at all offsets.
-    """
+    """Batches for training: B random segments of T steps, which start from the zero state."""
 
     def __init__(self, records: Records, batch_size: int, seq_length: int, seed: int) -> None:
         self.records = records
@@ -39,13 +36,13 @@ class SegmentStream:
 
 
 class SequencePass:
-    """Every sequence from start to end, for scoring: B side by side, T steps at a time, with the state carried."""
+    """Batches for scoring: all sequences completely, B at a time. The state is carried from batch to batch."""
 
     def __init__(self, records: Records, batch_size: int, seq_length: int) -> None:
         self.records = records
         self.batch_size = batch_size
         self.seq_length = seq_length
-        self.schedule: list[tuple[int, int]] = []  # for each step: the first record of the batch, its first time step
+        self.schedule: list[tuple[int, int]] = []  # for each batch its first record, and its first time step
         for first_record in range(0, len(records), batch_size):
             longest = int(records.lengths[first_record : first_record + batch_size].max(initial=0))
             self.schedule += [(first_record, time) for time in range(0, longest, seq_length)]
@@ -59,7 +56,7 @@ class SequencePass:
         return int(self.records.loss_mask.sum())
 
     def places(self, step: int) -> Array:
-        """Which step of the records is where (T, B); -1 where there is none."""
+        """The places (T, B) of a batch."""
         chosen, first = self._segments(step)
         return _places(self.records, chosen, first, self.seq_length)
 
@@ -74,7 +71,7 @@ class SequencePass:
 
 
 def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, resets_at_start: bool) -> Batch:
-    """T steps of the chosen records (B,), starting at the steps `first` (B,) of each."""
+    """A batch of T steps of the chosen records (B,), from the time steps `first` (B,) on."""
     places = _places(records, chosen, first, seq_length)
     is_step = places >= 0
     reset_mask = np.zeros((*places.shape, 1), bool)
@@ -88,7 +85,7 @@ def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, 
 
 
 def _places(records: Records, chosen: Array, first: Array, seq_length: int) -> Array:
-    """(T, B), -1 after the end of a record and where there is no such record."""
+    """The places (T, B) of a batch; -1 after the end of a record, and for chosen numbers that are not records."""
     existing = np.minimum(chosen, len(records) - 1)
     times = first + np.arange(seq_length)[:, None]
     is_step = (times < records.lengths[existing]) & (chosen < len(records))

@@ -1,4 +1,4 @@
-"""Regression, many to many: rows of numbers in; the next row, or target columns of the same row, out."""
+"""The task of a series: from rows of numbers, to predict the next row or target columns of the same row."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ MIN_TRAINING_ROWS = 2
 
 
 class SeriesTask:
-    """Tables, each a sequence of its own, split by time. See tasks.base.Task."""
+    """Tables, each of which is a sequence, split by time. See tasks.base.Task."""
 
     def __init__(
         self, tables: list[Table], columns: Columns, split_points: list[tuple[int, int]], notices: list[str]
     ) -> None:
-        """split_points: the first row of validation and of test in each table."""
+        """split_points: for each table the first row of the validation part and of the test part."""
         self.tables = tables
         self.columns = columns
         self.split_points = split_points
         self.notices = notices
         self.fingerprint = _fingerprint(tables)
-        # The next row of a short series is soon memorised. Targets give the network more to learn from.
+        # A short series is soon memorised, so a lower learning rate is used, unless there are targets.
         self.defaults = TaskDefaults(max_weights_per_symbol=3)
         if not columns.targets:
             self.defaults = replace(self.defaults, cell="gru", learning_rate_scale=0.25)
@@ -50,7 +50,7 @@ class SeriesTask:
 
     @classmethod
     def read(cls, config: RunConfig, source: Checkpoint | None = None) -> SeriesTask:
-        """Reads and splits the files. source: the model that the run starts from. Raises CorpusError, UsageError."""
+        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
         tables = [read_table(path, notices, data.encoding) for path in config.corpus]
@@ -64,10 +64,7 @@ class SeriesTask:
             notices.append("too few rows to validate on; all are used to train")
         columns = Columns.from_tables(tables, [val for val, _ in split_points], data.target or [])
         if source is not None:
-            known = source.parse_task(Columns.from_dict) if source.task["name"] == "series" else None
-            if known is None or (known.inputs, known.targets) != (columns.inputs, columns.targets):
-                raise UsageError("--init-from: the model has other columns")
-            columns = known
+            columns = columns.with_scales_of(_source_columns(source))
         return cls(tables, columns, split_points, notices)
 
     @property
@@ -102,6 +99,8 @@ class SeriesTask:
     def initial_parameters(self, source: Checkpoint, architecture: Architecture, seed: int) -> Array:
         no_symbols = np.empty(0, int)
         outputs = np.arange(architecture.output_size)
+        if self.columns.labels:
+            outputs = np.array([self.columns.labels.index(label) for label in _source_columns(source).labels])
         return transfer_parameters(source.weights, architecture, seed, no_symbols, outputs)
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
@@ -132,7 +131,7 @@ class SeriesTask:
         return Scores(loss=loss, rmse=dict(zip(self.columns.outputs, errors.tolist(), strict=True)))
 
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
-        scored = [slice(val, test) for val, test in self.split_points]
+        scored = [slice(val, test) if self.has_validation else slice(0, val) for val, test in self.split_points]
         return json.dumps(Forecaster(checkpoint).evaluate(self.tables, scored))
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
@@ -146,8 +145,14 @@ class SeriesTask:
         return [replace(table, cells=table.cells[:number]) for table, number in zip(self.tables, numbers, strict=True)]
 
 
+def _source_columns(source: Checkpoint) -> Columns:
+    if source.task["name"] != "series":
+        raise UsageError("--init-from: the model has other columns")
+    return source.parse_task(Columns.from_dict)
+
+
 def _split_points(rows: int, data: DataOptions) -> tuple[int, int]:
-    """The first row of validation, and of test. At least two rows are used to train."""
+    """The first row of the validation part, and of the test part. The training part has at least two rows."""
     test = max(MIN_TRAINING_ROWS, rows - int(rows * data.test_fraction))
     return max(MIN_TRAINING_ROWS, test - int(rows * data.val_fraction)), test
 

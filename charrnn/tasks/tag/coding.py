@@ -1,6 +1,10 @@
-"""How tagged texts become steps: the characters of the text, then `delay` tabs.
+"""How tagged texts are encoded: as the characters of the text and `delay` tabs.
 
-The tag of a character is the target of the step `delay` steps later, when the network has read what follows.
+The tag of a character is the target of the step `delay` steps later, so the network knows the characters that follow.
+With a delay of 2, the text `abc` with the tags `x.y` becomes
+
+    inputs   a  b  c  <TAB>  <TAB>
+    targets  -  -  x  .      y        (- is not scored)
 """
 
 from __future__ import annotations
@@ -27,13 +31,13 @@ from charrnn.tasks.tag.symbols import MAX_LENGTH, InputSymbols
 DEFAULT_DELAY = 5  # steps; less if no text is that long
 MAX_DELAY = 10**6
 COUNTED_STEPS = 1 << 22  # steps from which symbols and n-grams are counted
-NGRAM_SHARE = 0.6  # of the n-gram head in the outputs; stored in the architecture
-SHORTER_SYMBOLS = 0.5  # fraction of the steps of training that read a shorter symbol than they could
+NGRAM_SHARE = 0.6  # share of the n-gram head in new networks; every checkpoint stores its own
+SHORTER_SYMBOLS = 0.5  # fraction of training steps that read a shorter symbol than the longest one
 
 
 @dataclass(frozen=True, eq=False)
 class TagCoding(Coding):
-    """The input symbols and n-grams of the texts, the tags and the delay."""
+    """The vocabulary, input symbols and n-grams of the texts, the tags and the delay."""
 
     name = "tag"
     defaults = TaskDefaults(embedding_size=64, max_weights_per_symbol=0.5, weight_decay=0.15, dropout_scale=0.4)
@@ -65,7 +69,7 @@ class TagCoding(Coding):
             ids, starts = _join_texts(vocabulary, counted, delay)
             symbols = InputSymbols.from_records(vocabulary, edge, ids, starts)
             ngrams = NgramFeatures.from_records(vocabulary, edge, delay, ids, starts)
-        else:  # a resumed run must have the same symbols and n-grams
+        else:  # the parameters of the other model belong to its symbols and n-grams
             symbols = InputSymbols(vocabulary, edge, source.symbols.longer)
             ngrams = source.ngrams.with_vocabulary(vocabulary, edge, delay)
         return cls(vocabulary, symbols, ngrams, "".join(sorted(tags)), delay)
@@ -128,9 +132,16 @@ class TagCoding(Coding):
     def outputs_in(self, other: TagCoding) -> Array:
         return np.array([other.tags.index(tag) for tag in self.tags])
 
+    def check_output(self, pair: Pair) -> None:
+        if len(pair.source) != len(pair.output):
+            problem = f"{len(pair.source)} characters and {len(pair.output)} tags"
+            raise CorpusError(problem, "each character needs one tag")
+        unknown = sorted(set(pair.output) - set(self.tags))
+        if unknown:
+            raise CorpusError(f"the tag {unknown[0]!r} was not in the training data")
+
     def tag_ids(self, pairs: Sequence[Pair]) -> Array:
-        """The indices of the tags of all records, one after the other; -1 for a tag that was not in the training
-        data."""
+        """The indices of the tags of all records, concatenated; -1 for a tag that was not in the training data."""
         ids = {tag: n for n, tag in enumerate(self.tags)}
         return np.array([ids.get(tag, -1) for pair in pairs for tag in pair.output], np.int64)
 
@@ -154,7 +165,7 @@ class TagCoding(Coding):
         )
 
     def _augment(self, levels: Array, ids: Array, starts: Array) -> Augment:
-        """Adds n-grams to a batch. In training, half of the steps read a symbol of fewer characters."""
+        """Adds n-grams to a batch. In training, some steps read shorter symbols, so that all symbols are learned."""
         located = self.ngrams.locate(ids, starts)
 
         def augment(batch: Batch, places: Array, rng: np.random.Generator | None) -> Batch:
@@ -170,6 +181,6 @@ class TagCoding(Coding):
 
 
 def _join_texts(vocabulary: Vocabulary, pairs: Sequence[Pair], delay: int) -> tuple[Array, Array]:
-    """The ids of all texts, each followed by `delay` tabs (N,), and the first step of each record, and N (R + 1,)."""
+    """The ids (N,) of all texts, each followed by `delay` tabs, and the starts (R + 1,) of the records."""
     texts = [vocabulary.encode(pair.source + TAB * delay) for pair in pairs]
     return np.concatenate([np.empty(0, np.uint8), *texts]), np.cumsum([0, *map(len, texts)])

@@ -17,7 +17,7 @@ UNKNOWN_TAG = "?"  # the answer for a character that is not in the vocabulary
 
 
 class Tagger(RecordModel):
-    """Gives each character of a text a tag."""
+    """Predicts a tag for each character of a text."""
 
     coding_class = TagCoding
     prediction_options = ()
@@ -36,7 +36,11 @@ class Tagger(RecordModel):
         return self.predict(texts)
 
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """records, chars, loss, accuracy (of a character), record_accuracy (all tags of a record correct)."""
+        """The fields records, chars, loss, accuracy (fraction of characters with the right tag) and record_accuracy
+        (fraction of records with only right tags).
+
+        A tag that was not in the training data counts as wrong and has no part in the loss.
+        """
         if skip_unknown:
             pairs = [self.coding.without_unknown(pair) for pair in pairs]
         logits = scored_outputs(self, self.coding.records(pairs))

@@ -1,16 +1,21 @@
-"""N-grams around a character as input features of a linear model.
+"""N-grams around a character as the input features of a linear model.
 
-The features of a character are the n-grams of 1 to MAX_LENGTH characters that contain it or end just before it or start
-just after it, each with its position. For the character `n` in `banana` (the first `n`) and MAX_LENGTH 3 they are
-    ending at it:        n, an, ban
-    ending 1 step later: a, na, ana
-    ending 2 steps later (within `lookahead`): an, nan       and so on.
+The features of a character are the n-grams of 1 to MAX_LENGTH characters that contain it or start directly after it.
+The same n-gram at another position is another feature. For the first `n` in `banana` and MAX_LENGTH 3 the n-grams are
 
-Worked example of the keys. A vocabulary of V = 3 symbols with ids 0, 1, 2; `base` is V + 1 = 4. An n-gram is stored as a
-number whose digits in this base are its ids + 1, so that n-grams of the same length have different keys: the ids (2, 0)
-give the digits 3, 1 and the key 3 x 4 + 1 = 13. A key must fit 63 bits, which limits the length for large vocabularies.
+    ending at the character:  n, an, ban
+    ending 1 step later:      a, na, ana
+    ending 2 steps later:        an, nan
+    ending 3 steps later:            ana
 
-N steps of all records, one after the other.
+Only n-grams that end at most `lookahead` steps later are used, because the network has not read further.
+
+N-grams of one length are compared by keys. The key of an n-gram is the number whose digits are its ids + 1, in the
+base V + 1. With V = 3 symbols, the ids (2, 0) have the digits 3 and 1, and the key 3 x 4 + 1 = 13. A key must fit
+63 bits, so n-grams are shorter if the vocabulary is large.
+
+The arrays `ids` (N,) hold the ids of all records, concatenated. The arrays `starts` (R + 1,) hold the first step of
+each record, followed by N.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.nn.arrays import Array
 
 MAX_LENGTH = 5  # characters
-MAX_NGRAMS = 100_000  # the most frequent ones are kept
-SURROGATES = (0xD800, 0xDFFF)  # code points that JSON would read as one character if two of them follow each other
+MAX_NGRAMS = 100_000  # the most frequent n-grams are used
+SURROGATES = (0xD800, 0xDFFF)  # first and last; JSON reads two consecutive surrogates as one character
 
 
 def max_key_length(vocabulary_size: int) -> int:
@@ -36,10 +41,9 @@ def max_key_length(vocabulary_size: int) -> int:
 
 
 def ngram_keys(ids: Array, starts: Array, vocabulary_size: int, edge: int, max_length: int) -> Iterator[Array]:
-    """Yields for the lengths 1, 2 ... the key (N,) of the n-gram that ends at each step.
+    """Yields for the lengths 1, 2 ... the keys (N,) of the n-grams that end at each step.
 
-    ids (N,): of all records; starts (R + 1,): the first step of each record, and N. Before a record the id `edge` is
-    assumed. Stops before the first length whose keys do not fit 63 bits.
+    Each record is preceded by symbols with the id `edge`. Stops at the first length whose keys do not fit 63 bits.
     """
     base = vocabulary_size + 1
     digits = ids.astype(np.int64) + 1
@@ -67,8 +71,8 @@ def keys_to_ids(keys: Array, vocabulary_size: int, length: int) -> Array:
 
 
 def most_frequent_keys(keys: Sequence[Array], min_count: int, max_number: int) -> list[Array]:
-    """The distinct keys of each length that occur at least `min_count` times, ascending; of all lengths together only
-    the `max_number` most frequent ones."""
+    """For each length the distinct keys that occur at least `min_count` times, ascending. At most `max_number` keys are
+    returned in total, the most frequent ones."""
     distinct = [np.unique(length_keys, return_counts=True) for length_keys in keys]
     counts = np.concatenate([length_counts for _, length_counts in distinct])
     is_kept = np.zeros(len(counts), bool)
@@ -81,18 +85,18 @@ def most_frequent_keys(keys: Sequence[Array], min_count: int, max_number: int) -
 
 @dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """The known n-grams. Each n-gram has one feature for each of its possible positions relative to a character."""
+    """The known n-grams. An n-gram has a feature for each position that it can have relative to a character."""
 
     vocabulary: Vocabulary
-    edge: int  # the id assumed before a record
-    lookahead: int  # number of characters after the character that are used
-    texts: tuple[str, ...] = ()  # the n-grams of 1 character joined to one text, those of 2 characters, ...
+    edge: int  # the id of the symbols that precede each record
+    lookahead: int  # number of steps after a character that the network has read
+    texts: tuple[str, ...] = ()  # for each length, the concatenated n-grams of this length
 
     @classmethod
     def from_records(
         cls, vocabulary: Vocabulary, edge: int, lookahead: int, ids: Array, starts: Array
     ) -> NgramFeatures:
-        """The n-grams in some records: the ids (N,) of their characters, and the first step of each record, and N."""
+        """The most frequent n-grams of some records."""
         size = len(vocabulary)
         texts = []
         keys = list(ngram_keys(ids, starts, size, edge, MAX_LENGTH))
@@ -115,18 +119,18 @@ class NgramFeatures:
         return cls(vocabulary, edge, lookahead, tuple(texts))
 
     def with_vocabulary(self, vocabulary: Vocabulary, edge: int, lookahead: int) -> NgramFeatures:
-        """The same n-grams in a larger vocabulary."""
+        """The same n-grams with a vocabulary that includes the present one."""
         return NgramFeatures(vocabulary, edge, lookahead, self.texts[: max_key_length(len(vocabulary))])
 
     @property
     def size(self) -> int:
-        """The number of features. Feature 0 stands for "no known n-gram"."""
+        """The number of features. Feature 0 means "no known n-gram"."""
         ngram_counts = (len(text) // length for length, text in enumerate(self.texts, 1))
         return 1 + sum(count * self._num_positions(length) for length, count in enumerate(ngram_counts, 1))
 
     @property
     def per_character(self) -> int:
-        """The number of features of one character (K)."""
+        """The number of features per character (K)."""
         return len(self._positions[0])
 
     def locate(self, ids: Array, starts: Array) -> LocatedNgrams:
@@ -140,14 +144,14 @@ class NgramFeatures:
         return LocatedNgrams(first_feature, lengths, offsets, self.lookahead)
 
     def _num_positions(self, length: int) -> int:
-        """The number of positions of an n-gram of this length: it ends at the character, or 1, 2 ... `length` steps
-        later, but at most `lookahead`."""
+        """The number of positions of an n-gram of this length. It ends at the character or up to `length` steps later,
+        but at most `lookahead` steps later."""
         return min(length, self.lookahead) + 1
 
     @property
     def _positions(self) -> tuple[Array, Array]:
-        """For each of the K features of a character: the index of its n-gram's length in `texts` (K,), and how many
-        steps after the character the n-gram ends (K,)."""
+        """For each of the K features of a character the index in `texts` of the n-gram's length (K,), and the number of
+        steps from the character to the end of the n-gram (K,)."""
         positions = [
             (length - 1, offset)
             for length in range(1, len(self.texts) + 1)
@@ -158,8 +162,10 @@ class NgramFeatures:
 
     @cached_property
     def _known(self) -> list[tuple[Array, Array]]:
-        """For each length the sorted keys of the known n-grams, and the first feature of each. A last key of -1, which
-        no n-gram has, lets a search past the end find nothing."""
+        """For each length the sorted keys of the known n-grams, and the first feature of each n-gram.
+
+        A key -1, which no n-gram has, is appended. A search for a key that is larger than all others ends there.
+        """
         known = []
         next_feature = 1
         for length, text in enumerate(self.texts, 1):
@@ -175,16 +181,17 @@ class NgramFeatures:
 class LocatedNgrams:
     """The known n-grams in some records."""
 
-    first_feature: Array  # (N, lengths), the first feature of the n-gram of each length that ends at a step; 0: unknown
+    first_feature: Array  # (N, lengths), the first feature of the n-gram of each length that ends at a step, 0: unknown
     lengths: Array  # (K,), see NgramFeatures._positions
     offsets: Array  # (K,)
     lookahead: int
 
     def features(self, steps: Array) -> Array:
-        """The features (..., K) of the characters `lookahead` steps before some steps (...,); 0 for an unknown n-gram.
+        """For some steps (...,) the features (..., K) of the characters that the network has to tag there.
 
-        Feature k of a character at step t comes from the n-gram that ends at t + offsets[k]. The features of an n-gram
-        are numbered by offset, so the offset is added to its first feature.
+        The character is at step t = step - lookahead. Its feature k belongs to the n-gram that ends at t + offsets[k].
+        The features of an n-gram are numbered by offset, so the offset is added to the first feature. Unknown n-grams
+        have the feature 0.
         """
         ends = (steps[..., None] - self.lookahead + self.offsets).clip(0)
         first = self.first_feature[ends, self.lengths]

@@ -1,10 +1,7 @@
-"""Input symbols of several characters: a step reads the longest known symbol of up to MAX_LENGTH characters that ends
-there.
+"""Input symbols of several characters. Each step reads the longest known symbol that ends there.
 
-A network that reads `ing` as one symbol does not have to combine three steps, and learns from fewer words what it means.
-Taggers have long used such n-grams; for vectors of n-grams see Bojanowski et al. 2017.
-
-N steps of all records, one after the other.
+A network that reads `ing` as one symbol need not combine three steps, so it learns from fewer examples. Embeddings of
+n-grams are described by Bojanowski et al. 2017. For `ids` and `starts` see ngrams.py.
 """
 
 from __future__ import annotations
@@ -19,22 +16,22 @@ from charrnn.corpus.vocabulary import Vocabulary, smallest_uint
 from charrnn.nn.arrays import Array
 from charrnn.tasks.tag.ngrams import ids_to_keys, keys_to_ids, most_frequent_keys, ngram_keys
 
-MAX_LENGTH = 3  # characters; the code points of so many fit 63 bits
-MIN_COUNT = 3  # occurrences of a symbol of several characters
-MAX_SYMBOLS = 5000  # of several characters; the most frequent ones are kept
+MAX_LENGTH = 3  # characters; the keys of three characters fit 63 bits with any vocabulary
+MIN_COUNT = 3  # occurrences of each symbol of several characters
+MAX_SYMBOLS = 5000  # number of symbols of several characters; the most frequent ones are used
 
 
 @dataclass(frozen=True, eq=False)
 class InputSymbols:
-    """What a step can read: a character, by its id, or one of the `longer` symbols, whose ids follow."""
+    """The symbols that a step can read. The ids of the characters are followed by those of the `longer` symbols."""
 
     vocabulary: Vocabulary
-    edge: int  # the id assumed before a record
+    edge: int  # the id of the symbols that precede each record
     longer: tuple[str, ...] = ()  # symbols of 2 to MAX_LENGTH characters
 
     @classmethod
     def from_records(cls, vocabulary: Vocabulary, edge: int, ids: Array, starts: Array) -> InputSymbols:
-        """The symbols in some records: the ids (N,) of their characters, and the first step of each record, and N."""
+        """The most frequent symbols of some records."""
         size = len(vocabulary)
         _, *keys = ngram_keys(ids, starts, size, edge, MAX_LENGTH)
         longer = [
@@ -48,12 +45,12 @@ class InputSymbols:
         return len(self.vocabulary) + len(self.longer)
 
     def ids_of(self, longer: Iterable[str]) -> Array:
-        """The ids of some of the longer symbols."""
+        """The ids of some `longer` symbols."""
         ids = {text: len(self.vocabulary) + n for n, text in enumerate(self.longer)}
         return np.array([ids[text] for text in longer], np.int64)
 
     def levels(self, ids: Array, starts: Array) -> Array:
-        """(MAX_LENGTH, N): what each step reads if symbols may have up to 1, 2 ... MAX_LENGTH characters."""
+        """The symbols (MAX_LENGTH, N) that each step reads if symbols have at most 1, 2 ... MAX_LENGTH characters."""
         known, symbols = self._known
         levels = [ids.astype(smallest_uint(len(self) - 1))]
         _, *keys_of_lengths = ngram_keys(ids, starts, len(self.vocabulary), self.edge, MAX_LENGTH)
@@ -64,7 +61,7 @@ class InputSymbols:
 
     @cached_property
     def _known(self) -> tuple[Array, Array]:
-        """The sorted keys of the longer symbols, and their ids. The last key is -1, which no symbol has."""
+        """The sorted keys of the `longer` symbols, and their ids. For the appended key -1 see NgramFeatures._known."""
         size = len(self.vocabulary)
         keys = [ids_to_keys(self.vocabulary.encode(text)[None], size).item() for text in self.longer]
         order = np.argsort(np.array(keys, np.int64))
@@ -72,5 +69,5 @@ class InputSymbols:
 
 
 def _survives_json(text: str) -> bool:
-    """Whether JSON returns the text unchanged. It reads two surrogates as one character."""
+    """Whether JSON preserves the text. It reads two consecutive surrogates as one character."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") == text

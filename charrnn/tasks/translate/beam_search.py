@@ -1,4 +1,4 @@
-"""Beam search, and drawing, of the targets that follow some sources, for many sources at a time.
+"""Finds targets for sources, by beam search or at random, for many sources at a time.
 
 N sources, K hypotheses per source (the beam), V symbols.
 """
@@ -20,13 +20,13 @@ from charrnn.models.sampling import draw_texts
 from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 
-MAX_STREAMS = 256  # hypotheses stepped side by side
+MAX_STREAMS = 256  # hypotheses per group of sources
 Hypothesis = tuple[Array, float]  # the ids of a target, without the end symbol, and its log probability
 T = TypeVar("T")
 
 
 class Decoder:
-    """A trained network that continues sources until the symbol `end`."""
+    """A trained network that appends a target, which ends with the symbol `end`, to a source."""
 
     def __init__(self, backend: Backend, architecture: Architecture, parameters: Array, end: int) -> None:
         self.backend = backend
@@ -35,8 +35,10 @@ class Decoder:
         self.end = end
 
     def search(self, sources: Sequence[Array], *, beam: int, limit: int) -> list[list[Hypothesis]]:
-        """Up to `beam` targets of each source, in descending order of probability. With beam 1 the most likely symbol is
-        taken at each step. limit: the maximum length of a target."""
+        """Finds up to `beam` targets of each source, in descending order of probability.
+
+        limit: the maximum length of a target. With beam 1, each symbol is the most likely one.
+        """
 
         def search_group(group: list[int]) -> list[list[Hypothesis]]:
             stepper, logits = self._read_sources([sources[n] for n in group], beam)
@@ -62,9 +64,9 @@ class Decoder:
         return _map_groups(draw_group, sources, MAX_STREAMS)
 
     def _read_sources(self, sources: list[Array], beam: int) -> tuple[Stepper, Array]:
-        """A stepper after all sources, with `beam` streams for each, and the logits (N K, V) of the first symbol.
+        """A stepper that has read the sources, each in `beam` streams, and the logits (N K, V) of the first symbol.
 
-        The sources are aligned at their ends, so that all of them end at the last step.
+        The sources are padded at their starts, so that all of them end at the last step.
         """
         steps = max(map(len, sources))
         x = np.zeros((steps, len(sources)), np.uint32)
@@ -80,16 +82,16 @@ class Decoder:
 
 
 class Candidates(NamedTuple):
-    """Hypotheses that are one symbol longer, the best first. All arrays (N, C)."""
+    """Hypotheses with one more symbol, the best first."""
 
-    log_p: Array
-    parents: Array  # the hypothesis of the beam that it extends
-    ids: Array  # the symbol that it adds
+    log_p: Array  # (N, C), log probabilities
+    parents: Array  # (N, C), the hypotheses of the beam that they extend
+    ids: Array  # (N, C), the symbols that they add
 
 
 class BeamSearch:
-    """The hypotheses of N sources. Each step expands them by a symbol, retires those that end, and selects the best of
-    the others."""
+    """A beam search for N sources. Each step extends the hypotheses by a symbol, retires those that end, and selects
+    the best of the others."""
 
     def __init__(self, stepper: Stepper, num_sources: int, beam: int, limit: int, end: int) -> None:
         self.stepper = stepper
@@ -100,10 +102,10 @@ class BeamSearch:
         self.log_p[:, 0] = 0  # at first all hypotheses of a source are the same, so only one counts
         self.targets = np.zeros((num_sources, beam, limit), np.uint32)
         self.ended: list[list[Hypothesis]] = [[] for _ in range(num_sources)]
-        self.is_active = np.ones(num_sources, bool)  # whether the source can still get a better target
+        self.is_active = np.ones(num_sources, bool)  # whether a source can still get a better target
 
     def run(self, logits: Array) -> list[list[Hypothesis]]:
-        """logits (N K, V): those of the first symbol."""
+        """logits (N K, V): of the first symbol."""
         for length in range(self.limit):
             candidates = self._expand(logits)
             self._retire(candidates, length)
@@ -150,15 +152,15 @@ class BeamSearch:
         return parents, np.take_along_axis(candidates.ids, order, axis=1)
 
     def _deactivate(self) -> None:
-        """Ends the search for sources with K ended hypotheses better than every other one. A longer hypothesis is never
-        more likely than its beginning."""
+        """Ends the search for sources with K ended hypotheses that are better than all others. The others cannot become
+        better, because a hypothesis is never more likely than its beginning."""
         for n in np.flatnonzero(self.is_active).tolist():
             self.ended[n].sort(key=lambda hypothesis: -hypothesis[1])
             is_full = len(self.ended[n]) >= self.beam
             self.is_active[n] = not is_full or self.ended[n][self.beam - 1][1] < self.log_p[n, 0]
 
     def _add_unfinished(self) -> None:
-        """Appends the hypotheses that have reached the limit."""
+        """Appends the hypotheses that have reached the maximum length."""
         for n in np.flatnonzero(self.is_active).tolist():
             for rank in range(self.beam):
                 if self.log_p[n, rank] > -np.inf:
@@ -166,8 +168,8 @@ class BeamSearch:
 
 
 def _map_groups(function: Callable[[list[int]], list[T]], sources: Sequence[Array], size: int) -> list[T]:
-    """Calls a function for groups of sources of similar length, on all cores. Returns the results in the order of the
-    sources."""
+    """Calls a function for groups of up to `size` sources of similar length, in parallel. A group is a list of indices.
+    Returns the results in the order of the sources."""
     order = sorted(range(len(sources)), key=lambda n: len(sources[n]))
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     results: dict[int, T] = {}

@@ -1,4 +1,4 @@
-"""How pairs of texts become steps: source, tab, target, line end. Only the steps after the tab are scored."""
+"""How pairs of texts are encoded: as source, tab, target, line end. Only the characters after the tab are scored."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_LENGTH = 10**9  # of a target, in characters
 
 @dataclass(frozen=True, eq=False)
 class PairCoding(Coding):
-    """The characters of sources and targets, and the length of the longest target."""
+    """The vocabulary of sources and targets, and the length of the longest target."""
 
     name = "translate"
 
     vocabulary: Vocabulary
-    longest: int  # characters of a target in the training data
+    longest: int  # length of the longest target in the training data, in characters
 
     @classmethod
     def from_records(
@@ -59,6 +59,9 @@ class PairCoding(Coding):
         """The ids of a source and the tab after it."""
         return self.vocabulary.encode(source + TAB, skip_unknown=skip_unknown)
 
+    def check_output(self, pair: Pair) -> None:
+        self.vocabulary.encode(pair.output)
+
     def records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> Records:
         sources = [self.source_ids(pair.source, skip_unknown=skip_unknown) for pair in pairs]
         targets = [self.vocabulary.encode(pair.output + END, skip_unknown=skip_unknown) for pair in pairs]
@@ -66,7 +69,8 @@ class PairCoding(Coding):
         starts = np.cumsum([0, *(len(text) - 1 for text in texts)])
         loss_mask = np.ones(starts[-1], bool)
         for start, source in zip(starts[:-1].tolist(), sources, strict=True):
-            loss_mask[start : start + len(source) - 1] = False  # the tab predicts the first character of the target
+            # The source ends with the tab, which is scored: it predicts the first character of the target.
+            loss_mask[start : start + len(source) - 1] = False
         nothing = np.empty(0, np.uint8)
         x = np.concatenate([nothing, *(text[:-1] for text in texts)])
         y = np.concatenate([nothing, *(text[1:] for text in texts)])

@@ -17,7 +17,7 @@ DEFAULT_BEAM = 4  # hypotheses
 
 
 class Translator(RecordModel):
-    """Gives a source text a target text."""
+    """Predicts a target text for a source text."""
 
     coding_class = PairCoding
     prediction_options = ("top", "beam", "sampling")
@@ -41,8 +41,10 @@ class Translator(RecordModel):
         first_number: int = 0,
         skip_unknown: bool = False,
     ) -> list[tuple[str, float]]:
-        """A random target of each source, with its log probability. Source k is drawn with the generator of number
-        first_number + k."""
+        """Draws a target for each source. Returns the targets with their log probabilities.
+
+        The target of source k depends only on the source, the seed and the number first_number + k.
+        """
         ids = [self.coding.source_ids(source, skip_unknown=skip_unknown) for source in sources]
         uniforms = [random_generator(seed, Purpose.RECORD, first_number + k).random for k in range(len(ids))]
         drawn = self._decoder().draw(ids, options, uniforms, limit=self._limit())
@@ -66,8 +68,12 @@ class Translator(RecordModel):
         return [best for ((best, _), *_) in self.predict(texts, beam=1)]
 
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """records (distinct sources), chars, loss, exact (fraction of sources), cer (edit distance divided by the
-        length of the reference). Records with the same source are alternatives; the nearest one counts."""
+        """The fields records (number of distinct sources), chars, loss, exact (fraction of sources with a right answer)
+        and cer (character error rate: edit distance divided by the length of the reference).
+
+        Records with the same source are alternative references. The reference nearest to the answer counts. Unknown
+        characters of the references have no part in the loss.
+        """
         references: dict[str, list[str]] = {}
         for pair in pairs:
             references.setdefault(pair.source, []).append(pair.output)

@@ -1,0 +1,167 @@
+"""The program itself: help, imports, options, pipes and standard streams."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from charrnn.cli import reference
+from charrnn.cli.app import COMMANDS
+
+from .conftest import command
+
+IMPORTED = """if True:
+    import atexit, sys
+    atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
+    from charrnn.cli.app import main
+    main(sys.argv[1:])
+"""
+DRAWING = {"typer.rich_utils", "rich", "tqdm", "optuna", "matplotlib"}
+
+
+def imported_modules(*arguments):
+    """The modules that a command has imported when it ends."""
+    ended = subprocess.run([sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True)
+    return set(ended.stderr.splitlines()[-1].split())
+
+
+def test_the_list_of_commands_imports_no_command_and_no_large_library():
+    modules = imported_modules("--help")
+    assert not modules & {*DRAWING, "typer", "numpy"}
+    assert {name for name in modules if name.startswith("charrnn.")} == {
+        *("charrnn.cli", "charrnn.cli.app", "charrnn.cli.terminal", "charrnn.errors")
+    }
+
+
+def test_a_command_imports_only_what_it_needs(trained):
+    modules = imported_modules("sample", "--run", str(trained), "--length", "3")
+    assert not modules & DRAWING
+    assert not {name for name in modules if re.match(r"charrnn\.(training|sweep|plots|analysis|web)\b", name)}
+    assert {name for name in modules if name.startswith("charrnn.cli.")} == {
+        *("charrnn.cli.app", "charrnn.cli.arguments", "charrnn.cli.sample", "charrnn.cli.terminal")
+    }
+
+
+def test_the_list_of_commands_has_the_first_line_of_each_help_page(charrnn):
+    listed = charrnn("--help").out
+    for name, entry in COMMANDS.items():
+        assert name in listed and entry.summary in " ".join(listed.split())
+        assert entry.summary in " ".join(charrnn(name, "--help").out.split())
+
+
+def test_without_a_command_the_list_of_commands_is_shown(charrnn):
+    outcome = charrnn()
+    assert (outcome.code, outcome.out, outcome.err) == (2, charrnn("--help").out, "")
+
+
+def test_the_version_is_printed(charrnn):
+    assert re.fullmatch(r"charrnn \d+\.\d+\.\d+\n", charrnn("--version").out)
+
+
+def test_the_reference_is_up_to_date():
+    text = reference.README.read_text(encoding="utf-8")
+    assert text == reference.update(text), "run python -m charrnn.cli.reference"
+    assert [match[1] for match in reference.GENERATED.finditer(text) if match[1] in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_pages_and_the_reference_have_all_options(charrnn, name):
+    text = reference.README.read_text(encoding="utf-8")
+    section = text.partition(f"<!-- generated: {name} -->")[2].partition("<!-- end -->")[0]
+    shown = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", charrnn(name, "--help").out))
+    for names in re.findall(r"^\| (`-.*?`) ", section, re.MULTILINE):
+        assert set(re.findall(r"`(-[\w-]+)`", names)) <= shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["paint"], ["no such command: paint", "charrnn --help"]),
+        (["trian"], ["no such command: trian", "did you mean train?"]),
+        (["--colour", "train"], ["no such option: --colour"]),
+        (["sample", "--length", "-7"], ["--length -7", "at least 0"]),
+        (["sample", "--num-samples", "10001"], ["--num-samples 10001", "at most 10000"]),
+        (["sample", "--seed", "-7"], ["--seed -7", "at least 0"]),
+        (["eval", "c.txt", "--per-line", "--per-char"], ["--per-line", "--per-char", "exclude"]),
+        (["eval", "c.txt", "--run", "r", "--model", "m"], ["--run", "--model", "exclude"]),
+        (["sample", "--run", "r", "--model", "m"], ["--run", "--model", "exclude"]),
+        (["sample", "--prime", "a", "--prime-file", "b"], ["--prime", "--prime-file", "exclude"]),
+        (["runs", "--json", "--csv"], ["--json", "--csv", "exclude"]),
+        (["runs", "--columns", "cell", "--group-by", "cell"], ["--columns", "--group-by", "exclude"]),
+        (["train", "c.txt", "--val-file", "v", "--val-fraction", "0.2"], ["--val-file", "--val-fraction", "exclude"]),
+        (["train", "c.txt", "--bytes", "--encoding", "latin-1"], ["--bytes", "--encoding", "exclude"]),
+        (["train", "--resume", "r", "--run", "s"], ["--resume", "--run", "exclude"]),
+        (["train", "--resume", "r", "--init-from", "s"], ["--resume", "--init-from", "exclude"]),
+        (["train"], ["no corpus", "charrnn train FILE"]),
+    ],
+)
+def test_a_usage_error_is_one_line_that_names_the_options(charrnn, arguments, facts):
+    charrnn(*arguments).fails(2, *facts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),  # the wording is Typer's
+    [
+        (["train", "c.txt", "--colour", "red"], ["No such option: --colour"]),
+        (["train", "c.txt", "--hidden-size"], ["'--hidden-size' requires an argument"]),
+        (["train", "c.txt", "--hidden-size", "big"], ["--hidden-size", "int"]),
+        (["train", "c.txt", "--dropout", "half"], ["--dropout", "half"]),
+        (["info", "a", "b"], ["unexpected extra argument"]),
+    ],
+)
+def test_an_error_of_the_parser_is_one_line_that_names_the_option(charrnn, arguments, facts):
+    outcome = charrnn(*arguments)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith("charrnn: error: ") and all(fact in outcome.err for fact in facts)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sample", "--run", "RUN"], ["info", "RUN"], ["runs", "ROOT", "--csv"], ["eval", "corpus.txt", "--run", "RUN"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_full_standard_output_is_an_error(process, corpus, trained, arguments):
+    paths = {"RUN": trained, "ROOT": trained.parent}
+    with open("/dev/full", "wb") as full:
+        outcome = process(*(paths.get(word, word) for word in arguments), stdout=full)
+    outcome.fails(6, "cannot write the output", "No space left on device")
+
+
+@pytest.mark.parametrize("length", ["0", "100000"])
+def test_a_reader_that_ends_early_is_no_error(trained, length):
+    script = 'set -o pipefail; "$0" -m charrnn sample --run "$1" -n "$2" | head -c 10; exit ${PIPESTATUS[0]}'
+    words = ["bash", "-c", script, sys.executable, str(trained), length]
+    ended = subprocess.run(words, capture_output=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stderr, len(ended.stdout)) == (0, b"", 10)
+
+
+def test_commands_can_be_connected_by_pipes(corpus, trained):
+    script = f"""
+    set -eo pipefail
+    charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}
+    cat corpus.txt | charrnn train - --hidden-size 8 --max-steps 2 --json --quiet | head -c 8
+    charrnn sample --run "{trained}" -n 40 --hide-prime | charrnn eval - --run "{trained}" --json
+    """
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    first, _, second = ended.stdout.partition("{")[2].partition("{")
+    assert (first[:7], ended.stderr) == ('"run": ', "")
+    assert json.loads("{" + second)["chars"] == 41
+
+
+def test_a_shell_can_complete_commands_and_options(tmp_path):
+    def complete(line, word):
+        variables = {"_CHARRNN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(word)}
+        ended = subprocess.run(command(), env=os.environ | variables, capture_output=True, text=True, check=True)
+        return ended.stdout.split()
+
+    assert complete("charrnn sa", 1) == ["sample"]
+    assert complete("charrnn sample --temp", 2) == ["--temperature"]
+
+
+def test_a_closed_standard_error_does_not_end_the_command(tmp_path, corpus):
+    script = '"$0" -m charrnn train corpus.txt --hidden-size 8 --max-steps 2 --run r --json 2>&-'
+    ended = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, check=True, timeout=60)
+    assert json.loads(ended.stdout)["steps"] == 2
