@@ -1,4 +1,4 @@
-"""The READMEs are run: every charrnn command in them, the shell recipes, the Python example."""
+"""The examples in the READMEs run as written, and the names that the READMEs mention exist."""
 
 import os
 import re
@@ -10,20 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.cli.app import main
+from charrnn.cli.app import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 TOP = (ROOT / "README.md").read_text()
-README = TOP + (ROOT / "charrnn" / "sweep" / "README.md").read_text()
+SWEEP = (ROOT / "charrnn" / "sweep" / "README.md").read_text()
+CONTRIBUTORS = (ROOT / "charrnn" / "README.md").read_text()
 TEXT = "The Fox and the Crow met again. The Fox said nothing. e f h o s e T F r n t.\n" * 30
+MAX_LINES = 150
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", TOP + SWEEP, re.DOTALL)
 
 
 (TASKS,) = (block for block in blocks("sh") if "--task" in block)
-COMMANDS = [
+EXAMPLES = [
     line.split("  #")[0]
     for block in blocks("sh")
     if block != TASKS
@@ -32,8 +35,8 @@ COMMANDS = [
 ]
 
 
-def quickly(words):
-    """The same command on a small budget."""
+def with_small_budget(words):
+    """The same command with a tiny model and few steps."""
     if words[0] == "train":
         small = [] if "--resume" in words or "--init-from" in words else ["--hidden-size", "8"]
         return [*words, *small, "--workers", "1", "--max-steps", "12" if "--resume" in words else "4"]
@@ -45,13 +48,14 @@ def quickly(words):
 
 
 def run(*words):
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit) as ending:
         main(list(words))
-    assert end.value.code == 0
+    assert ending.value.code == 0
 
 
 @pytest.fixture
-def texts(tmp_path, monkeypatch):
+def runs(tmp_path, monkeypatch):
+    """A folder with data/, corpus.txt and the runs corpus-001 and fables-001."""
     monkeypatch.chdir(tmp_path)
     Path("data").symlink_to(ROOT / "data")
     Path("corpus.txt").write_text(TEXT)
@@ -59,25 +63,23 @@ def texts(tmp_path, monkeypatch):
         run("train", file, "--run", f"runs/{name}-001", "--hidden-size", "8", "--max-steps", "4", "--quiet")
 
 
-def test_there_are_commands_to_test():
-    assert len(COMMANDS) >= 11
-    assert {command.split()[1] for command in COMMANDS} >= {
-        *("train", "sample", "eval", "info", "runs", "bench", "sweep", "plot", "view", "page", "export")
-    }
+def test_the_readme_has_an_example_of_each_command():
+    commands = {words[0] for line in [*EXAMPLES, *re.findall(r"charrnn .*", TASKS)] for words in [line.split()[1:]]}
+    assert commands == set(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs_as_written(command, texts):
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_an_example_runs_as_written(command, runs):
     if "--device torch" in command:
         pytest.importorskip("torch", reason="the extra `torch` is not installed")
-    if "runs/corpus " in f"{command} ":  # the folder of the sweep above it
+    if "runs/corpus " in f"{command} ":  # the folder of the sweep in the example before it
         run("sweep", "corpus.txt", "--grid", "lr=0.01,0.02", "--hidden-size", "8", "--max-steps", "2", "--quiet")
-    run(*quickly(shlex.split(command)[1:]))
+    run(*with_small_budget(shlex.split(command)[1:]))
 
 
 @pytest.fixture
-def shell(texts, tmp_path, monkeypatch):
-    """Runs a recipe, with 2 steps for 200, where `charrnn` is a command; environment variables as keywords."""
+def shell(runs, tmp_path, monkeypatch):
+    """Runs a script in which `charrnn` is a command, with 2 steps instead of 200; environment variables as keywords."""
     command = tmp_path / "bin" / "charrnn"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m charrnn "$@"\n')
@@ -91,51 +93,76 @@ def shell(texts, tmp_path, monkeypatch):
     return run
 
 
-def test_the_tasks_of_the_readme_run_as_written_one_after_the_other(shell):
+def test_the_examples_of_all_tasks_run_as_written(shell):
     out = shell(TASKS.replace("--max-minutes 1", "--max-steps 4 --hidden-size 8"))
-    assert "rmse" in out and len(out.splitlines()) > 900
+    assert "rmse" in out
+    assert len(out.splitlines()) > 900
 
 
 def recipe(beginning):
+    """The line of a shell block that begins like this."""
     (line,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith(beginning)]
     return line
 
 
-def test_the_shell_loop_of_the_readme_runs_as_written(shell):
+def test_the_shell_loop_runs_as_written(shell):
     rows = shell(recipe("for ")).splitlines()
-    assert len([row for row in rows if row.startswith("runs/")]) == 6  # its four and the two that were there
+    assert len([row for row in rows if row.startswith("runs/")]) == 6  # four new runs and the two of the fixture
 
 
 @pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed (apt install parallel)")
 def test_the_recipe_for_gnu_parallel_runs_as_written(shell):
     shell(recipe("parallel "))
-    runs = {f"runs/{cell}-{rate}" for cell in ("lstm", "gru") for rate in ("0.003", "0.01")}
-    assert all(Path(run, "result.json").exists() for run in runs)
+    names = {f"runs/{cell}-{rate}" for cell in ("lstm", "gru") for rate in ("0.003", "0.01")}
+    assert all(Path(name, "result.json").exists() for name in names)
 
 
-def test_the_recipe_for_slurm_runs_as_written_and_again(shell):
+def test_the_recipe_for_slurm_runs_as_written_also_when_a_job_is_queued_again(shell):
     (script,) = blocks("bash")
-    for number in range(6):
-        for _ in range(1 + (number == 5)):  # the last one is queued again
-            shell(script, SLURM_ARRAY_TASK_ID=str(number), SLURM_CPUS_PER_TASK="1")
-    found = {path.parent.name for path in Path("runs").glob("*-[12]*/result.json")}
-    assert found == {f"{cell}-{size}" for cell in ("lstm", "gru", "rnn") for size in (128, 256)}
+    for number in (0, 1, 2, 3, 4, 5, 5):
+        shell(script, SLURM_ARRAY_TASK_ID=str(number), SLURM_CPUS_PER_TASK="1")
+    names = {path.parent.name for path in Path("runs").glob("*-[12]*/result.json")}
+    assert names == {f"{cell}-{size}" for cell in ("lstm", "gru", "rnn") for size in (128, 256)}
 
 
-def test_the_python_example_of_the_readme_runs_as_written(texts, capsys):
+def test_the_python_example_runs_as_written(runs, capsys):
     (example,) = blocks("python")
-    exec(compile(example, "README.md", "exec"), {})
+    variables = {}
+    exec(compile(example, "README.md", "exec"), variables)
     text, loss = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert len(text) == 200
     assert 0 < float(loss) < 10
+    assert sum(variables["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_top_readme_is_short_and_its_links_lead_somewhere():
-    assert len(TOP.splitlines()) <= 150
-    for page in ROOT.rglob("README.md"):
-        if ".venv" not in page.parts:
-            for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-                assert (page.parent / target).exists(), f"{page}: {target}"
+def test_the_top_readme_is_short_and_has_an_index():
+    assert len(TOP.splitlines()) <= MAX_LINES
+    titles = re.findall(r"^## (.*)", TOP, re.MULTILINE)
+    anchors = [title.lower().replace(" ", "-") for title in titles]
+    assert re.findall(r"\]\(#(.*?)\)", TOP) == anchors
+
+
+@pytest.mark.parametrize("page", [path for path in ROOT.rglob("*.md") if ".venv" not in path.parts], ids=str)
+def test_links_lead_to_files_that_exist(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+
+
+def test_files_and_folders_named_for_contributors_exist():
+    """A name without a folder, such as `gru.py`, can be in any folder of the package."""
+    names = set(re.findall(r"`([\w/]+\.(?:py|js|md)|[\w/]+/)`", CONTRIBUTORS))
+    assert len(names) > 50
+    places = (ROOT, ROOT / "charrnn", *(path for path in (ROOT / "charrnn").rglob("*") if path.is_dir()))
+    assert {name for name in names if not any((place / name).exists() for place in places)} == set()
+
+
+def test_functions_and_classes_named_for_contributors_exist():
+    source = "\n".join(path.read_text() for path in (ROOT / "charrnn").rglob("*.py"))
+    names = {name.rsplit(".")[-1] for name in re.findall(r"`([\w.]+)\(", CONTRIBUTORS)}
+    names |= set(re.findall(r"`([A-Z]\w*[a-z]\w*)`", CONTRIBUTORS))
+    assert len(names) > 40
+    assert {name for name in names if not re.search(rf"(def|class) {name}\b", source)} == set()
 
 
 def test_ci_runs_the_test_command_of_the_readme():

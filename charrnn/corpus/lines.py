@@ -39,7 +39,3 @@ def read_available_lines(path: str, encoding: str, notices: list[str]) -> Iterat
         number += len(texts)
     if incomplete:
         yield [Line(incomplete.removesuffix("\r"), path, number)]
-
-
-def lines_as_they_come(path: str, config: object, notices: list[str]) -> Iterator[list[Line]]:
-    return read_available_lines(path, "utf-8", notices)

@@ -1,1 +1,2 @@
-"""What computes gradients and scores: the interface, the engine on NumPy and the engine on PyTorch."""
+"""Engines train networks and compute their outputs. base.py is the interface; there is one engine on NumPy and one on
+PyTorch."""

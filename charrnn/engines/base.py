@@ -1,4 +1,4 @@
-"""The interfaces of an engine: what trains a network, and what computes with a trained one."""
+"""The interfaces of the engines. An `Engine` trains a network; a `Backend` computes with trained networks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from charrnn.options import ResolvedTraining
 
 
 class Engine(Protocol):
-    """Computes gradients and updates, for one run. Use as a context manager.
+    """Computes the gradients and updates of one run. Use it as a context manager.
 
-    It reads the batches itself, so that it can prepare the next one while a step is computed.
+    The engine reads the batches from `stream` itself, so that it can prepare the next batch while it computes a step.
     """
 
     architecture: Architecture
     train: ResolvedTraining
-    stream: BatchStream  # the training batches; set it before the first step
-    is_consistent: bool  # whether parameters, moments and state belong to the same step
+    stream: BatchStream  # the training batches; to be set before the first step
+    is_consistent: bool  # whether parameters, moments and state belong to the same step; not after some errors
 
     def __enter__(self) -> Self: ...
 
@@ -33,54 +33,61 @@ class Engine(Protocol):
 
     @property
     def average(self) -> Array:
-        """Their running average, flat: what is validated, saved and used."""
+        """The flat running average of the parameters. It is validated and saved, and trained models use it."""
 
     def tensors(self) -> dict[str, Array]:
-        """What a resume needs in addition to the average: parameters, moments and state."""
+        """The arrays that a resumed run needs in addition to the average: parameters, moments and state."""
 
     def load(self, **arrays: Array) -> None:
-        """Overwrites the average and any of `tensors()`."""
+        """Overwrites some arrays, by name: `average` and those of `tensors()`."""
 
     def gradient(self, step: int) -> tuple[float, float]:
-        """Computes the gradient of the batch of a step (from 0). Returns the loss and the gradient's L2 norm."""
+        """Computes the gradient of a batch. step: counted from 0. Returns the loss and the L2 norm of the gradient.
+
+        Both are 0 for a batch without scored steps.
+        """
 
     def update(self, learning_rate: float, factor: float) -> None:
-        """Takes an optimizer step with the gradient x `factor`."""
+        """Takes an optimizer step with the gradient, multiplied by `factor`."""
 
     def validate(self, validation: BatchPass) -> Array:
-        """The mean loss of the averaged parameters over a pass, followed by the means of what the loss counts."""
+        """Scores the averaged parameters. Returns the sums of `ScoringNetwork.sums` over the pass, divided by the number of
+        predictions."""
 
     @property
     def process_ids(self) -> Sequence[int]:
-        """The other processes of the engine on this machine."""
+        """The ids of the engine's other processes on this machine."""
 
 
 class Stepper(Protocol):
-    """A trained network that reads one time step at a time, for B streams. It keeps their state."""
+    """A trained network that reads B streams, one time step at a time, and keeps their state.
+
+    The outputs are those of the linear head. They are valid until the next call.
+    """
 
     def step(self, ids: Sequence[int] | Array) -> Array:
-        """Reads one symbol of each stream. Returns the outputs (B, V), valid until the next call."""
+        """Reads one symbol of each stream. Returns the outputs (B, V)."""
 
     def step_vectors(self, x: Array) -> Array:
-        """Reads one vector of each stream (B, D), as the first layer takes them. Returns the outputs (B, V)."""
+        """Reads one input vector of the first layer for each stream (B, D). Returns the outputs (B, V)."""
 
     def reset(self, streams: list[int]) -> None:
-        """Sets the state of these streams to zero."""
+        """Sets the state of some streams to zero."""
 
     def state(self) -> Array:
         """A copy of the state (L, num_states, B, H)."""
 
     def restore(self, state: Array) -> Array:
-        """Continues from a state. Returns the outputs (B, V) at it."""
+        """Replaces the state. Returns the outputs (B, V) that belong to it."""
 
     def select_streams(self, rows: Array) -> None:
-        """Stream n continues from the state of stream rows[n]."""
+        """Replaces the state of each stream n by that of stream rows[n]."""
 
 
 class Backend(Protocol):
-    """Computes with trained networks, on one device."""
+    """Computes with trained networks on one device. flat: the vector of all parameters."""
 
     def network(self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int) -> ScoringNetwork:
-        """A network that scores batches of up to so many streams and time steps."""
+        """A network that scores batches of at most this many streams and time steps."""
 
     def stepper(self, architecture: Architecture, flat: Array, streams: int) -> Stepper: ...

@@ -1,4 +1,4 @@
-"""The dropout masks of a training step. Every process draws the same ones, so none has to be sent."""
+"""The dropout masks of a training step. All processes draw the same masks, so no mask has to be sent."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from charrnn.nn.stack import CELLS
 from charrnn.options import ResolvedTraining
 from charrnn.seeding import Purpose, generator_key
 
-# key of the generator, shapes, rate, dtype -> masks, in the engine's own kind of array
+# key of the generator, shapes, rate, dtype -> masks, as arrays or tensors
 DrawMasks = Callable[[tuple[int, ...], Sequence[tuple[int, ...]], float, str], list[Any]]
 
 
 class StepMasks(NamedTuple):
     """The masks of one step."""
 
-    outputs: Any | None  # (L, B, H), of the layers' outputs
-    recurrent: list[Any]  # (G, H) for each layer, of W_hh; empty without recurrent dropout
+    outputs: Any | None  # (L, B, H), for the layers' outputs; None without dropout
+    recurrent: list[Any]  # for W_hh (G, H) of each layer; empty without recurrent dropout
 
 
 def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: str) -> list[Array]:
-    """Masks on NumPy, one after the other from a generator with this key."""
+    """Draws masks with NumPy, all from one generator with this key."""
     rng = np.random.default_rng(key)
     return [dropout_mask(rng, shape, rate, dtype) for shape in shapes]
 
@@ -34,7 +34,11 @@ def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: fl
 def draw_step_masks(
     architecture: Architecture, train: ResolvedTraining, step: int, dtype: str, draw: DrawMasks = draw_masks
 ) -> StepMasks:
-    """The masks of a step: variational dropout of the outputs, DropConnect of the recurrent weights."""
+    """The masks of a step.
+
+    The masks of the outputs are the same at all time steps (variational dropout, Gal & Ghahramani 2016). Those of the
+    recurrent weights are DropConnect (Wan et al. 2013; Merity, Keskar & Socher 2018).
+    """
     layers = architecture.num_layers
     hidden = architecture.hidden_size
     outputs = None

@@ -1,4 +1,4 @@
-"""Processes: those that the program starts and talks to through pipes, and those that torchrun starts."""
+"""Child processes with pipes, the variables of torchrun, and how work is divided between processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 
 
 def start_child(module: str, arguments: Sequence[str] = (), fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Runs `main()` of a module of the package in a new process that inherits these open files.
+    """Runs `main()` of a module in a new process. Its standard input and output are unbuffered pipes.
 
-    The standard input and output of the process are unbuffered pipes.
+    arguments: the command-line arguments of the process. fds: open files that it inherits.
     """
-    # The child gets the parent's module path, so that files in the current directory cannot replace modules.
+    # The child has the module path of the parent, so that files in the current directory cannot replace modules.
     start = f"import sys; sys.path[:] = {sys.path}; from {module} import main; main()"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", start, *arguments],
@@ -26,20 +26,23 @@ def start_child(module: str, arguments: Sequence[str] = (), fds: Sequence[int] =
         bufsize=0,
         pass_fds=fds,
         env=os.environ | ONE_THREAD,
-        start_new_session=True,  # a Ctrl-C on the terminal must reach the parent only
+        start_new_session=True,  # so that Ctrl-C on the terminal interrupts only the parent
     )
 
 
 def torchrun_variable(name: str, default: int) -> int:
-    """RANK, WORLD_SIZE, LOCAL_RANK or LOCAL_WORLD_SIZE as torchrun sets them; without torchrun the default."""
+    """The variable RANK, WORLD_SIZE, LOCAL_RANK or LOCAL_WORLD_SIZE of torchrun. Without torchrun it is the default."""
     return int(os.environ[name]) if "TORCHELASTIC_RUN_ID" in os.environ else default
 
 
 def partition(size: int, rank: int, workers: int, unit: int = 1) -> slice:
-    """The consecutive part of `size` items that a worker gets. Parts begin at multiples of `unit`.
+    """The part of `size` items that belongs to a worker. The parts are consecutive and start at multiples of `unit`.
 
     >>> partition(10, 0, 3), partition(10, 1, 3), partition(10, 2, 3)
     (slice(0, 4, None), slice(4, 7, None), slice(7, 10, None))
     """
-    start, stop = (min(size, -(-size * r // workers // unit) * unit) for r in (rank, rank + 1))
-    return slice(start, size if rank == workers - 1 else stop)
+
+    def start(rank: int) -> int:
+        return min(size, -(-size * rank // (workers * unit)) * unit)  # rounded up to a multiple of the unit
+
+    return slice(start(rank), start(rank + 1))

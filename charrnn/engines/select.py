@@ -1,4 +1,4 @@
-"""The engine for a device: NumPy workers for `cpu`, PyTorch for everything else. Checks that the device exists."""
+"""Selects the engine of a device: NumPy for `cpu`, PyTorch for all other devices. Checks that the device exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def new_engine(architecture: Architecture, train: ResolvedTraining, dtype: str =
 
 
 def new_backend(device: str = "cpu") -> Backend:
-    """What computes with trained networks on a device. Raises what check_device raises."""
+    """The backend of a device. Raises the errors of `check_device`."""
     if device == "cpu":
         return NumpyBackend()
     train = TrainingOptions(device=device)
@@ -35,8 +35,8 @@ def new_backend(device: str = "cpu") -> Backend:
 
 
 def check_device(train: TrainingOptions) -> None:
-    """Raises UsageError for a device that does not exist or does not fit the other options; ModuleNotFoundError if
-    PyTorch is not installed."""
+    """Checks that the device exists and fits the other options. Raises UsageError, or ModuleNotFoundError if PyTorch is
+    needed but not installed."""
     device = train.device
     processes = torchrun_variable("WORLD_SIZE", 1)
     if not re.fullmatch(r"cpu|torch|cuda(:\d+)?|mps", device):
@@ -58,7 +58,7 @@ def check_device(train: TrainingOptions) -> None:
 
 
 def available_devices() -> list[str]:
-    """The values that `--device` can have on this machine."""
+    """The valid values of `--device` on this machine."""
     import torch
 
     devices = ["cpu", "torch"]
@@ -71,5 +71,7 @@ def available_devices() -> list[str]:
 
 
 def job_devices(device: str) -> list[str]:
-    """The devices that jobs running at the same time can share: all GPUs for `cuda`."""
-    return [name for name in available_devices() if name.startswith("cuda:")] if device == "cuda" else [device]
+    """The devices for jobs that run at the same time: all GPUs for `cuda`, otherwise the device itself."""
+    if device != "cuda":
+        return [device]
+    return [name for name in available_devices() if name.startswith("cuda:")]

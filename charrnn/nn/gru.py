@@ -71,9 +71,9 @@ class GRU(RecurrentLayer):
     def local_derivatives(self, part: slice) -> tuple[Array, ...]:
         n, r, z, m = self.gates[:, part]  # (steps, B, H) each
         h_prev = self.prev_states[0, part]
-        update, complement, difference = self.scratch[:, : len(n)]
+        z_copy, complement, difference = self.scratch[:, : len(n)]
 
-        update[...] = z
+        z_copy[...] = z
         np.subtract(1, z, out=complement)
         np.subtract(h_prev, n, out=difference)
         z *= complement
@@ -87,7 +87,7 @@ class GRU(RecurrentLayer):
         complement *= m
         np.multiply(n, r, out=m)  # (4): (da_n / dh) r = dm / dh
         np.multiply(complement, m, out=r)  # (4), (1): (da_n / dh) m r (1 - r)
-        return (update,)
+        return (z_copy,)
 
     def step_backward(self, dgates: Array, dstate: State, factors: Sequence[Array]) -> None:
         (dh,) = dstate

@@ -80,11 +80,11 @@ class LSTM(RecurrentLayer):
         c_prev = self.prev_states[1, part]
         tanh_c = self.saved[0, part]
         h = self.states_after(part)[0]
-        forget, candidate = self.scratch[:, : len(f)]
+        f_copy, ig = self.scratch[:, : len(f)]
 
-        forget[...] = f
+        f_copy[...] = f
         np.subtract(1, f, out=f)
-        f *= forget
+        f *= f_copy
         f *= c_prev  # (5), (2): da_f = dc c_prev f (1 - f)
 
         dc_dh = np.multiply(h, tanh_c, out=tanh_c)
@@ -93,13 +93,13 @@ class LSTM(RecurrentLayer):
         np.subtract(1, o, out=o)
         o *= h  # (6), (4): tanh(c) o (1 - o) = h (1 - o)
 
-        np.multiply(i, g, out=candidate)
-        g *= candidate
+        np.multiply(i, g, out=ig)
+        g *= ig
         np.subtract(i, g, out=g)  # (5), (3): i (1 - g^2) = i - g (i g)
 
         np.subtract(1, i, out=i)
-        i *= candidate  # (5), (1): g i (1 - i)
-        return dc_dh, forget
+        i *= ig  # (5), (1): g i (1 - i)
+        return dc_dh, f_copy
 
     def step_backward(self, dgates: Array, dstate: State, factors: Sequence[Array]) -> None:
         dh, dc = dstate

@@ -35,8 +35,9 @@ def adam_long_memory(p: Array, g: Array, moments: Array, t: int, lr: float) -> N
     """Adam with a second moment that averages over half of all steps: beta2 = max(BETA2, 1 - 2 / t).
 
     Up to step 200 this is Adam, whose v averages over 1 / (1 - BETA2) = 100 steps. Later v averages over t / 2 steps.
-    The difference matters for weights that are used rarely. If a weight is used once in 500 steps, Adam's v has decayed
-    almost to zero at each use, so the weight moves too far: the rarer the use, the larger the steps.
+    The difference matters for weights that are used rarely. If a weight is used once in 500 steps, Adam has almost
+    forgotten the previous use, so v is proportional to the current g^2. The weight then moves by the same distance at
+    each use, however small g is, and cannot converge. With a long memory the steps shrink with g.
     """
     m, v = moments
     m += (1 - BETA1) * (g - m)

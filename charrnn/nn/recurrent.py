@@ -43,12 +43,12 @@ class LayerWeights(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """What a slot holds before the gates are computed: its pre-activation,
+    """The gates that a slot reads, numbered as in PyTorch, and the scale of its pre-activation:
 
         scale * (x W_ih[x_gate]^T + b_ih[x_gate] + h_prev W_hh[h_gate]^T + b_hh[h_gate])
 
-    x_gate and h_gate number the gates as PyTorch does. None means that the slot lacks the terms with x or with h_prev.
-    In each cell the slots that read x come first and the slots that read h_prev come last.
+    A slot with x_gate None does not read x, and a slot with h_gate None does not read h_prev. In each cell the slots that
+    read x come first and the slots that read h_prev come last.
     """
 
     x_gate: int | None
@@ -83,9 +83,7 @@ class RecurrentLayer:
     slots: ClassVar[tuple[Slot, ...]]
     num_gates: ClassVar[int]
     num_states: ClassVar[int] = 1  # arrays in a state: h, or h and c
-    num_saved: ClassVar[int] = (
-        0  # arrays that a step saves for the backward pass, in addition to the gates and the state
-    )
+    num_saved: ClassVar[int] = 0  # arrays that a step saves for the backward pass, besides gates and state
     num_scratch: ClassVar[int] = 0  # work arrays of `local_derivatives`
     quantity_names: ClassVar[tuple[str, ...]] = ("h",)  # see `quantities`
 
@@ -102,7 +100,8 @@ class RecurrentLayer:
         self.gates = self.new_buffer(len(self.slots), self.T)  # (S, T, B, H)
         # states[:, t] is the state before step t, states[:, t + 1] the state after it.
         self.states = self.new_buffer(self.num_states, self.T + 1)  # (num_states, T+1, B, H)
-        # The state that step t starts from: states[:, t], or in `reset_states` its copy with zeros where it is reset.
+        # The states that the steps start from: a view of `states`, or if there are resets `reset_states`, a copy in
+        # which the reset states are zero.
         self.prev_states: Array = self.states[:, :-1]  # (num_states, T, B, H)
         self.reset_states: Array | None = None  # (num_states, T, B, H), allocated when it is needed
         self.saved = self.new_buffer(self.num_saved, self.T)  # (num_saved, T, B, H)

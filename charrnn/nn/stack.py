@@ -23,8 +23,8 @@ def state_shape(cell: str, num_layers: int, batch_size: int, hidden_size: int) -
 class RecurrentStack:
     """L recurrent layers for B streams and up to T time steps.
 
-    The buffers are allocated once. Between calls the stack holds no network state: `forward` takes a state and returns
-    the next one. `training=False` saves the buffers that only `backward` and dropout need.
+    The buffers are allocated once. Between calls the stack holds no network state: `forward` takes a state and writes
+    the next one. A stack with training=False has no buffers for dropout.
     """
 
     def __init__(

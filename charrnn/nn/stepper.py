@@ -107,18 +107,18 @@ class _StepperLayer:
                   +---------+---------+---------+---------+---------------+
         products  |    0    |          h W_hh^T           |  h W_reader^T |
                   +---------+---------+---------+---------+---------------+
-                  |<------------- recurrent ------------->|<---- read --->|
-                            |<----------------- written ----------------->|
+                  |<------------- recurrent ------------->|reader_product |
+                            |<-------------- both_products -------------->|
 
-    The next step adds `recurrent` (B, S H) to its input. `read` (B, M) becomes the output of the layer, with the bias
-    of the reader. If the reader is a GRU too, M is 3 H, because its last slot does not read x:
+    The next step adds `recurrent` (B, S H) to its input. The output of the layer is `reader_product` (B, M) plus the bias
+    of the reader. If the reader is a GRU layer, M is 3 H, because the slot m does not read x and has a bias only:
 
                        n         r         z         m
                   +---------+---------+---------+---------+
-        output    |         read + bias         |  bias   |
+        output    |    reader_product + bias    |  bias   |
                   +---------+---------+---------+---------+
 
-    If the reader is the head, M is V and the output is read + bias.
+    If the reader is the head, M is V and every output has both terms.
     """
 
     def __init__(
@@ -132,20 +132,22 @@ class _StepperLayer:
         self.state = tuple(arrays.zeros((kind.num_states, batch_size, H), dtype))  # (B, H) each
         self.gates_by_stream = arrays.empty((batch_size, slots_width), dtype)  # (B, S H)
         self.gates = self.gates_by_stream.reshape(batch_size, -1, H).swapaxes(0, 1)  # (S, B, H), a view of it
-        self.saved = tuple(arrays.empty((kind.num_saved, batch_size, H), dtype))  # (B, H) each, never read
+        self.saved = tuple(
+            arrays.empty((kind.num_saved, batch_size, H), dtype)
+        )  # (B, H) each; only a backward pass would read them
         self.scratch = arrays.empty((batch_size, H), dtype)  # (B, H)
 
         self.weight = arrays.empty((H, recurrent_width + M), dtype)
         np.concatenate([w_h, reader_weight], axis=1, out=self.weight)
         products = arrays.zeros((batch_size, slots_width + M), dtype)
         self.recurrent = products[:, :slots_width]
-        self.read = products[:, slots_width:]
-        self.written = products[:, slots_width - recurrent_width :]
+        self.reader_product = products[:, slots_width:]
+        self.both_products = products[:, slots_width - recurrent_width :]
 
         self.bias = reader_bias[:M]
         self.output = arrays.empty((batch_size, len(reader_bias)), dtype)
         self.output[...] = reader_bias
-        self.output_of_read = self.output[:, :M]
+        self.output_product = self.output[:, :M]
 
     def step(self, x: Array) -> Array:
         """x (B, S H), with the biases -> the same for the layer above, or the outputs of the head (B, V)."""
@@ -155,8 +157,8 @@ class _StepperLayer:
 
     def multiply(self) -> Array:
         """Computes both products with h. Returns the output."""
-        np.matmul(self.state[0], self.weight, out=self.written)
-        np.add(self.read, self.bias, out=self.output_of_read)
+        np.matmul(self.state[0], self.weight, out=self.both_products)
+        np.add(self.reader_product, self.bias, out=self.output_product)
         return self.output
 
 

@@ -77,11 +77,11 @@ def load_study(location: str, name: str | None) -> optuna.Study:
         names = optuna.get_all_study_names(storage)
         if not names:
             raise RunError(f"{label}: contains no study")
-        if name is None and len(names) > 1:
-            raise RunError(f"{label}: contains {len(names)} studies", f"choose one with --study: {', '.join(names)}")
-        if name is not None and name not in names:
-            raise RunError(f"{label}: contains no study {name}", f"it contains {', '.join(names)}")
-        return optuna.load_study(study_name=name or names[0], storage=storage)
+        if name is None and len(names) == 1:
+            name = names[0]
+        if name not in names:
+            raise RunError(f"{label}: contains the studies {', '.join(names)}", "choose one of them with --study")
+        return optuna.load_study(study_name=name, storage=storage)
 
 
 @contextlib.contextmanager

@@ -294,7 +294,7 @@ def test_plot_prints_the_median_loss_of_each_value_of_a_sweep(in_swept, charrnn)
     [
         (("runs/corpus/000", "--sweep", "runs/corpus"), 2, ["--sweep"]),
         (("runs/corpus/000", "--study", "corpus"), 2, ["--study", "--sweep"]),
-        (("--sweep", "runs/corpus", "--study", "x"), 4, ["no study x", "corpus"]),
+        (("--sweep", "runs/corpus", "--study", "x"), 4, ["runs/corpus", "the studies corpus", "--study"]),
         (("--sweep", "nowhere"), 4, ["nowhere: no such study"]),
     ],
 )

@@ -316,8 +316,7 @@ def test_parallel_jobs_share_all_gpus(monkeypatch):
 
 
 def test_an_out_of_memory_error_of_pytorch_becomes_ours(monkeypatch):
-    """The error comes from an allocation that is too large on every system. Some systems allow an allocation that exceeds
-    the memory, and kill the process when it uses the memory."""
+    """The allocation is too large for every system. Some systems allow smaller ones and kill the process later."""
 
     def zeros(*size, **_):
         return torch.empty(1 << 60)

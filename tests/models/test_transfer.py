@@ -45,14 +45,14 @@ def test_weights_of_known_symbols_and_classes_are_copied_and_new_ones_initialise
 
 
 def test_without_comparable_classes_the_heads_are_initialised():
-    source = Architecture(input_size=3, output_size=2, ngram_size=4, ngrams_per_step=2, ngram_share=0.5)
+    source = Architecture(hidden_size=4, input_size=3, output_size=2, ngram_size=4, ngrams_per_step=2, ngram_share=0.5)
     _, new, initial = transfer(source, replace(source, input_size=5), outputs=None)
     for name in ("head.weight", "head.bias", "ngrams.weight"):
         np.testing.assert_array_equal(new[name], initial[name])
 
 
 def test_the_n_gram_head_is_copied_by_class_if_the_n_grams_are_the_same():
-    source = Architecture(input_size=3, output_size=2, ngram_size=4, ngrams_per_step=2, ngram_share=0.5)
+    source = Architecture(hidden_size=4, input_size=3, output_size=2, ngram_size=4, ngrams_per_step=2, ngram_share=0.5)
     old, new, initial = transfer(source, replace(source, input_size=5, output_size=3))
     np.testing.assert_array_equal(new["ngrams.weight"][:, OUTPUTS], old["ngrams.weight"])
     np.testing.assert_array_equal(new["ngrams.weight"][:, NEW_CLASS], initial["ngrams.weight"][:, NEW_CLASS])
@@ -62,17 +62,17 @@ def test_the_n_gram_head_is_copied_by_class_if_the_n_grams_are_the_same():
 
 def test_symbols_of_the_source_beyond_the_given_ones_are_not_copied():
     """A tagger also reads symbols of several characters, which other tasks do not have."""
-    source = Architecture(input_size=9, output_size=2)
+    source = Architecture(hidden_size=4, input_size=9, output_size=2)
     old, new, _ = transfer(source, replace(source, input_size=5))
     np.testing.assert_array_equal(new["rnn.weight_ih_l0"][:, INPUTS], old["rnn.weight_ih_l0"][:, :3])
 
 
 def test_columns_of_numbers_and_features_are_copied_if_the_shapes_are_the_same():
-    numbers = Architecture(input="numbers", input_size=3, loss="squared", output_size=2)
+    numbers = Architecture(hidden_size=4, input="numbers", input_size=3, loss="squared", output_size=2)
     old, new, _ = transfer(numbers, numbers, inputs=np.empty(0, int), outputs=np.arange(2))
     for name, values in old.items():
         np.testing.assert_array_equal(new[name], values, err_msg=name)
-    source = Architecture(input_size=3, output_size=3, embedding_size=4, features=5)
+    source = Architecture(hidden_size=4, input_size=3, output_size=3, embedding_size=4, features=5)
     old, new, _ = transfer(source, replace(source, input_size=5, output_size=5), outputs=INPUTS)
     np.testing.assert_array_equal(new["features.weight"], old["features.weight"])
     _, new, initial = transfer(source, replace(source, input_size=5, output_size=5, features=6), outputs=INPUTS)

@@ -51,11 +51,17 @@ def reset_at_first_step():
     return reset_mask
 
 
+each_mask = pytest.mark.parametrize(
+    ("reset_mask", "dropout"),
+    [(None, False), (resets_within(), True), (reset_at_first_step(), False)],
+    ids=["no masks", "resets within and dropout", "reset at the first step"],
+)
+
+
 @each_cell
 @each_depth
 @each_input
-@pytest.mark.parametrize("reset_mask", [None, resets_within(), reset_at_first_step()], ids=["none", "within", "first"])
-@pytest.mark.parametrize("dropout", [False, True])
+@each_mask
 def test_outputs_and_final_state_equal_the_reference(cell, layers, one_hot, reset_mask, dropout):
     weights, state, rng = random_stack(cell, layers, V if one_hot else D)
     x = random_inputs(rng, one_hot)
@@ -110,8 +116,7 @@ def test_recurrent_masks_equal_masked_weights(cell, layers):
 @each_cell
 @each_depth
 @each_input
-@pytest.mark.parametrize("reset_mask", [None, resets_within(), reset_at_first_step()], ids=["none", "within", "first"])
-@pytest.mark.parametrize("dropout", [False, True])
+@each_mask
 def test_gradients_equal_central_differences(cell, layers, one_hot, reset_mask, dropout):
     """For every weight, the inputs and the initial state, with random gradients of the outputs and the final state."""
     weights, state, rng = random_stack(cell, layers, V if one_hot else D, seed=layers)

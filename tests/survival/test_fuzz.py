@@ -1,4 +1,4 @@
-"""Whatever comes in, what comes out is documented: an exit code of CLI.md, one line for an error, never a traceback."""
+"""Random corpora, options and checkpoints: each command ends with a documented exit code and at most one error line."""
 
 import io
 import os
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from charrnn.cli.app import main
 from charrnn.options import CELLS, OPTIMIZERS, SCHEDULES
 
-LIMIT = 20_000  # milliseconds a case
-FAST = settings(max_examples=25, deadline=LIMIT, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DEADLINE = 20_000  # milliseconds for each example
+FAST = settings(max_examples=25, deadline=DEADLINE, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SLOW = settings(FAST, max_examples=500)
 TINY = ["--hidden-size", "4", "--max-steps", "3", "--workers", "1"]
 
 
-class Terminal(io.TextIOWrapper):
-    """A stream in memory, as the real ones are: text over bytes."""
+class MemoryStream(io.TextIOWrapper):
+    """A text stream over bytes, like the standard streams."""
 
     def __init__(self):
         super().__init__(io.BytesIO(), encoding="utf-8")
@@ -31,27 +31,27 @@ class Terminal(io.TextIOWrapper):
         return self.buffer.getvalue().decode()
 
 
-def run(*command):
-    """Exit code, stdout and stderr of a command that must end as documented."""
-    out, err = Terminal(), Terminal()
+def run(*arguments):
+    """Exit code, stdout and stderr of a command, which must end as documented."""
+    out = MemoryStream()
+    err = MemoryStream()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            main([str(word) for word in command])
-        except SystemExit as end:
-            code = end.code
+            main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
     error_lines = [line for line in err.text().splitlines() if line.startswith("charrnn: error: ")]
-    assert code in (0, 2, 3, 4, 5, 6), (command, code)
-    assert len(error_lines) == (code != 0), (command, err.text())
+    assert code in (0, 2, 3, 4, 5, 6), (arguments, code)
+    assert len(error_lines) == (code != 0), (arguments, err.text())
     return code, out.text(), err.text()
 
 
-def fresh(folder):
-    """Into a directory that no other case has used."""
+def enter_new_directory(folder):
     os.chdir(tempfile.mkdtemp(dir=folder))
 
 
-def train_sample_eval(folder, data, options, prime):
-    fresh(folder)
+def check_train_sample_eval(folder, data, options, prime):
+    enter_new_directory(folder)
     Path("corpus").write_bytes(data)
     code, _, _ = run("train", "corpus", "--run", "r", *TINY, *options)
     if code:
@@ -60,7 +60,7 @@ def train_sample_eval(folder, data, options, prime):
     code, out, _ = run("sample", "--run", "r", "-n", "20", "--seed", "1", "--prime", prime, "--hide-prime")
     assert code in (0, 3)
     if code == 0 and "--bytes" not in options:
-        assert len(out) == 21 or ("--lines" in options and len(out) < 21)  # a line ends where it ends
+        assert len(out) == 21 or ("--lines" in options and len(out) < 21)  # a sample of a model of lines is one line
     run("sample", "--run", "r", "-n", "20", "--prime", prime, "--on-unknown", "skip", "--json")
     assert run("eval", "corpus", "--run", "r", "--json")[0] == 0
     assert run("info", "r", "--json")[0] == 0
@@ -74,15 +74,15 @@ PRIMES = st.text(st.characters(exclude_characters="\0"), max_size=10)
 
 @FAST
 @given(data=CORPORA, options=READING, prime=PRIMES)
-def test_any_corpus_and_any_prime(data, options, prime, tmp_path):
-    train_sample_eval(tmp_path, data, options, prime)
+def test_any_corpus_and_any_prime_are_accepted_or_refused(data, options, prime, tmp_path):
+    check_train_sample_eval(tmp_path, data, options, prime)
 
 
 @pytest.mark.slow
 @SLOW
 @given(data=CORPORA, options=READING, prime=PRIMES)
-def test_any_corpus_and_any_prime_many_times(data, options, prime, tmp_path):
-    train_sample_eval(tmp_path, data, options, prime)
+def test_many_corpora_and_primes_are_accepted_or_refused(data, options, prime, tmp_path):
+    check_train_sample_eval(tmp_path, data, options, prime)
 
 
 NUMBERS = st.one_of(
@@ -118,24 +118,24 @@ OPTION = st.one_of(
 )
 
 
-def any_options(folder, options):
-    fresh(folder)
+def check_options(folder, options):
+    enter_new_directory(folder)
     Path("corpus").write_text("the quick brown fox\njumps over the lazy dog\n" * 4)
-    words = [word for name, *value in options for word in (f"--{name}", *map(str, value))]
-    run("train", "corpus", "--run", "r", *TINY, *words)
+    arguments = [argument for name, *value in options for argument in (f"--{name}", *map(str, value))]
+    run("train", "corpus", "--run", "r", *TINY, *arguments)
 
 
 @FAST
 @given(options=st.lists(OPTION, max_size=5))
-def test_any_combination_of_options(options, tmp_path):
-    any_options(tmp_path, options)
+def test_any_options_are_accepted_or_refused(options, tmp_path):
+    check_options(tmp_path, options)
 
 
 @pytest.mark.slow
 @SLOW
 @given(options=st.lists(OPTION, max_size=5))
-def test_any_combination_of_options_many_times(options, tmp_path):
-    any_options(tmp_path, options)
+def test_many_combinations_of_options_are_accepted_or_refused(options, tmp_path):
+    check_options(tmp_path, options)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +147,11 @@ def checkpoint(tmp_path_factory):
 
 
 def mutate(data, rng):
-    """One to three random faults: flipped bits, a changed, missing or repeated piece, a cut, another header size."""
+    """One to three random faults: a flipped bit, random, missing or repeated bytes, truncation, a wrong header size."""
     data = bytearray(data)
     for _ in range(rng.randint(1, 3)):
-        header = rng.random() < 0.5
-        place = rng.randrange(min(len(data), 3000) if header else len(data))
+        in_header = rng.random() < 0.5
+        place = rng.randrange(min(len(data), 3000) if in_header else len(data))
         size = rng.randint(1, 40)
         fault = rng.randrange(6)
         if fault == 0:
@@ -169,26 +169,28 @@ def mutate(data, rng):
     return bytes(data)
 
 
-def mutated_checkpoints(folder, checkpoint, count):
-    rng, refused = random.Random(1), 0
+def count_refused_mutations(folder, checkpoint, count):
+    """Samples from mutated checkpoints. Each one is refused, or the text is that of the original checkpoint."""
+    rng = random.Random(1)
     path = Path(folder) / "mutated.safetensors"
-    whole = None
+    path.write_bytes(checkpoint)
+    sample = ("sample", "--model", path, "-n", "10", "--seed", "1")
+    _, original_text, _ = run(*sample)
+    refused = 0
     for _ in range(count):
-        path.write_bytes(checkpoint)
-        whole = whole or run("sample", "--model", path, "-n", "10", "--seed", "1")[1]
         path.write_bytes(mutate(checkpoint, rng))
-        code, out, _ = run("sample", "--model", path, "-n", "10", "--seed", "1")
-        assert code == 4 or (code, out) == (0, whole)
+        code, text, _ = run(*sample)
+        assert code == 4 or (code, text) == (0, original_text)
         refused += code == 4
     return refused
 
 
-def test_a_mutated_checkpoint_is_refused_or_is_harmless(checkpoint, tmp_path):
-    assert mutated_checkpoints(tmp_path, checkpoint, 150) > 120
+def test_a_mutated_checkpoint_is_refused_or_means_the_same(checkpoint, tmp_path):
+    assert count_refused_mutations(tmp_path, checkpoint, 150) > 120
 
 
 @pytest.mark.slow
-def test_three_thousand_mutated_checkpoints(checkpoint, tmp_path):
-    refused = mutated_checkpoints(tmp_path, checkpoint, 3000)
-    print(f"{refused} of 3000 refused, the others unharmed")
+def test_three_thousand_mutated_checkpoints_are_refused_or_mean_the_same(checkpoint, tmp_path):
+    refused = count_refused_mutations(tmp_path, checkpoint, 3000)
+    print(f"{refused} of 3000 were refused, the others meant the same")
     assert refused > 2400

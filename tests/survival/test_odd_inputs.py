@@ -1,10 +1,9 @@
-"""Corpora and terminals that are out of the ordinary."""
+"""Unusual corpora, primes and terminals."""
 
 import json
 import os
 import re
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -12,21 +11,23 @@ import pytest
 from charrnn.corpus import reading
 from charrnn.options import DataOptions
 
+from .conftest import CHARRNN
+
 TINY = ["--hidden-size", "8", "--max-steps", "4", "--workers", "1"]
 
 
-def charrnn(*command, **options):
+def run(*arguments, **options):
     options = {"capture_output": True, "timeout": 300, **options}
-    return subprocess.run([sys.executable, "-m", "charrnn", *map(str, command)], check=False, **options)
+    return subprocess.run([*CHARRNN, *map(str, arguments)], check=False, **options)
 
 
-def trained(folder, text, *options, cwd=None):
-    """The result of a short run on a text."""
+def train(folder, text, *options):
+    """Trains a model `r` on a text for a few steps. Returns the result."""
     path = folder / "corpus.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    ended = charrnn("train", path, "--run", folder / "r", *TINY, *options, "--json")
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    completed = run("train", path, "--run", folder / "r", *TINY, *options, "--json")
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
 @pytest.mark.parametrize(
@@ -41,28 +42,37 @@ def trained(folder, text, *options, cwd=None):
         "one line, no end",
         "\U0001f600\U0001f4a9 text \uffff" * 30,
     ],
-    ids=["one distinct", "right to left", "combining", "controls", "nul", "two characters", "one line", "astral"],
+    ids=[
+        "one distinct character",
+        "right to left",
+        "combining characters",
+        "control characters",
+        "NUL",
+        "two characters",
+        "one line without an end",
+        "outside the BMP",
+    ],
 )
-def test_odd_texts_train_sample_and_score(text, tmp_path):
-    result = trained(tmp_path, text)
+def test_a_model_is_trained_on_any_text_and_samples_its_characters(text, tmp_path):
+    result = train(tmp_path, text)
     assert result["vocabulary_size"] == len(set(text))
-    sampled = charrnn("sample", "--run", tmp_path / "r", "-n", "30", "--seed", "1")
+    sampled = run("sample", "--run", tmp_path / "r", "-n", "30", "--seed", "1")
     assert (sampled.returncode, sampled.stderr) == (0, b"")
     assert set(sampled.stdout.decode()[:-1]) <= set(text)
-    assert charrnn("eval", tmp_path / "corpus.txt", "--run", tmp_path / "r").returncode == 0
+    assert run("eval", tmp_path / "corpus.txt", "--run", tmp_path / "r").returncode == 0
 
 
 @pytest.mark.slow
-def test_sixty_thousand_distinct_characters(tmp_path):
+def test_a_text_may_have_sixty_thousand_distinct_characters(tmp_path):
     codes = [code for code in range(0x3400, 0x3400 + 63000) if not 0xD800 <= code < 0xE000][:60000]
-    result = trained(tmp_path, "".join(map(chr, codes)) * 3)
+    result = train(tmp_path, "".join(map(chr, codes)) * 3)
     assert result["vocabulary_size"] == 60000
 
 
 @pytest.mark.slow
-def test_one_line_of_fifty_megabytes_in_bounded_memory(tmp_path):
+def test_a_line_of_fifty_megabytes_is_read_in_bounded_memory(tmp_path):
     resource = pytest.importorskip("resource")
-    trained(tmp_path, b"lorem ipsum dolor sit amet " * 2_000_000, "--val-fraction", "0.001")
+    train(tmp_path, b"lorem ipsum dolor sit amet " * 2_000_000, "--val-fraction", "0.001")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     assert peak < 8 * 54_000_000
 
@@ -72,46 +82,46 @@ def test_a_fifo_is_read_to_its_end(tmp_path):
     os.mkfifo(fifo)
     writer = threading.Thread(target=lambda: fifo.write_text("through a pipe " * 50))
     writer.start()
-    ended = charrnn("train", fifo, "--run", tmp_path / "r", *TINY, "--json")
+    completed = run("train", fifo, "--run", tmp_path / "r", *TINY, "--json")
     writer.join()
-    assert ended.returncode == 0
-    assert json.loads(ended.stdout)["vocabulary_size"] == len(set("through a pipe "))
+    assert completed.returncode == 0
+    assert json.loads(completed.stdout)["vocabulary_size"] == len(set("through a pipe "))
 
 
-def test_a_lone_surrogate_in_the_prime_is_named(tmp_path):
-    trained(tmp_path, "some text " * 50)
-    ended = charrnn("sample", "--run", tmp_path / "r", "--prime", b"\xff".decode("utf-8", "surrogateescape"))
+def test_an_invalid_byte_in_the_prime_is_named(tmp_path):
+    train(tmp_path, "some text " * 50)
+    completed = run("sample", "--run", tmp_path / "r", "--prime", b"\xff".decode("utf-8", "surrogateescape"))
     line = b"charrnn: error: character '\\udcff' (U+DCFF) at position 0 is not in the vocabulary"
-    assert ended.returncode == 3
-    assert ended.stderr.startswith(line) and ended.stderr.count(b"\n") == 1
+    assert completed.returncode == 3
+    assert completed.stderr.startswith(line) and completed.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"NO_COLOR": "1"}, {"COLUMNS": "20"}, {"TERM": "dumb"}])
-def test_odd_terminals(environment, tmp_path):
-    trained(tmp_path, "caf\u00e9 na\u00efve " * 60)
+def test_output_to_a_pipe_has_no_escape_sequences_in_any_environment(environment, tmp_path):
+    train(tmp_path, "caf\u00e9 na\u00efve " * 60)
     env = os.environ | environment
-    for command in (["sample", "--run", "r"], ["info", "r"], ["runs", "."], ["--help"], ["train", "--help"]):
-        ended = charrnn(*command, cwd=tmp_path, env=env)
-        assert (ended.returncode, ended.stderr) == (0, b""), command
-        assert not re.search(rb"\x1b", ended.stdout)
-        ended.stdout.decode("utf-8")
+    for arguments in (["sample", "--run", "r"], ["info", "r"], ["runs", "."], ["--help"], ["train", "--help"]):
+        completed = run(*arguments, cwd=tmp_path, env=env)
+        assert (completed.returncode, completed.stderr) == (0, b""), arguments
+        assert not re.search(rb"\x1b", completed.stdout)
+        completed.stdout.decode("utf-8")
 
 
 @pytest.mark.parametrize("columns", [20, 100])
-def test_what_a_person_sees_on_a_terminal(columns, tmp_path):
-    """Through a pseudo-terminal: a bar on stderr, none of it in a file."""
-    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+def test_a_terminal_shows_a_progress_bar_that_fits_its_width(columns, tmp_path):
+    pty = pytest.importorskip("pty")
+    termios = pytest.importorskip("termios")
     (tmp_path / "corpus.txt").write_text("some text " * 100)
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, columns))
-    command = [sys.executable, "-m", "charrnn", "train", "corpus.txt", "--run", "r", *TINY]
+    command = [*CHARRNN, "train", "corpus.txt", "--run", "r", *TINY]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave)
     os.close(slave)
     shown = b""
     while True:
         try:
             piece = os.read(master, 4096)
-        except OSError:
+        except OSError:  # Linux reports the end of a terminal as an error
             break
         if not piece:
             break
@@ -120,17 +130,17 @@ def test_what_a_person_sees_on_a_terminal(columns, tmp_path):
     assert process.wait() == 0
     assert process.stdout.read() == b""
     assert b"100%|" in shown
-    assert (b"left" in shown) == (columns == 100)  # where there is no room, the line is cut and not wrapped
+    assert (b"left" in shown) == (columns == 100)  # a narrow terminal shows a part of the line
 
 
-@pytest.mark.parametrize("change", ["vanishes", "grows"])
-def test_a_file_that_changes_while_it_is_read_gives_what_was_read(change, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "CHUNK", 8)
+@pytest.mark.parametrize("change", ["deleted", "grows"])
+def test_a_file_may_be_deleted_or_grow_while_it_is_read(change, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "CHUNK_SIZE", 8)
     path = tmp_path / "corpus.txt"
     path.write_text("12345678abcdefgh")
     chunks = reading.read_codes([str(path)], DataOptions(), [])
     text = bytes(next(chunks))
-    if change == "vanishes":
+    if change == "deleted":
         path.unlink()
     else:
         with path.open("a") as file:

@@ -1,1 +1,1 @@
-"""The engine on NumPy: worker processes over shared memory."""
+"""The engine on NumPy: worker processes with shared memory."""

@@ -1,4 +1,4 @@
-"""The memory that the processes of a run share: all arrays of a training step in one buffer."""
+"""The memory that all workers of a run share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from charrnn.options import ResolvedTraining
 
 
 class Arena:
-    """The shared arrays, one after the other in one buffer. Each starts at a cache line."""
+    """All arrays of a training step, consecutive in one buffer. Each array starts at a cache line."""
 
     def __init__(
         self, architecture: Architecture, train: ResolvedTraining, dtype: str, buffer: mmap.mmap | None = None
     ) -> None:
-        """Without a buffer only the size is computed."""
+        """Without a buffer, only the size of the buffer is computed, and the arrays are empty."""
         self.size = 0  # bytes
         self.buffer = buffer
         total = architecture.num_parameters
@@ -29,7 +29,7 @@ class Arena:
         self.average = self._take((total,), dtype)  # running average of the parameters
         self.grads = [self._take((total,), dtype) for _ in range(train.workers)]
         self.moments = self._take((OPTIMIZERS[train.optimizer].num_moments, total), dtype)
-        # The states before and after the step. The two exchange their roles at each step: `current` is the one before.
+        # The state before the step is states[current], the state after it is states[1 - current].
         self.states = self._take((2, *architecture.state_shape(train.batch_size)), dtype)
         self.current = self._take((), "int64")
         self.x = self._take_steps(times, architecture.input == "ids", architecture.input_size, dtype)
@@ -40,8 +40,8 @@ class Arena:
         self.has_reset_mask = self._take((), "bool")
         self.features = self._take((train.batch_size, architecture.features), dtype)
         self.ngrams = self._take((*times, architecture.ngrams_per_step), "uint32")
-        self.num_scored = self._take((), "float64")  # of the batch
-        self.results = self._take((train.workers, architecture.num_sums), "float64")  # of the last phase, per worker
+        self.num_scored = self._take((), "float64")  # number of scored steps in the whole batch
+        self.results = self._take((train.workers, architecture.num_sums), "float64")  # of each worker's last phase
         self.step = self._take((), "int64")  # counted from 0
         self.learning_rate = self._take((), "float64")
         self.clip_factor = self._take((), "float64")
@@ -64,7 +64,7 @@ class Arena:
             self.ngrams[:] = batch.ngrams
 
     def batch(self, rows: slice) -> Batch:
-        """Some streams of the batch, as views."""
+        """The batch of some streams, as views of the arena."""
         batch = Batch(
             x=self.x,
             targets=self.targets,
@@ -76,14 +76,14 @@ class Arena:
         return batch.select_streams(rows)
 
     def _take_steps(self, times: tuple[int, int], is_ids: bool, width: int, dtype: str) -> Array:
-        """An array of ids (T, B), or of numbers (T, B, width)."""
+        """The next array: ids (T, B), or numbers (T, B, width)."""
         return self._take(times, "uint32") if is_ids else self._take((*times, width), dtype)
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
         """The next array of the buffer."""
         start = self.size
-        kind = np.dtype(dtype)
-        self.size += -(-math.prod(shape) * kind.itemsize // CACHE_LINE) * CACHE_LINE  # rounded up
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        self.size += -(-num_bytes // CACHE_LINE) * CACHE_LINE  # rounded up to whole cache lines
         if self.buffer is None:
-            return np.empty(0, kind)
-        return np.frombuffer(self.buffer, kind, math.prod(shape), start).reshape(shape)
+            return np.empty(0, dtype)
+        return np.frombuffer(self.buffer, dtype, math.prod(shape), start).reshape(shape)

@@ -1,4 +1,4 @@
-"""Trained networks on NumPy."""
+"""Computes with trained networks on NumPy."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""The engine on NumPy: worker processes that share each batch and one block of memory.
+"""The engine on NumPy. Worker processes divide each batch between them and share one block of memory.
 
-A training step has three phases. All workers run each of them at the same time; the parent is worker 0.
-  gradient  forward and backward pass of the worker's streams -> its own flat gradient
-  reduce    over a slice of the parameters: the sum of the workers' gradients in a fixed order, and its squared norm
-  update    over the same slice: clipping, optimizer step, average
-The workers are processes, not threads, because a recurrent step consists of many small operations that hold the
-interpreter lock.
+A training step has three phases. All workers run the same phase at the same time. The parent process is worker 0.
+  gradient  forward and backward pass over the worker's streams -> the worker's own flat gradient
+  reduce    for a slice of the parameters: sums the workers' gradients in a fixed order -> squared norm of the slice
+  update    for the same slice: clipping, optimizer step, running average
+The workers are processes and not threads, because a recurrent step consists of many small operations that hold Python's
+global interpreter lock.
 
-The parent sends the phase, a byte, through a pipe, and the worker answers with a byte. If a pipe closes, the other side
-has died: the parent then raises WorkerError, and a worker exits. The shared memory is an unnamed file, which the system
-removes in any case.
+The parent starts a phase by sending one byte through a pipe. The worker answers with one byte when it has finished. A
+closed pipe means that the process at the other end has died. The parent then raises WorkerError, and a worker exits. The
+shared memory is an unnamed file, so the system removes it even if all processes are killed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from charrnn.options import ResolvedTraining
 
 
 class NumpyEngine:
-    """All workers of a run, seen from the parent. See engines.base.Engine."""
+    """See engines.base.Engine. This is the parent's part."""
 
     stream: BatchStream
 
@@ -122,15 +122,15 @@ class NumpyEngine:
         return total / validation.predictions
 
     def run(self, phase: bytes) -> Array:
-        """Runs a phase on all workers. Returns the sums of their results. Raises WorkerError if a worker has died."""
+        """Runs a phase on all workers. Returns the sum of their results. Raises WorkerError if a worker has died."""
         for child in self.children:
             self._send(child, phase)
         self.worker.run(phase)
         self.wait()
-        return np.array([math.fsum(numbers) for numbers in self.arena.results.T.tolist()])
+        return np.array([math.fsum(column) for column in self.arena.results.T.tolist()])
 
     def wait(self) -> None:
-        """Waits until all other workers have answered."""
+        """Waits until all other workers have finished the phase."""
         for child in self.children:
             assert child.stdout
             if not child.stdout.read(1):
@@ -149,7 +149,7 @@ def _worker_died(child: subprocess.Popen[bytes]) -> WorkerError:
 
 
 def _unnamed_file() -> int:
-    """The descriptor of a file without a name."""
+    """The descriptor of a new file without a name."""
     if sys.platform == "linux":
         return os.memfd_create("charrnn")
     with tempfile.TemporaryFile() as file:

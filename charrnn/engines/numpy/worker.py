@@ -1,4 +1,4 @@
-"""One worker of the NumPy engine: its part of each phase of a training step."""
+"""A worker of the NumPy engine. See engine.py for the phases of a training step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from charrnn.nn.optimizers import OPTIMIZERS, decay_weights, update_average
 from charrnn.nn.parameters import matrix_mask
 from charrnn.options import ResolvedTraining
 
-# The phases, each a byte that the parent sends to the workers.
+# The phases. The parent sends these bytes to the workers.
 GRADIENT = b"g"
 REDUCE = b"r"
 UPDATE = b"u"
 VALIDATE = b"v"
 
-UPDATE_BLOCK = 1 << 15  # parameters updated at a time, so that what the update reads and writes stays in the cache
-SLICE_UNIT = 16  # float32 numbers in a cache line: no two workers write to the same one
+UPDATE_BLOCK = 1 << 15  # parameters updated at a time, so that the optimizer's operands stay in the cache
+SLICE_UNIT = 16  # float32 numbers in a cache line, so that no two workers write to the same cache line
 
 
 class Worker:
-    """Computes some streams of each batch, and updates a slice of the parameters."""
+    """Computes the gradient of some streams of each batch, and updates a slice of the parameters."""
 
     def __init__(self, architecture: Architecture, train: ResolvedTraining, arena: Arena, rank: int) -> None:
         self.architecture = architecture
@@ -47,12 +47,12 @@ class Worker:
         self.phases = {GRADIENT: self.gradient, REDUCE: self.reduce, UPDATE: self.update, VALIDATE: self.validate}
 
     def run(self, phase: bytes) -> None:
-        """Runs a phase and stores what it returns in the arena."""
-        with np.errstate(all="ignore"):  # the trainer checks whether loss and gradient are finite
+        """Runs a phase and stores its result in the arena."""
+        with np.errstate(all="ignore"):  # the trainer checks that loss and gradient are finite
             self.arena.results[self.rank] = self.phases[phase]()
 
     def gradient(self) -> float:
-        """Forward and backward pass over this worker's streams. Returns its part of the loss."""
+        """Forward and backward pass over this worker's streams. Returns their part of the loss."""
         arena = self.arena
         current = int(arena.current)
         state = arena.states[1 - current][:, :, self.rows]
@@ -63,8 +63,8 @@ class Worker:
         return self.network.loss_and_gradient(arena.batch(self.rows), state, scale, outputs_mask, masks.recurrent)
 
     def reduce(self) -> float:
-        """Adds the gradients of all workers over this worker's slice, always in the same order. Returns the squared
-        norm of the slice."""
+        """Adds the gradients of all workers in this worker's slice, always in the same order. Returns the squared norm of
+        the slice."""
         first, *others = (grads[self.slice] for grads in self.arena.grads)
         for other in others:
             first += other
@@ -73,7 +73,7 @@ class Worker:
         return float(first @ first)
 
     def update(self) -> float:
-        """Takes the optimizer step over this worker's slice, and updates the average."""
+        """Takes the optimizer step for this worker's slice, and updates its running average."""
         for start in range(self.slice.start, self.slice.stop, UPDATE_BLOCK):
             self._update(slice(start, min(start + UPDATE_BLOCK, self.slice.stop)))
         return 0.0
@@ -93,7 +93,7 @@ class Worker:
         update_average(arena.average[block], parameters, number)
 
     def validate(self) -> Array:
-        """Scores this worker's streams with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a
+        """Scores this worker's streams with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a new
         pass."""
         if self.arena.step == 0:
             self.pass_state = np.zeros(self.architecture.state_shape(self.streams), self.arena.parameters.dtype)
@@ -104,7 +104,7 @@ class Worker:
 
 
 def main() -> None:
-    """A worker process: reads a phase (a byte), runs it, answers with a byte, until the parent closes the pipe."""
+    """Runs a worker process. It reads a phase, runs it and answers, until the parent closes the pipe."""
     fd = int(sys.argv[1])
     rank = int(sys.argv[2])
     dtype = sys.argv[3]

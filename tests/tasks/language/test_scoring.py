@@ -46,7 +46,9 @@ def plain_nats(architecture, flat, ids, record_end=None):
     inputs = named["embedding.weight"][x] if architecture.embedding_size else x
     state = np.zeros(architecture.state_shape(1))
     reset_mask = None if record_end is None else (x == record_end)[:, :, None]
-    y, _ = reference_stack(architecture.cell, layer_weights(named, architecture.num_layers), inputs, state, reset_mask=reset_mask)
+    y, _ = reference_stack(
+        architecture.cell, layer_weights(named, architecture.num_layers), inputs, state, reset_mask=reset_mask
+    )
     logits = y[:, 0] @ named["head.weight"].T + named["head.bias"]
     return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets]
 

@@ -1,4 +1,4 @@
-"""Sequences of numbers: segments for training, whole passes for scoring."""
+"""Sequences of numbers: random segments for training, complete sequences for scoring."""
 
 import numpy as np
 import pytest
@@ -7,46 +7,51 @@ from charrnn.corpus.windows import Records
 from charrnn.tasks.series.sequences import SegmentStream, SequencePass
 
 
-def records_of(lengths, scored=None):
-    """x is (the number of the record, the place in it)."""
+def make_records(lengths, loss_mask=None):
+    """Each input is (number of the record, time step in the record)."""
     starts = np.cumsum([0, *lengths])
-    x = np.array([(r, t) for r, length in enumerate(lengths) for t in range(length)], float)
-    weights = np.ones(len(x), bool) if scored is None else scored
-    return Records(x, x[:, :1] * 0, weights, starts)
+    x = np.array([(record, time) for record, length in enumerate(lengths) for time in range(length)], float)
+    return Records(x, x[:, :1] * 0, np.ones(len(x), bool) if loss_mask is None else loss_mask, starts)
 
 
-def test_segments_lie_within_one_record_and_begin_with_the_zero_state():
-    stream = SegmentStream(records_of([40, 7, 13]), 6, 10, seed=1)
-    seen = set()
+def test_segments_are_parts_of_one_record_and_start_from_the_zero_state():
+    lengths = [40, 7, 13]
+    stream = SegmentStream(make_records(lengths), 6, 10, seed=1)
+    first_steps = set()
     for step in range(60):
         batch = stream.batch(step)
         np.testing.assert_array_equal(batch.x, SegmentStream(stream.records, 6, 10, seed=1).batch(step).x)
-        assert batch.x.shape == (10, 6, 2) and not batch.keep[0].any() and batch.keep[1:].all()
+        assert batch.x.shape == (10, 6, 2)
+        assert batch.reset_mask[0].all() and not batch.reset_mask[1:].any()
         for n in range(6):
-            there = batch.weights[:, n] > 0
-            record, places = batch.x[there, n, 0], batch.x[there, n, 1]
-            assert len(set(record)) == 1 and (np.diff(places) == 1).all()
-            assert there.sum() == min(10, [40, 7, 13][int(record[0])])
-            seen.add((record[0], places[0]))
-    assert len(seen) > 25, "every phase of the long record, in time"
+            is_step = batch.loss_mask[:, n] > 0
+            record = batch.x[is_step, n, 0]
+            time = batch.x[is_step, n, 1]
+            assert len(set(record)) == 1 and (np.diff(time) == 1).all()
+            assert is_step.sum() == min(10, lengths[int(record[0])])
+            first_steps.add((record[0], time[0]))
+    possible = {(0, time) for time in range(31)} | {(1, 0)} | {(2, time) for time in range(4)}
+    assert first_steps <= possible and len(first_steps) > 25
     assert stream.epoch_steps == 1
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_a_pass_reads_every_record_in_order_and_scores_what_is_to_be_scored(batch_size):
+def test_a_pass_reads_every_record_in_order_and_scores_the_steps_of_its_loss_mask(batch_size):
     lengths = [11, 4, 9]
-    scored = np.arange(24) % 5 == 0
-    reading = SequencePass(records_of(lengths, scored), batch_size, 4)
-    read, counted = {0: [], 1: [], 2: []}, 0
-    for step in range(reading.steps):
-        batch, places = reading.batch(step), reading.places(step)
-        weights = batch.weights
-        counted += weights.sum()
+    loss_mask = np.arange(24) % 5 == 0
+    sequence_pass = SequencePass(make_records(lengths, loss_mask), batch_size, 4)
+    read = {0: [], 1: [], 2: []}
+    num_scored = 0
+    for step in range(sequence_pass.steps):
+        batch = sequence_pass.batch(step)
+        places = sequence_pass.places(step)
+        num_scored += batch.loss_mask.sum()
         for n in range(batch_size):
-            there = places[:, n] >= 0
-            for record, place in batch.x[there, n].astype(int):
-                read[record].append(place)
-            starts = batch.x[there, n, 1][:1] == 0
-            assert there[:1].sum() == 0 or (batch.keep is not None and not batch.keep[0, n, 0]) == bool(starts[0])
-    assert read == {r: list(range(length)) for r, length in enumerate(lengths)}
-    assert counted == scored.sum() == reading.predictions
+            is_step = places[:, n] >= 0
+            for record, time in batch.x[is_step, n].astype(int):
+                read[record].append(time)
+            if is_step[0]:
+                is_reset = batch.reset_mask is not None and bool(batch.reset_mask[0, n, 0])
+                assert is_reset == (batch.x[0, n, 1] == 0)
+    assert read == {record: list(range(length)) for record, length in enumerate(lengths)}
+    assert num_scored == loss_mask.sum() == sequence_pass.predictions

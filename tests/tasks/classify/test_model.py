@@ -1,0 +1,84 @@
+"""A trained classifier: its answers, and its evaluation with known and unknown labels."""
+
+import numpy as np
+import pytest
+
+from charrnn.errors import CorpusError
+from charrnn.nn.stack import CELLS
+from charrnn.options import DataOptions
+from charrnn.tasks.base import PredictionOptions
+from charrnn.tasks.classify.coding import LabelCoding
+from charrnn.tasks.classify.model import Classifier
+from charrnn.tasks.records import Pair
+
+PAIRS = [Pair("abc", "x"), Pair("bca", "y"), Pair("", "z"), Pair("cab" * 9, "x")]
+TEXTS = [pair.source for pair in PAIRS]
+
+
+@pytest.fixture(params=CELLS)
+def model(request, record_model):
+    return record_model(Classifier, LabelCoding.from_records(PAIRS, DataOptions()), cell=request.param)
+
+
+def test_probabilities_do_not_depend_on_the_other_texts(model):
+    together = model.probabilities(TEXTS)
+    np.testing.assert_allclose(together.sum(axis=1), 1)
+    for text, row in zip(TEXTS, together, strict=True):
+        np.testing.assert_allclose(model.probabilities([text]), [row], rtol=1e-12)
+
+
+def test_answers_are_ranked_by_probability(model):
+    for text, answers in zip(TEXTS, model.predict(TEXTS, top=3), strict=True):
+        probabilities = [p for _, p in answers]
+        assert probabilities == sorted(probabilities, reverse=True)
+        row = model.probabilities([text])[0]
+        assert dict(answers) == pytest.approx(dict(zip("xyz", row, strict=True)))
+    assert model.answers(TEXTS) == [answers[0][0] for answers in model.predict(TEXTS)]
+
+
+def test_records_of_answers_list_several_labels_only_on_request(model):
+    (answer,) = model.predict_records(["abc"], PredictionOptions())
+    assert set(answer) == {"label", "probability"}
+    (answer,) = model.predict_records(["abc"], PredictionOptions(top=2))
+    assert answer["top"] == model.predict(["abc"], top=2)[0]
+    assert answer["top"][0] == (answer["label"], answer["probability"])
+
+
+def test_the_evaluation_agrees_with_probabilities_and_answers(model):
+    result = model.evaluate(PAIRS)
+    true = ["xyz".index(pair.output) for pair in PAIRS]
+    p = model.probabilities(TEXTS)[range(4), true]
+    assert result["loss"] == pytest.approx(-np.log(p).mean())
+    assert result["loss"] == pytest.approx(np.mean([model.score(*pair) for pair in PAIRS]))
+    answers = model.answers(TEXTS)
+    assert result["accuracy"] == np.mean([answer == pair.output for answer, pair in zip(answers, PAIRS, strict=True)])
+    for pair, answer in zip(PAIRS, answers, strict=True):
+        assert result["confusion"]["xyz".index(pair.output)]["xyz".index(answer)] > 0
+    assert np.sum(result["confusion"]) == result["records"] == 4
+
+
+def test_macro_f1_is_the_mean_over_the_labels_that_occur(model, monkeypatch):
+    logits = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    monkeypatch.setattr("charrnn.tasks.classify.model.scored_outputs", lambda *_: logits)
+    result = model.evaluate([Pair("abc", "x"), Pair("bca", "y"), Pair("ca", "y")])
+    assert result["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert result["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+
+
+def test_an_unknown_label_counts_as_wrong_and_has_no_part_in_the_loss(model):
+    known = model.evaluate(PAIRS[:2])
+    result = model.evaluate([*PAIRS[:2], Pair("ab", "new"), Pair("ca", "new")])
+    assert result["loss"] == pytest.approx(known["loss"])
+    assert result["accuracy"] == known["accuracy"] / 2
+    assert result["labels"] == ["x", "y", "z", "new"]
+    assert len(result["confusion"]) == 4 and sum(result["confusion"][3]) == 2
+
+
+def test_an_evaluation_with_unknown_labels_only_has_no_loss(model):
+    result = model.evaluate([Pair("ab", "new")])
+    assert (result["loss"], result["accuracy"], result["macro_f1"]) == (None, 0, 0)
+
+
+def test_an_unknown_label_cannot_be_scored(model):
+    with pytest.raises(CorpusError, match="the label 'new' was not in the training data"):
+        model.score("ab", "new")
