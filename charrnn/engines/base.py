@@ -51,7 +51,7 @@ class Engine(Protocol):
         """Takes an optimizer step with the gradient, multiplied by `factor`."""
 
     def validate(self, validation: BatchPass) -> Array:
-        """Scores the averaged parameters. Returns the sums of `ScoringNetwork.sums` over the pass, divided by the number of
+        """Scores the averaged parameters. Returns the sums of `ScoringNetwork.sums`, divided by the number of
         predictions."""
 
     @property

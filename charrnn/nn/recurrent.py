@@ -47,8 +47,8 @@ class Slot(NamedTuple):
 
         scale * (x W_ih[x_gate]^T + b_ih[x_gate] + h_prev W_hh[h_gate]^T + b_hh[h_gate])
 
-    A slot with x_gate None does not read x, and a slot with h_gate None does not read h_prev. In each cell the slots that
-    read x come first and the slots that read h_prev come last.
+    A slot with x_gate None does not read x, and a slot with h_gate None does not read h_prev. In each cell the slots
+    that read x come first and the slots that read h_prev come last.
     """
 
     x_gate: int | None

@@ -110,8 +110,8 @@ class _StepperLayer:
                   |<------------- recurrent ------------->|reader_product |
                             |<-------------- both_products -------------->|
 
-    The next step adds `recurrent` (B, S H) to its input. The output of the layer is `reader_product` (B, M) plus the bias
-    of the reader. If the reader is a GRU layer, M is 3 H, because the slot m does not read x and has a bias only:
+    The next step adds `recurrent` (B, S H) to its input. The output of the layer is `reader_product` (B, M) plus the
+    bias of the reader. If the reader is a GRU layer, M is 3 H, because the slot m does not read x and has a bias only:
 
                        n         r         z         m
                   +---------+---------+---------+---------+

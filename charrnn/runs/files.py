@@ -1,4 +1,4 @@
-"""Reading and writing files safely. A crash at any moment leaves either the old file or the new one, never a part."""
+"""Safe reading and writing: atomic replacement, durable appending and deletion, and reads that cannot hang."""
 
 from __future__ import annotations
 

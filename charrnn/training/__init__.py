@@ -1,1 +1,1 @@
-"""A run from its start to its end: what is chosen, the loop, the workers and the memory they share, the benchmark."""
+"""One run: defaults that depend on the data, start and resume, the training loop, its budget and events; benchmarks."""

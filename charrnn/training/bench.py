@@ -1,4 +1,4 @@
-"""The speed of training and sampling on this machine, compared with that of a large matrix product."""
+"""Measures the speed of training and sampling on this machine, relative to a large matrix product."""
 
 from __future__ import annotations
 
@@ -36,23 +36,35 @@ SAMPLE_LENGTH = 200  # characters
 
 
 def random_text(seed: int) -> LanguageTask:
-    """A text of random characters to train on; a tenth of it to validate on."""
+    """A language task on random characters. A tenth of them is for validation."""
     ids = np.random.default_rng(seed).integers(0, SYMBOLS, CHARACTERS, np.uint8)
     vocabulary = Vocabulary(np.arange(32, 32 + SYMBOLS, dtype=np.uint32))
-    val_size = CHARACTERS // 10
-    train, val, test = ids[:-val_size], ids[-val_size:], ids[:0]
-    return LanguageTask(Corpus(vocabulary, False, train, val, test, fingerprint="", notices=()))
+    train_size = CHARACTERS - CHARACTERS // 10
+    corpus = Corpus(
+        vocabulary,
+        lines=False,
+        train=ids[:train_size],
+        val=ids[train_size:],
+        test=ids[:0],
+        fingerprint="",
+        notices=(),
+    )
+    return LanguageTask(corpus)
 
 
 def measure(
     task: Task, model: ModelOptions, train: TrainingOptions, seconds: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Trains, multiplies and samples by turns for `seconds` in all. Returns the medians and the options.
+    """Trains, multiplies matrices and samples in turn, for `seconds` in total. Returns the results and the options.
 
-    chars_per_second: of training. gflops: 6 x parameters in products x characters / s (forward, and twice that
-    backward). sgemm_gflops: a product of two large float32 matrices on as many cores, or on the device.
-    fraction_of_peak: their ratio. sample_chars_per_second: of one stream; None if the model does not write text.
-    peak_rss_mb: the sum of the highest resident sets of all processes (shared memory is counted in each). workers.
+    The results are medians:
+      chars_per_second         of training
+      gflops                   of training: 6 operations per character and weight in a product, 2 forward and 4 backward
+      sgemm_gflops             of a product of two large float32 matrices, on as many cores or on the device
+      fraction_of_peak         gflops / sgemm_gflops
+      sample_chars_per_second  of sampling one text; None if the model does not write text
+      peak_rss_mb              sum of the peak resident sets of all processes, each including the shared memory
+      workers                  number of workers
     """
     resolved = resolve_options(model, train, task)
     options = resolved.train
@@ -70,7 +82,7 @@ def measure(
                 if isinstance(trained, GeneratesText):
                     sample = partial(_write_sample, trained, options.seed)
                     rates["sample"].append(_rate(sample, turn_seconds) * SAMPLE_LENGTH)
-        peak = _peak_mb(engine.process_ids)
+        peak_rss = _peak_rss_mb(engine.process_ids)
     medians = {name: statistics.median(values) for name, values in rates.items() if values}
     gflops = 6 * architecture.weights_in_products * medians["train"] / 1e9
     result = {
@@ -79,14 +91,14 @@ def measure(
         "sgemm_gflops": medians["sgemm"],
         "fraction_of_peak": gflops / medians["sgemm"],
         "sample_chars_per_second": medians.get("sample"),
-        "peak_rss_mb": peak,
+        "peak_rss_mb": peak_rss,
         "workers": options.workers,
     }
     return result, resolved.model.to_dict() | options.to_dict()
 
 
 def training_step(engine: Engine, task: Task) -> Callable[[], None]:
-    """A function that takes the next training step each time, as the trainer does, from the usual initial weights."""
+    """Returns a function that takes one training step per call, like the trainer. Sets the initial parameters."""
     train = engine.train
     engine.stream = task.training_stream(train.batch_size, train.seq_length, train.seed)
     parameters = initial_parameters(engine.architecture, train.seed)
@@ -101,7 +113,7 @@ def training_step(engine: Engine, task: Task) -> Callable[[], None]:
 
 
 def large_product(train: ResolvedTraining) -> Callable[[], object]:
-    """A function that multiplies two large matrices on the device and waits for the result."""
+    """Returns a function that multiplies two large matrices on the device and waits for the result."""
     if train.device != "cpu":
         import torch
 
@@ -119,7 +131,7 @@ def _write_sample(model: GeneratesText, seed: int) -> None:
 
 
 def _rate(function: Callable[[], object], seconds: float) -> float:
-    """Calls per second, after one call that is not counted."""
+    """The number of calls per second. The first call is not counted."""
     function()
     calls = 0
     start = time.perf_counter()
@@ -129,8 +141,8 @@ def _rate(function: Callable[[], object], seconds: float) -> float:
     return calls / elapsed
 
 
-def _peak_mb(children: Sequence[int]) -> float:
-    """The sum of the highest resident sets. Those of the children are known on Linux only."""
+def _peak_rss_mb(children: Sequence[int]) -> float:
+    """The sum of the peak resident sets of this process and, on Linux, of its children."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes on macOS, in kB on Linux
     total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     for pid in children:

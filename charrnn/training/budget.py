@@ -1,4 +1,4 @@
-"""How long a run trains: the budgets that were given, and the progress through them."""
+"""The budget of a run, and the progress of the run."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from charrnn.options import TrainingOptions
 
 @dataclass(frozen=True)
 class Budget:
-    """The run ends at the first limit that is reached. None is no limit."""
+    """The limits of a run. The run ends when it reaches the first of them. None means no limit."""
 
     steps: int | None
     seconds: float | None
 
     @classmethod
     def from_options(cls, train: TrainingOptions, epoch_steps: float) -> Budget:
-        """epoch_steps: the number of steps of an epoch."""
+        """epoch_steps: the number of steps per epoch."""
         limits = [] if train.max_steps is None else [train.max_steps]
         if train.max_epochs is not None:
-            limits.append(math.ceil(train.max_epochs * epoch_steps - 1e-9))
+            limits.append(math.ceil(train.max_epochs * epoch_steps - 1e-9))  # 700.0000000001 steps are 700
         seconds = None if train.max_minutes is None else train.max_minutes * 60
         return cls(min(limits, default=None), seconds)
 
     def progress(self, step: int, seconds: float) -> float:
-        """The fraction of the budget that is used, from 0 to 1."""
+        """The used fraction of the budget, from 0 to 1."""
         progress = 0.0
         if self.steps is not None:
             progress = step / self.steps if self.steps else 1.0

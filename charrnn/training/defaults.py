@@ -1,4 +1,4 @@
-"""Values for all options that the user did not give, for the task, the data, the budget and the machine."""
+"""Chooses values for options that the user did not give, for the task, the data, the budget and the machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from charrnn.training.memory import check_memory
 from charrnn.training.sizing import SIZES, affordable_size, chars_per_second, default_dropout
 
 DEFAULT_MINUTES = 5.0
-# Options that have a default of their own, which the task may replace if the user did not give them.
+# Options that have a default in options.py. If the user did not give them, the task chooses another default.
 TASK_DEFAULTED = ("cell", "hidden_size", "embedding_size", "weight_decay")
 SMALL_SIZES = (16, 32, 48)  # hidden sizes for very little data
-REFERENCE_SIZE = 256  # hidden size of the optimizers' learning rates; for a larger one the rate is proportionally lower
-MIN_STREAMS_PER_WORKER = 8  # with fewer the matrix products are so small that another process does not help
+REFERENCE_SIZE = 256  # above this hidden size, the default learning rate is inversely proportional to the hidden size
+MIN_STREAMS_PER_WORKER = 8  # with fewer streams the matrix products are too small for another worker to help
 
 
 @dataclass(frozen=True)
 class ResolvedOptions:
-    """Options with a value each, and what the user should know about the choices."""
+    """Options with values, and messages for the user about the chosen values."""
 
     model: ModelOptions
     train: ResolvedTraining
@@ -41,13 +41,14 @@ def resolve_options(
     """Chooses a value for each option that has none.
 
     unset: the options of TASK_DEFAULTED that the user did not give. jobs: the number of runs that share the cores.
-    Raises UsageError for options that do not fit the data or each other, OutOfMemoryError for a run that cannot fit.
+    Raises UsageError if options do not fit the data or each other, OutOfMemoryError if the memory is too small.
     """
     defaults = task.defaults
     chosen: dict[str, Any] = {}  # training options
-    if train.weight_decay and train.optimizer != "adamw":
+    decays_weights = train.optimizer.startswith("adamw")
+    if train.weight_decay and not decays_weights:
         raise UsageError(f"--weight-decay needs --optimizer adamw, not {train.optimizer}")
-    if "weight_decay" in unset and train.optimizer == "adamw":
+    if "weight_decay" in unset and decays_weights:
         chosen["weight_decay"] = defaults.weight_decay
     model = replace(
         model,
@@ -61,7 +62,7 @@ def resolve_options(
     if train.max_steps is None and train.max_epochs is None and train.max_minutes is None:
         chosen["max_minutes"] = DEFAULT_MINUTES
     check_device(replace(train, batch_size=batch_size))
-    # Complete except for three values that do not change the speed or the budget.
+    # Three values are still missing. They depend on the architecture, but do not affect the speed or the budget.
     draft = ResolvedTraining(
         **train.to_dict() | chosen | {"learning_rate": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0}
     )
@@ -88,7 +89,7 @@ def resolve_options(
 
 
 def choose_hidden_size(model: ModelOptions, train: ResolvedTraining, task: Task, budget: Budget) -> int:
-    """The hidden size that fits the time, if that is the only budget, and the amount of data."""
+    """The hidden size for the amount of data and, if the budget is only a time, for this time."""
 
     def architecture_of(size: int) -> Architecture:
         return task.architecture(replace(model, hidden_size=size))
@@ -103,7 +104,7 @@ def choose_hidden_size(model: ModelOptions, train: ResolvedTraining, task: Task,
 
 
 def choose_dropout(architecture: Architecture, train: ResolvedTraining, task: Task, budget: Budget) -> float:
-    """The dropout rate for the number of weights, the amount of data, and the number of epochs in the budget."""
+    """The dropout rate for the number of weights, the amount of data and the number of epochs."""
     characters = math.inf
     if budget.steps is not None:
         characters = float(budget.steps * train.batch_size * train.seq_length)
@@ -115,7 +116,7 @@ def choose_dropout(architecture: Architecture, train: ResolvedTraining, task: Ta
 
 
 def choose_learning_rate(model: ModelOptions, train: TrainingOptions, task: Task) -> float:
-    """The given peak learning rate, or that of the optimizer, scaled for the task and the hidden size."""
+    """The given peak learning rate, or the optimizer's default, scaled for the task and the hidden size."""
     if train.learning_rate is not None:
         return train.learning_rate
     scale = task.defaults.learning_rate_scale * min(1.0, REFERENCE_SIZE / model.hidden_size)
@@ -130,6 +131,6 @@ def check_workers(workers: int | None, batch_size: int) -> None:
 
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
-    """The cores that this process may use, divided by the number of jobs, but not more than the batch keeps busy."""
+    """One worker for each core that this process may use, shared by `jobs` runs; fewer if the batch is small."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores // jobs, batch_size // MIN_STREAMS_PER_WORKER))

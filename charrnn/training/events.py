@@ -1,4 +1,4 @@
-"""The events of a training run, and the part of its state that is not arrays."""
+"""The events that a Trainer yields, and the part of its state that is not arrays."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from charrnn.runs.reports import Scores
 
 @dataclass
 class TrainingState(CheckedFields):
-    """Stored in last.safetensors as JSON."""
+    """The state of a run, which last.safetensors contains as JSON."""
 
-    step: int = checked_field(0, low=0)
-    seconds: float = checked_field(0.0, low=0)
-    milestone: int = 0  # the number of EVALUATIONS that were due up to the last evaluation
-    loss_sum: float = 0.0  # of the steps since the last evaluation
-    loss_steps: int = checked_field(0, low=0)
-    grad_norm: float | None = None
-    learning_rate: float = 0.0
-    evaluated_step: int = -1
-    train_loss: float | None = None  # mean between the last two evaluations
+    step: int = checked_field(0, low=0)  # number of steps taken
+    seconds: float = checked_field(0.0, low=0)  # time of training
+    milestone: int = 0  # number of milestones passed at the last evaluation; see trainer.EVALUATIONS
+    loss_sum: float = 0.0  # over the steps since the last evaluation
+    loss_steps: int = checked_field(0, low=0)  # steps since the last evaluation
+    grad_norm: float | None = None  # of the last step
+    learning_rate: float = 0.0  # of the last step
+    evaluated_step: int = -1  # step of the last evaluation
+    train_loss: float | None = None  # mean over the steps between the last two evaluations
     val: Scores = field(default_factory=Scores)  # of the last evaluation
     best: Scores = field(default_factory=Scores)  # of the evaluation with the lowest validation loss
-    best_step: int | None = None
-    stale_evaluations: int = 0  # since the best one
+    best_step: int | None = None  # step of this evaluation
+    stale_evaluations: int = 0  # evaluations since then
     metrics_size: int = checked_field(0, low=0)  # bytes of metrics.jsonl
 
     @classmethod
@@ -40,29 +40,29 @@ class Step:
 
     step: int
     loss: float  # of the batch
-    progress: float  # fraction of the budget, from 0 to 1
+    progress: float  # used fraction of the budget, from 0 to 1
     chars_per_second: float
-    seconds_left: float
+    seconds_left: float  # estimated
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """The model was evaluated."""
 
-    metrics: dict[str, Any]  # the line written to metrics.jsonl
-    best: bool  # whether it is the best so far
+    metrics: dict[str, Any]  # the new line of metrics.jsonl
+    best: bool  # whether this is the best evaluation so far
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """The model produced some output, for the user to look at."""
+    """Sample output of the model, for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The state was saved."""
+    """The run was saved."""
 
     step: int
 
@@ -71,7 +71,7 @@ class Saved:
 class Done:
     """The run has ended."""
 
-    result: dict[str, Any]  # as written to result.json
+    result: dict[str, Any]  # the content of result.json
 
 
 Event = Step | Evaluated | Sampled | Saved | Done

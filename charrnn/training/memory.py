@@ -1,4 +1,4 @@
-"""The memory that training needs, estimated before it is allocated."""
+"""Estimates the memory that training needs, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from charrnn.nn.stack import CELLS
 from charrnn.options import ResolvedTraining
 
 FLOAT_BYTES = 4
-WEIGHT_COPIES = 4  # copies of the weights that a worker keeps, masked or in another layout
+WEIGHT_COPIES = 4  # copies of the weights in each worker, masked or in another layout
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
-    """Bytes for all workers together: shared arrays, copies of the weights, and buffers for each time step."""
+    """Bytes that all workers together need for shared arrays, copies of the weights, and buffers for each time step."""
     cell = CELLS[architecture.cell]
     arrays_per_step = len(cell.slots) + cell.num_states + cell.num_saved + 3
     floats_per_step = architecture.num_layers * architecture.hidden_size * arrays_per_step
@@ -29,7 +29,7 @@ def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
 
 
 def available_memory() -> int:
-    """Bytes that this process and its children can use: the least of the machine's memory and all limits."""
+    """Bytes that this process and its children can use: the memory of the machine or a lower limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):
@@ -41,7 +41,7 @@ def available_memory() -> int:
 
 
 def check_memory(architecture: Architecture, train: ResolvedTraining) -> None:
-    """Raises OutOfMemoryError for a run that cannot fit. The memory of a GPU is not checked."""
+    """Raises OutOfMemoryError if the memory is too small for a run. The memory of a GPU is not checked."""
     if train.device not in ("cpu", "torch"):
         return
     required = required_memory(architecture, train)

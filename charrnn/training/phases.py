@@ -1,4 +1,4 @@
-"""Where the time of a run goes: the time of each phase, and how often it occurs in a run."""
+"""Measures how long each phase of a run takes, and estimates how often it occurs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Phase(NamedTuple):
     """A phase of a run."""
 
     name: str
-    seconds: float  # each time
-    times: float  # in a run
+    seconds: float  # duration
+    times: float  # occurrences in a run
 
 
 class TimedEngine(NumpyEngine):
-    """Measures how long its first process works in each phase, and how long it waits for the others."""
+    """Measures how long the parent works in each phase, and how long it waits for the other workers."""
 
     def __init__(self, architecture: Architecture, train: ResolvedTraining) -> None:
         super().__init__(architecture, train)
@@ -55,11 +55,18 @@ class TimedEngine(NumpyEngine):
 
 
 def measure_phases(task: Task, model: ModelOptions, train: TrainingOptions, seconds: float) -> list[Phase]:
-    """Trains on the NumPy engine for `seconds`, evaluates and saves. Returns the phases of a run of `max_minutes`.
+    """Trains on the NumPy engine for `seconds`, evaluates and saves. Returns the phases of a run of `max_minutes`:
 
-    start: starting the workers. batch: preparing a batch. masks: drawing the dropout masks, which each worker does.
-    gradient: forward and backward pass, without the masks. waiting: for the slower worker, in all phases. The
-    checkpoint is saved to the directory of temporary files.
+    gradient    forward and backward pass, without drawing masks
+    waiting     for slower workers, in all phases
+    reduce      sum of the workers' gradients
+    update      optimizer step
+    batch       preparing a batch
+    masks       drawing the dropout masks, in each worker
+    other       rest of the step
+    evaluation  validation
+    save        saving a checkpoint, here to the directory of temporary files
+    start       starting the workers
     """
     resolved = resolve_options(model, train, task)
     options = resolved.train
@@ -72,31 +79,34 @@ def measure_phases(task: Task, model: ModelOptions, train: TrainingOptions, seco
     with TimedEngine(architecture, options) as engine:
         step = training_step(engine, task)
         step()
-        first_step = time.perf_counter() - start_time
-        second_step = _mean_seconds(step, 1)
+        first_step_seconds = time.perf_counter() - start_time  # with the start of the workers
+        timed_steps = max(1, round(seconds / _mean_seconds(step, 1)))
         engine.seconds.clear()
-        steps = max(1, round(seconds / second_step))
-        whole_step = _mean_seconds(step, steps)
-        parts = {name: engine.seconds[name] / steps for name in ("gradient", "waiting", "reduce", "update")}
-        parts["batch"] = _mean_seconds(lambda: engine.arena.put(0, stream.batch(0)), steps)
-        parts["masks"] = _mean_seconds(lambda: draw_step_masks(architecture, options, 0, engine.dtype), steps)
+        step_seconds = _mean_seconds(step, timed_steps)
+        parts = {name: engine.seconds[name] / timed_steps for name in ("gradient", "waiting", "reduce", "update")}
+        parts["batch"] = _mean_seconds(lambda: engine.arena.put(0, stream.batch(0)), timed_steps)
+        parts["masks"] = _mean_seconds(lambda: draw_step_masks(architecture, options, 0, engine.dtype), timed_steps)
         parts["gradient"] -= parts["masks"]
-        parts["other"] = whole_step - sum(parts.values())
-        start = max(0.0, first_step - whole_step)
-        evaluation = 0.0
+        parts["other"] = step_seconds - sum(parts.values())
+        start_seconds = max(0.0, first_step_seconds - step_seconds)
+        evaluation_seconds = 0.0
         evaluations = 0.0
         if validation is not None:
-            evaluation = _mean_seconds(lambda: engine.validate(validation), REPEATS)
+            evaluation_seconds = _mean_seconds(lambda: engine.validate(validation), REPEATS)
             chars = options.batch_size * options.seq_length
-            min_steps = MIN_TRAINED_PER_VALIDATED * validation.predictions / chars  # between evaluations
-            evaluations = min(EVALUATIONS, (run_seconds - start) / (min_steps * whole_step + evaluation))
+            min_steps = MIN_TRAINED_PER_VALIDATED * validation.predictions / chars  # between two evaluations
+            min_seconds = min_steps * step_seconds + evaluation_seconds
+            evaluations = min(EVALUATIONS, (run_seconds - start_seconds) / min_seconds)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "last.safetensors"
             checkpoint = Checkpoint(architecture, task.metadata(), engine.average, engine.tensors())
-            save = _mean_seconds(lambda: save_checkpoint(path, checkpoint), REPEATS)
-    saves = max(evaluations, run_seconds / SAVE_SECONDS)
-    rare = [Phase("evaluation", evaluation, evaluations), Phase("save", save, saves), Phase("start", start, 1)]
-    num_steps = (run_seconds - sum(phase.seconds * phase.times for phase in rare)) / whole_step
+            save_seconds = _mean_seconds(lambda: save_checkpoint(path, checkpoint), REPEATS)
+    rare = [
+        Phase("evaluation", evaluation_seconds, evaluations),
+        Phase("save", save_seconds, max(evaluations, run_seconds / SAVE_SECONDS)),
+        Phase("start", start_seconds, 1),
+    ]
+    num_steps = (run_seconds - sum(phase.seconds * phase.times for phase in rare)) / step_seconds
     return [*(Phase(name, part, num_steps) for name, part in parts.items()), *rare]
 
 

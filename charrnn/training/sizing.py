@@ -1,4 +1,4 @@
-"""The training speed of this machine, estimated, and the hidden size that fits a time budget."""
+"""Chooses a hidden size for a time budget, from the training speed of this machine, and a default dropout rate."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from charrnn.nn.arrays import Array
 from charrnn.options import ResolvedTraining
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # hidden sizes to choose from
-CHARS_PER_WEIGHT = 15  # characters to train on for each recurrent weight; measured at 2, 5 and 30 minutes
+CHARS_PER_WEIGHT = 15  # training characters per recurrent weight; the best value in runs of 2, 5 and 30 minutes
 EFFICIENCY = 0.45  # speed of training relative to a large matrix product; see `charrnn bench`
-PRODUCT_SIZE = 1024
+PRODUCT_SIZE = 1024  # rows and columns of the matrices of this product
 PRODUCT_TIMINGS = 8
-WARMUP_STEPS = 3  # on a GPU, before the timed ones
+WARMUP_STEPS = 3  # training steps before the timed ones
 TIMED_STEPS = 5
 
 
 @functools.cache
 def product_rate() -> float:
-    """Floating-point operations per second of one core in a large float32 product. Takes about 0.1 s.
+    """Floating-point operations per second of one core in a large float32 matrix product. The measurement takes 0.1 s.
 
-    The fastest of several timings counts, because other programs can only make it slower.
+    The fastest of several timings is used, because other programs can only slow down the product.
     """
     a = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
     product = np.empty_like(a)
@@ -43,8 +43,8 @@ def product_rate() -> float:
 
 
 def chars_per_second(architecture: Architecture, train: ResolvedTraining) -> float:
-    """The training speed: on the CPU estimated from 6 operations for each character and each weight in a product, on a
-    GPU measured."""
+    """The training speed. On a GPU it is measured. On the CPU it is estimated from the speed of a matrix product, with
+    6 operations per character and weight."""
     if train.device not in ("cpu", "torch"):
         return measured_rate(architecture, train)
     return train.workers * EFFICIENCY * product_rate() / (6 * architecture.weights_in_products)
@@ -52,7 +52,7 @@ def chars_per_second(architecture: Architecture, train: ResolvedTraining) -> flo
 
 @functools.cache
 def measured_rate(architecture: Architecture, train: ResolvedTraining) -> float:
-    """Characters per second in a few training steps on a PyTorch device. Raises OutOfMemoryError."""
+    """Characters per second, measured in a few training steps on a PyTorch device. Raises OutOfMemoryError."""
     from charrnn.engines.torch.engine import TorchEngine
 
     train = replace(train, dropout=0.0, recurrent_dropout=0.0)
@@ -67,7 +67,7 @@ def measured_rate(architecture: Architecture, train: ResolvedTraining) -> float:
 
 
 def _blank_batch(architecture: Architecture, train: ResolvedTraining) -> Batch:
-    """A batch of zeros."""
+    """A batch of zeros, with all arrays that the architecture needs."""
     times = (train.seq_length, train.batch_size)
 
     def zeros(is_ids: bool, width: int) -> Array:
@@ -83,7 +83,7 @@ def _blank_batch(architecture: Architecture, train: ResolvedTraining) -> Batch:
 
 @dataclass
 class ConstantStream:
-    """The same batch at every step."""
+    """A stream with the same batch at every step."""
 
     constant: Batch
     epoch_steps = 1.0
@@ -93,10 +93,10 @@ class ConstantStream:
 
 
 def affordable_size(architecture_of: Callable[[int], Architecture], train: ResolvedTraining, seconds: float) -> int:
-    """The largest hidden size of SIZES that can be trained on CHARS_PER_WEIGHT characters for each recurrent weight.
+    """The largest hidden size in SIZES for which the time allows CHARS_PER_WEIGHT characters per recurrent weight.
 
-    Hoffmann et al. 2022 found such a balance of size and training data for Transformers. architecture_of: the
-    architecture with a given hidden size.
+    Hoffmann et al. (2022) found a similar ratio of training data to weights for Transformers.
+    architecture_of: returns the architecture with a hidden size. seconds: the time budget.
     """
 
     def chars_per_weight(size: int) -> float:
@@ -107,10 +107,11 @@ def affordable_size(architecture_of: Callable[[int], Architecture], train: Resol
 
 
 def default_dropout(weights: int, characters: int, epochs: float) -> float:
-    """The usual dropout rate: higher for more weights per character of the training text and for more epochs, because
-    then the network can memorise more of the text.
+    """The default dropout rate. It rises with the number of weights per training character and with the number of
+    epochs, because a network then memorises more of the text.
 
-    The formula fits measurements on a million characters: 0.13 for 256 units and 2 minutes, 0.2 for 384 and 5 minutes,
-    0.4 for 512 and 30 minutes on two cores. It was also checked on texts of 0.2 and 3 million characters.
+    The formula fits the best rates in runs on two cores with a text of a million characters: 0.13 for 256 units and 2
+    minutes, 0.2 for 384 units and 5 minutes, 0.4 for 512 units and 30 minutes. It was also tested on texts of 0.2 and 3
+    million characters.
     """
     return round(min(0.4, 0.12 * math.sqrt(weights / characters) * math.cbrt(epochs)), 2)

@@ -1,4 +1,4 @@
-"""Starting and resuming a run: from options to a Trainer."""
+"""Starts and resumes runs: makes a Trainer from options or from a run directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from charrnn.training.memory import check_memory
 from charrnn.training.trainer import Trainer
 
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
-# Options that may change when a run is resumed.
+# Options that can be changed when a run is resumed.
 RESUMABLE = (*BUDGETS, "patience", "workers", "device", "precision", "eval_every", "save_every", "sample_every")
 
 
@@ -31,9 +31,10 @@ def new_run(
     unset: Collection[str] = (),
     jobs: int = 1,
 ) -> Trainer:
-    """Reads the data, chooses values for all options and creates the run directory.
+    """Reads the data, chooses values for all options and creates the run directory. Returns the trainer.
 
-    source: the model to start from (--init-from). unset, jobs: see `resolve_options`.
+    path: the run directory (default: numbered). source: the model to start from (--init-from). unset, jobs: see
+    `resolve_options`.
     """
     task = read_task(config, source)
     model = config.model
@@ -56,15 +57,17 @@ def new_run(
 
 
 def resumed_run(run: Run, config: RunConfig) -> Trainer:
-    """A trainer for an existing run. `config` is that of the run, with changes to RESUMABLE options and the corpus's
-    place only."""
+    """Returns a trainer that continues a run.
+
+    config: the configuration of the run, in which only the options in RESUMABLE and the paths may have changed.
+    """
     if "-" in config.corpus:
         problem = f"{run.path}: its corpus came from standard input"
         raise CorpusError(problem, "name a file with the same content after --resume RUN")
     check_device(config.train)
     missing = [path for path in config.corpus if not os.path.exists(path)]
     if missing:
-        hint = f"if it has moved, give its new place: charrnn train --resume {run.path} FILE"
+        hint = f"if it has moved, give its new path: charrnn train --resume {run.path} FILE"
         raise CorpusError(f"{missing[0]}: the corpus does not exist any more", hint)
     checkpoint = load_checkpoint(run.last)
     _check_same_run(run, config, checkpoint)
@@ -75,7 +78,7 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
         task.fit_batch(train.batch_size, train.seq_length)
     except UsageError as error:
         raise RunError(f"{run.config}: does not fit its corpus: {error.message}") from None
-    # The architecture comes from the checkpoint, with all constants that affect the outputs.
+    # The run continues with the n-gram share of its checkpoint, even if new networks have another one.
     architecture = checkpoint.architecture
     expected = replace(task.architecture(config.model), ngram_share=architecture.ngram_share)
     if architecture != expected and checkpoint.training.get("corpus") == task.fingerprint:
@@ -85,7 +88,7 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
 
 
 def corpus_stem(path: str) -> str:
-    """The name of a corpus without directory and suffix: the beginning of the name of its runs."""
+    """The file name of a corpus without suffix. The names of its runs start with it."""
     return "stdin" if path == "-" else Path(path.removesuffix(".gz")).stem or "corpus"
 
 
@@ -98,7 +101,5 @@ def _check_same_run(run: Run, config: RunConfig, checkpoint: Checkpoint) -> None
     for group, names in may_differ.items():
         for name, value in current[group].items():
             if name not in names and saved[group][name] != value:
-                problem = (
-                    f"{run.path}: {name} is {value} in {run.config.name} and {saved[group][name]} in {run.last.name}"
-                )
-                raise RunError(problem, "the files belong to different runs")
+                values = f"{value} in {run.config.name} and {saved[group][name]} in {run.last.name}"
+                raise RunError(f"{run.path}: {name} is {values}", "the files belong to different runs")

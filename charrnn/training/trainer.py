@@ -1,4 +1,4 @@
-"""The training loop. It yields events and never prints."""
+"""The training loop. It yields events and prints nothing."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from charrnn.tasks.base import Task
 from charrnn.training.budget import Budget
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState
 
-EVALUATIONS = 20  # evaluations in a budget, if --eval-every is not given
-MIN_TRAINED_PER_VALIDATED = (
-    8  # characters trained for each one validated, so that validation takes about 4 % of the time
-)
-SAVE_SECONDS = 30.0  # between saves, if --save-every is not given
-# A loss of so many times that of random guessing means that the weights are lost, even if they are finite.
-MAX_LOSS_RATIO = 10
+# Without --eval-every, the run is evaluated when it passes a milestone, which is a multiple of 1 / EVALUATIONS of its
+# budget. Since the last evaluation it must have trained on MIN_TRAINED_PER_VALIDATED characters per validation character,
+# so that validation takes at most about 4 % of the time.
+EVALUATIONS = 20
+MIN_TRAINED_PER_VALIDATED = 8
+SAVE_SECONDS = 30.0  # time between saves without --save-every
+MAX_LOSS_RATIO = 10  # ratio to the loss of a random guess above which the weights are useless, even if they are finite
 
 
 class Trainer:
-    """One run, from its start or its last checkpoint to its end."""
+    """Trains one run, from its start or from its last checkpoint to its end."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Trainer:
         checkpoint: Checkpoint | None = None,
         notices: Sequence[str] = (),
     ) -> None:
-        """initial: flat parameters to start from (--init-from). checkpoint: the run's last one, to resume from.
-        notices: what the user should know about the options. Each option in `config.train` must have a value."""
+        """config: its training options must have values (see ResolvedTraining). initial: the flat parameters to start
+        from (--init-from). checkpoint: the last one of the run, to resume from. notices: messages for the user."""
         self.run_directory = run
         self.config = config
         self.train = ResolvedTraining.from_options(config.train)
@@ -67,14 +67,14 @@ class Trainer:
         self.validation = task.validation_pass(self.train.batch_size, self.train.seq_length)
         self.budget = Budget.from_options(self.train, self.stream.epoch_steps)
         self.state = TrainingState() if checkpoint is None else self._saved_state(checkpoint)
-        self.signal: int | None = None
+        self.signal: int | None = None  # the signal that interrupted the run
         self.max_loss = math.inf
         if architecture.loss == "softmax":
             self.max_loss = MAX_LOSS_RATIO * (1 + math.log(architecture.output_size))
-        self.weights_are_lost = False
+        self.weights_are_useless = False
 
     def interrupt(self, signal: int) -> None:
-        """Makes the run save and stop after the current step. Can be called by a signal handler."""
+        """Saves and ends the run after the current step. A signal handler can call this."""
         self.signal = signal
 
     @property
@@ -83,8 +83,8 @@ class Trainer:
         return self._progress() >= 1
 
     def run(self) -> Iterator[Event]:
-        """Trains until the budget is used up. Raises StorageError, OutOfMemoryError, WorkerError, RunError, and
-        DivergedError after the event Done."""
+        """Trains until the run ends. Raises StorageError, OutOfMemoryError, WorkerError and RunError, and DivergedError
+        after the event Done."""
         with self.run_directory.lock(), new_engine(self.architecture, self.train) as engine:
             self.engine = engine
             engine.stream = self.stream
@@ -94,7 +94,7 @@ class Trainer:
                 self._restore(self.checkpoint)
                 self.checkpoint = None  # its arrays are no longer needed
             self.start_time = time.monotonic() - self.state.seconds
-            # The checkpoint is written before config.json: a run that has a config.json can be resumed.
+            # The checkpoint is written first, so that a run with a config.json can always be resumed.
             self._save()
             self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
             self.run_directory.remove_result()
@@ -105,9 +105,9 @@ class Trainer:
                     self._save()
                 raise
             except DivergedError:
-                if np.isfinite(engine.parameters).all() and not self.weights_are_lost:
+                if np.isfinite(engine.parameters).all() and not self.weights_are_useless:
                     self._save()
-                else:  # continue from the state before the step that was too large
+                else:  # the result is that of the last checkpoint
                     self._restore(load_checkpoint(self.run_directory.last))
                 yield self._finish("diverged")
                 raise
@@ -116,6 +116,7 @@ class Trainer:
         train = self.train
         state = self.state
         self._update_seconds()
+        # If the budget was raised, the run has passed fewer milestones than when it was saved.
         state.milestone = min(state.milestone, int(EVALUATIONS * self._progress()))
         first_step = state.step
         loop_start = time.monotonic()
@@ -162,7 +163,7 @@ class Trainer:
         return time.monotonic() - self.save_time > SAVE_SECONDS
 
     def _status(self) -> str | None:
-        """Why the run ends now, or None."""
+        """The status with which the run ends now, or None if it continues."""
         if self.signal is not None:
             return "interrupted"
         if self.train.patience and self.state.stale_evaluations >= self.train.patience:
@@ -170,12 +171,13 @@ class Trainer:
         return "completed" if self.is_spent else None
 
     def _step(self) -> float:
-        """Gradient, clipping, update. The weights do not change if loss or gradient are not finite."""
+        """Takes one training step and returns the loss. If the loss or the gradient is not finite, the weights do not
+        change."""
         train = self.train
         state = self.state
         loss, norm = self.engine.gradient(state.step)
-        self.weights_are_lost = loss >= self.max_loss
-        if self.weights_are_lost or not (math.isfinite(loss) and math.isfinite(norm)):
+        self.weights_are_useless = loss >= self.max_loss
+        if self.weights_are_useless or not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"the loss is {loss:g}, the gradient norm is {norm:g}")
         factor = schedules.factor(train.schedule, self._progress(), state.step, train.warmup_steps)
         state.learning_rate = train.learning_rate * factor
@@ -222,7 +224,8 @@ class Trainer:
         return Evaluated(metrics, is_best)
 
     def _validate(self) -> bool:
-        """Sets the scores. Returns whether they are the best so far; without validation the latest weights are."""
+        """Sets the scores. Returns whether they are the best so far. Without validation data, the newest weights count
+        as the best."""
         state = self.state
         if self.validation is None:
             return True
@@ -236,12 +239,12 @@ class Trainer:
         return is_best
 
     def _averaged_model(self) -> Checkpoint:
-        """The averaged weights, for validation and sampling."""
+        """A checkpoint with the averaged weights only."""
         training = {"step": self.state.step}
         return Checkpoint(self.architecture, self.task.metadata(), self.engine.average, training=training)
 
     def _save(self) -> Saved:
-        """Saves the averaged weights and all that a resume needs."""
+        """Saves the averaged weights and everything that a resumed run needs."""
         self._update_seconds()
         training = {
             "state": asdict(self.state),
@@ -275,7 +278,7 @@ class Trainer:
             raise RunError(problem, "to start from its weights use --init-from") from None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Restores the state of last.safetensors. Raises RunError if it does not fit the data or the options."""
+        """Restores the state of a checkpoint. Raises RunError if it does not fit the data or the options."""
         path = self.run_directory.last
         if checkpoint.training.get("corpus") != self.task.fingerprint:
             problem = f"{path}: the corpus has changed since this run was started"
@@ -287,12 +290,12 @@ class Trainer:
             if name not in saved or (saved[name].shape, saved[name].dtype) != (array.shape, array.dtype):
                 raise RunError(f"{path}: its training state does not fit its configuration")
         self.engine.load(average=checkpoint.parameters, **{name: saved[name] for name in required})
-        # A run that was stopped early may go on for at least one evaluation.
+        # A run that has ended early may train until at least one more evaluation.
         self.state.stale_evaluations = min(self.state.stale_evaluations, max(0, self.train.patience - 1))
         cut(self.run_directory.metrics, self.state.metrics_size)
 
     def _finish(self, status: str) -> Done:
-        """Writes result.json."""
+        """Tests the best model if the run is complete, and writes result.json."""
         state = self.state
         chars = state.step * self.chars_per_step
         test_metrics: dict[str, Any] | None = None

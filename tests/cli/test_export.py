@@ -1,15 +1,17 @@
-"""charrnn export at the command line: what it says, and the mistakes that people make."""
+"""charrnn export: the ONNX file and the description of its inputs and outputs."""
 
 import os
 
 import pytest
 
+from .conftest import error_cases
+
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install onnx")
 
 
-def test_it_writes_a_whole_file_and_says_what_goes_in_and_out(charrnn, trained):
+def test_inputs_and_outputs_are_printed(charrnn, trained):
     outcome = charrnn("export", "--run", trained, "model.onnx")
-    assert (outcome.code, outcome.err) == (0, "wrote model.onnx\n")
+    assert (outcome.code, outcome.err) == (0, "saved model.onnx\n")
     assert [line.split() for line in outcome.out.splitlines()] == [
         ["input", "ids", "int64", "T", "x", "B"],
         ["input", "h", "float32", "1", "x", "B", "x", "16"],
@@ -22,7 +24,7 @@ def test_it_writes_a_whole_file_and_says_what_goes_in_and_out(charrnn, trained):
     assert os.listdir() == ["model.onnx"]
 
 
-def test_json_is_the_file_with_its_inputs_and_outputs(charrnn, trained):
+def test_json_has_the_file_its_inputs_and_its_outputs(charrnn, trained):
     outcome = charrnn("export", "--model", trained / "best.safetensors", "model.ONNX", "--json")
     state = {"type": "float32", "shape": [1, "B", 16]}
     assert outcome.json == {
@@ -37,27 +39,19 @@ def test_json_is_the_file_with_its_inputs_and_outputs(charrnn, trained):
     assert outcome.err == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("model.pt",), 2, "model.pt: must end in .onnx"),
-        (("--run", "nowhere", "model.onnx"), 4, "nowhere: no such run (charrnn runs lists them)"),
-        (("--model", "no.safetensors", "model.onnx"), 4, "no.safetensors: no such checkpoint"),
-        (("--run", "a", "--model", "b", "model.onnx"), 2, "--run and --model exclude each other"),
-        (
-            ("--run", "{trained}", "nowhere/model.onnx"),
-            6,
-            "cannot write nowhere/model.onnx: No such file or directory",
-        ),
-    ],
+@error_cases(
+    ("model.pt", 2, "model.pt", ".onnx"),
+    ("--run nowhere model.onnx", 4, "nowhere: no such run"),
+    ("--model no.safetensors model.onnx", 4, "no.safetensors: no such checkpoint"),
+    ("--run a --model b model.onnx", 2, "--run", "--model", "exclude"),
+    ("--run TRAINED nowhere/model.onnx", 6, "cannot write nowhere/model.onnx", "No such file"),
 )
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(arguments, code, message, charrnn, trained):
-    charrnn("export", *(word.format(trained=trained) for word in arguments)).fails(code, message)
+def test_a_mistake_is_named_and_no_file_is_written(charrnn, trained, arguments, code, facts):
+    charrnn("export", *(trained if word == "TRAINED" else word for word in arguments)).fails(code, *facts)
     assert not os.listdir()
 
 
-def test_a_directory_under_the_file_s_name_is_not_overwritten(charrnn, trained):
+def test_a_directory_is_not_overwritten(charrnn, trained):
     os.mkdir("model.onnx")
-    outcome = charrnn("export", "--run", trained, "model.onnx")
-    assert outcome.code == 6 and outcome.err.count("\n") == 1
+    charrnn("export", "--run", trained, "model.onnx").fails(6, "model.onnx")
     assert os.listdir() == ["model.onnx"]

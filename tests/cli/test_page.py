@@ -1,80 +1,76 @@
-"""charrnn page: what it writes, what it says, what it refuses."""
+"""charrnn page: the web page of a model."""
 
 import html
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+PAGE = Path("page.html")
 
-def embedded(path):
-    """What a page says of its model."""
+
+def read_model(path=PAGE):
+    """The description of the model in a page."""
     text = path.read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="model">(.*?)</script>', text)[1])
 
 
-def test_a_run_becomes_a_page_of_half_or_full_precision(charrnn, trained, tmp_path):
-    path = tmp_path / "page.html"
+def read_title():
+    return html.unescape(re.search("<title>(.*?)</title>", PAGE.read_text(encoding="utf-8"))[1])
+
+
+def test_a_page_has_weights_of_half_or_full_precision(charrnn, trained, tmp_path):
     sizes = []
     for options, kind in (((), "float16"), (("--float32",), "float32")):
-        result = charrnn("page", "--run", trained, "-o", path, *options)
-        said = rf"wrote {re.escape(str(path))}: 0\.\d MB, ([\d,]+) weights as {kind}\n"
-        assert (result.code, result.out) == (0, "") and re.fullmatch(said, result.err)
-        sizes.append(path.stat().st_size)
-        parameters = sum(np.prod(shape) for _, shape in embedded(path)["shapes"])
-        assert re.fullmatch(said, result.err)[1] == f"{parameters:,}"
+        outcome = charrnn("page", "--run", trained, "-o", PAGE, *options)
+        assert (outcome.code, outcome.out) == (0, "")
+        parameters = sum(np.prod(shape) for _, shape in read_model()["shapes"])
+        assert re.fullmatch(rf"saved page.html: 0\.\d MB, {parameters:,} weights as {kind}\n", outcome.err)
+        sizes.append(PAGE.stat().st_size)
     assert sizes[1] - sizes[0] == pytest.approx(2 * 4 / 3 * parameters, abs=9)  # in base64
-    text = html.unescape(path.read_text(encoding="utf-8"))
-    assert "<title>A neural network that learnt to write by reading “corpus”</title>" in text
-    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    assert "corpus" in read_title()
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_a_checkpoint_file_has_no_corpus_to_name(charrnn, trained, tmp_path):
-    (tmp_path / "my.safetensors").write_bytes((trained / "best.safetensors").read_bytes())
-    assert charrnn("page", "--model", "my.safetensors", "-o", "page.html").code == 0
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "<title>A neural network that writes</title>" in text and "my.safetensors" in text
+def test_the_page_of_a_checkpoint_file_names_the_file(charrnn, trained):
+    Path("my.safetensors").write_bytes((trained / "best.safetensors").read_bytes())
+    assert charrnn("page", "--model", "my.safetensors", "-o", PAGE).code == 0
+    assert "corpus" not in read_title()
+    assert "my.safetensors" in PAGE.read_text(encoding="utf-8")
 
 
-def test_a_hostile_name_stays_text(charrnn, train, tmp_path):
+def test_the_name_of_a_corpus_is_escaped(charrnn, train):
     name = '<b>&"\u202e{{script}}.txt'
-    (tmp_path / name).write_text("abcab\n" * 200)
+    Path(name).write_text("abcab\n" * 200)
     train(name, "--run", "r", "--max-steps", "2")
-    assert charrnn("page", "--run", "r", "-o", "page.html").code == 0
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "reading “&lt;b&gt;&amp;&quot;\\u202e{{script}}”</title>" in text
+    assert charrnn("page", "--run", "r", "-o", PAGE).code == 0
+    assert '<b>&"\\u202e{{script}}' in read_title()
+    assert "<b>" not in PAGE.read_text(encoding="utf-8")
 
 
-def test_lines_are_said_to_be_lines(charrnn, train, corpus):
+def test_the_page_of_a_model_of_lines_resets_at_lines(charrnn, train, corpus):
     train(corpus, "--run", "r", "--lines", "--max-steps", "2")
     assert charrnn("page", "--run", "r", "-o", "page.HTM").code == 0
-    values = embedded(corpus.absolute().with_name("page.HTM"))
-    assert values["lines"] and values["codes"][values["start"]] == 10
+    model = read_model(Path("page.HTM"))
+    assert model["lines"] and model["codes"][model["start"]] == 10
 
 
-def test_a_page_offers_units_that_go_with_something(charrnn, trained, train, tmp_path, monkeypatch):
-    """Found on the run's own text; without it, or with too little of it, there are none."""
-    assert charrnn("page", "--run", trained, "-o", "page.html").code == 0
-    assert embedded(tmp_path / "page.html")["units"] == []
-    monkeypatch.setattr("charrnn.cli.page.ENOUGH", 100)
-    assert charrnn("page", "--run", trained, "-o", "page.html").code == 0
-    units = embedded(tmp_path / "page.html")["units"]
+def test_a_page_offers_units_if_the_corpus_is_large_enough(charrnn, trained, monkeypatch):
+    assert charrnn("page", "--run", trained, "-o", PAGE).code == 0
+    assert read_model()["units"] == []
+    monkeypatch.setattr("charrnn.cli.page.MIN_SEARCHED_CHARS", 100)
+    assert charrnn("page", "--run", trained, "-o", PAGE).code == 0
+    units = read_model()["units"]
     assert units and all(unit.keys() == {"probe", "layer", "unit", "correlation"} for unit in units)
     assert all(abs(unit["correlation"]) >= 0.3 for unit in units)
 
 
-def test_what_is_no_page_is_refused(charrnn, trained, train, tmp_path):
-    charrnn("page", "--run", trained, "-o", "page.png").fails(2, "--output page.png: must end in .html")
-    result = charrnn("page", "--run", trained, "-o", "nowhere/page.html")
-    assert result.code == 6 and "cannot write nowhere/page.html" in result.err
-    (tmp_path / "k.tsv").write_text("abc\tx\ncba\ty\n" * 90)
-    train("k.tsv", "--task", "classify", "--run", "k", "--max-steps", "1")
-    result = charrnn("page", "--run", "k", "-o", "page.html")
-    assert result.code == 2 and "a model of --task classify" in result.err
-    (tmp_path / "lines.txt").write_text("abc\ncba\n" * 90)
-    np.save(tmp_path / "f.npy", np.random.default_rng(0).random((180, 2)))
-    train("lines.txt", "--features", "f.npy", "--run", "f", "--max-steps", "1")
-    result = charrnn("page", "--run", "f", "-o", "page.html")
-    assert result.code == 2 and "writes from vectors" in result.err
-    assert not (tmp_path / "page.html").exists()
+def test_a_page_that_cannot_be_made_is_refused(charrnn, trained, task_directory):
+    charrnn("page", "--run", trained, "-o", "page.png").fails(2, "--output page.png", ".html")
+    charrnn("page", "--run", trained, "-o", "nowhere/page.html").fails(6, "cannot write nowhere/page.html")
+    for task in ("classify", "caption"):
+        run = task_directory / "runs" / task
+        charrnn("page", "--run", run, "-o", PAGE).fails(2, f"--task {task}", "--task lm")
+    assert not PAGE.exists()

@@ -1,103 +1,73 @@
-"""charrnn plot for runs. The figures of sweeps are in test_sweep.py."""
+"""charrnn plot --gradients."""
 
-import json
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
-from charrnn.plots.curves import read_curves
-from charrnn.runs.directory import Run
+from .conftest import error_cases
 
-pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
-pytest.importorskip("plotext", reason="the extra `plot` is not installed")
-
-TEXT = "the quick brown fox jumps over the lazy dog.\n" * 30
-SMALL = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--max-steps", "6", "--eval-every", "2")
-RUNS = {"a": ("gru", "0.01"), "b": ("gru", "0.02"), "c": ("rnn", "0.02")}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with three runs, which differ in their cell or their learning rate."""
-    folder = tmp_path_factory.mktemp("plot")
-    (folder / "corpus.txt").write_text(TEXT)
-    for name, (cell, rate) in RUNS.items():
-        options = ["--cell", cell, "--lr", rate, "--dropout", "0", "--recurrent-dropout", "0", "--workers", "1"]
-        command = [sys.executable, "-m", "charrnn", "train", "corpus.txt", "--run", name, *SMALL, *options, "--quiet"]
-        subprocess.run(command, cwd=folder, check=True, timeout=60)
-    return folder
+CELLS = ("lstm", "gru", "rnn")
 
 
 @pytest.fixture
-def in_folder(folder, monkeypatch):
-    monkeypatch.chdir(folder)
+def cell_runs(train, corpus):
+    """A run of each cell that has not been trained."""
+    for cell in CELLS:
+        train(corpus, "--run", cell, "--cell", cell, "--max-steps", "0")
 
 
-@pytest.mark.parametrize("x", ["chars", "steps", "seconds"])
-@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG\r\n"), (".svg", b"<?xml")])
-def test_plot_writes_a_figure(x, suffix, magic, in_folder, charrnn, tmp_path):
-    path = tmp_path / f"curves{suffix}"
-    outcome = charrnn("plot", "a", "b", "--x", x, "--output", path)
-    assert (outcome.code, outcome.out) == (0, "")
-    assert str(path) in outcome.err
-    assert path.read_bytes().startswith(magic)
+def test_gradients_are_drawn_and_printed(cell_runs, charrnn):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    outcome = charrnn("plot", "--gradients", *CELLS, "--steps", "20", "--output", "g.svg")
+    assert (outcome.code, outcome.err) == (0, "saved g.svg\n")
+    assert Path("g.svg").read_bytes().startswith(b"<?xml")
+    assert all(f"{cell}: {cell}" in outcome.out for cell in CELLS)
+    assert all(f"k = {k}" in outcome.out for k in (2, 10, 20))
 
 
-def test_a_curve_has_the_losses_of_its_run(in_folder):
-    figure = read_curves([Run(Path(name)) for name in RUNS], "steps")
-    assert [curve.best for curve in figure.curves] == sorted(curve.best for curve in figure.curves)
-    best = figure.curves[0]
-    assert figure.title == f"corpus.txt: best validation loss {best.best:.4f} ({best.label})"
-    (first,) = [curve for curve in figure.curves if curve.label.startswith("a")]
-    rows = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
-    assert first.x == [row["step"] for row in rows]
-    assert first.val == [row["val_loss"] for row in rows]
-    assert first.train == [row["train_loss"] for row in rows]
+def test_gradients_in_the_terminal_are_plain_text(cell_runs, charrnn):
+    pytest.importorskip("plotext", reason="plotext is not installed")
+    outcome = charrnn("plot", "--gradients", *CELLS, "--steps", "20", "--terminal")
+    assert (outcome.code, outcome.err, "\x1b" in outcome.out) == (0, "", False)
+    assert "best weights" in outcome.out and "k = 0" in outcome.out
+    assert all(f"{mark} {cell}: {cell}" in outcome.out for mark, cell in zip("*o+", CELLS, strict=True))
+    assert not Path("plot.png").exists() and not Path("gradients.png").exists()
 
 
-def test_curves_in_the_terminal_are_plain_text_with_labels(in_folder, charrnn):
-    outcome = charrnn("plot", "a", "c", "--terminal", "--x", "steps")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "\x1b" not in outcome.out
-    lines = outcome.out.splitlines()
-    assert lines[0].startswith("corpus.txt: best validation loss ")
-    labels = [line.rpartition("│ ")[2] for line in lines if line.endswith((": gru", ": rnn"))]
-    assert {label[2:] for label in labels} == {"a: gru", "c: rnn"}
-    assert len({label[0] for label in labels}) == 2
-    assert lines[-1] == "steps"
-    assert not Path("plot.png").exists()
+def test_the_initial_weights_are_those_that_the_training_started_from(train, charrnn, corpus):
+    train(corpus, "--run", "untrained", "--max-steps", "0", "--seed", "5")
+    train(corpus, "--run", "trained", "--max-steps", "30", "--seed", "5", "--lr", "0.05")
+
+    def medians(run, checkpoint):
+        table = charrnn("plot", "--gradients", run, "--checkpoint", checkpoint, "--terminal").out
+        return re.findall(r"│ ([\d.e-]+)", table.partition("\n")[2])[:3]
+
+    initial = medians("untrained", "initial")
+    assert initial == medians("untrained", "best") == medians("untrained", "last")
+    assert medians("trained", "initial") == initial != medians("trained", "best")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "facts"),
-    [
-        ((), 2, ["--sweep"]),
-        (("nothing",), 4, ["nothing: no such run"]),
-        (("a", "--x", "hours"), 2, ["--x hours", "chars, steps, seconds"]),
-        (("a", "--output", "a.gif"), 2, ["--output a.gif", ".png", ".svg"]),
-        (("a", "--output", "nowhere/a.png"), 6, ["nowhere/a.png: No such file or directory"]),
-    ],
+@error_cases(
+    ("--gradients", 2, "nothing to draw", "--sweep"),
+    ("run --sweep s", 2, "--sweep", "runs"),
+    ("run --study s", 2, "--study", "--sweep"),
+    ("run --x epochs", 2, "--x epochs", "chars, steps, seconds"),
+    ("run --output p.pdf", 2, "--output p.pdf", ".png or .svg"),
+    ("--gradients run --checkpoint first", 2, "--checkpoint first", "initial, best, last"),
+    ("--gradients run --steps 135", 2, "--steps 135", "at most 134"),
+    ("run --steps 10", 2, "--steps", "--gradients"),
+    ("--gradients --sweep s", 2, "--gradients", "--sweep"),
+    ("--gradients nowhere", 4, "nowhere: no such run"),
 )
-def test_an_error_is_one_line(arguments, code, facts, in_folder, charrnn):
-    outcome = charrnn("plot", *arguments)
-    assert outcome.code == code
-    assert outcome.err.count("\n") == 1
-    assert [fact for fact in facts if fact not in outcome.err] == []
+def test_a_mistake_is_named(charrnn, trained, monkeypatch, arguments, code, facts):
+    pytest.importorskip("plotext", reason="plotext is not installed")
+    monkeypatch.chdir(trained.parent)
+    charrnn("plot", *arguments).fails(code, *facts)
 
 
-def test_a_run_without_validation_data_is_drawn(train, charrnn, corpus):
-    train(corpus, "--run", "blind", "--max-steps", "4", "--val-fraction", "0")
-    assert charrnn("plot", "blind").code == 0
-    assert charrnn("plot", "blind", "--terminal").code == 0
-
-
-def test_a_run_without_evaluations_is_refused(train, charrnn, corpus):
-    train(corpus, "--run", "run", "--max-steps", "4")
-    Path("run/metrics.jsonl").unlink()
-    outcome = charrnn("plot", "run")
-    assert outcome.code == 4
-    assert "no evaluation" in outcome.err
-    Path("run/metrics.jsonl").write_text('{"step": 1}\n')  # damaged
-    assert charrnn("plot", "run").code == 4
+def test_gradients_need_a_language_model_and_its_corpus(charrnn, train, task_directory, corpus):
+    charrnn("plot", "--gradients", task_directory / "runs/classify").fails(2, "runs/classify", "language model")
+    train(corpus, "--run", "r", "--max-steps", "2")
+    corpus.unlink()
+    charrnn("plot", "--gradients", "r").fails(3, "corpus.txt", "No such file")

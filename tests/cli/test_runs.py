@@ -3,10 +3,8 @@
 import csv
 import io
 import itertools
-import json
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -176,18 +174,6 @@ def test_an_empty_directory_is_reported(charrnn):
     outcome = charrnn("runs")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "no runs in runs\n")
     assert list_runs(charrnn) == []
-
-
-def test_a_thousand_runs_fit_a_terminal_quickly(trained):
-    config = json.loads((trained / "config.json").read_text())
-    for n in range(1000):
-        run = Path(f"runs/r{n:04d}")
-        run.mkdir(parents=True)
-        config["train"]["seed"] = n
-        (run / "config.json").write_text(json.dumps(config))
-    start = time.monotonic()
-    on_terminal("runs", columns=40)
-    print(time.monotonic() - start)
 
 
 @error_cases(

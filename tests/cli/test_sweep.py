@@ -1,26 +1,22 @@
 """charrnn sweep, and charrnn plot --sweep."""
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
 import shlex
 import signal
 import statistics
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 
 from charrnn.runs.checkpoint import load_checkpoint
 
+from .conftest import TEXT, command, error_cases, on_terminal
+
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
-TEXT = "the quick brown fox jumps over the lazy dog.\n" * 30
 BATCH = ("--batch-size", "8", "--seq-length", "16")
 SMALL = ("--hidden-size", "8", "--dropout", "0", "--recurrent-dropout", "0", *BATCH)
 SMALL += ("--max-steps", "6", "--eval-every", "2")
@@ -33,9 +29,9 @@ def swept(tmp_path_factory):
     """The folder of a sweep over a grid of four points, its JSON and its progress lines."""
     folder = tmp_path_factory.mktemp("swept")
     (folder / "corpus.txt").write_text(TEXT)
-    command = [sys.executable, "-m", "charrnn", "sweep", "corpus.txt", *SMALL, *GRID, "--jobs", "2", "--json"]
+    words = command("sweep", "corpus.txt", *SMALL, *GRID, "--jobs", "2", "--json")
     environment = {name: value for name, value in os.environ.items() if name != "CHARRNN_RUNS"}
-    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
     return folder, json.loads(ended.stdout), ended.stderr
 
 
@@ -48,14 +44,6 @@ def in_swept(swept, monkeypatch):
 
 def parameters_of(run):
     return load_checkpoint(Path(run) / "best.safetensors").parameters.tobytes()
-
-
-def assert_fails(outcome, code, *facts):
-    """The command ends with one line on stderr that contains the facts."""
-    assert outcome.code == code, outcome.err
-    assert outcome.err.startswith("charrnn: error: ")
-    assert outcome.err.count("\n") == 1
-    assert [fact for fact in facts if fact not in outcome.err] == []
 
 
 # the result
@@ -147,8 +135,8 @@ def test_the_target_of_a_series_can_be_varied_and_the_command_trains_it_again(ch
     rows = "".join(f"{n % 7},{n % 5},{n % 3}\n" for n in range(400))
     Path("series.csv").write_text("wind,demand,price\n" + rows)
     small = ("--hidden-size", "4", "--max-steps", "4", "--workers", "1")
-    command = ("sweep", "series.csv", "--task", "series", "--grid", "target=demand,price", *small, "--json", "-q")
-    result = charrnn(*command).json
+    arguments = ("sweep", "series.csv", "--task", "series", "--grid", "target=demand,price", *small, "--json", "-q")
+    result = charrnn(*arguments).json
     assert {row["params"]["target"] for row in result["trials"]} == {"demand", "price"}
     charrnn(*shlex.split(result["command"])[1:], "--run", "again", "--quiet")
     config = json.loads(Path("again/config.json").read_text())
@@ -171,28 +159,17 @@ def test_a_target_that_all_trials_share_is_in_the_command(charrnn):
 
 
 def test_a_terminal_shows_a_progress_bar(corpus):
-    parent, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
-    command = [sys.executable, "-m", "charrnn", "sweep", str(corpus), *SMALL, *SEARCH, "--json"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal)
-    os.close(terminal)
-    output = b""
-    with contextlib.suppress(OSError):  # on Linux reading ends with an error when the child has closed the terminal
-        while chunk := os.read(parent, 65536):
-            output += chunk
-    os.close(parent)
-    result = child.communicate(timeout=60)[0]
-    assert child.returncode == 0
-    assert len(json.loads(result)["trials"]) == 3
-    assert b"100%|" in output
-    assert b"3 of 3, best " in output
-    assert b"trial 0: completed" in output
+    shown, out = on_terminal("sweep", corpus, *SMALL, *SEARCH, "--json", columns=100, stream="stderr")
+    assert len(json.loads(out)["trials"]) == 3
+    assert "100%|" in shown
+    assert "3 of 3, best " in shown
+    assert "trial 0: completed" in shown
 
 
 def test_an_interrupted_sweep_saves_its_trials_and_the_same_command_continues_it(process, corpus):
     words = ["sweep", str(corpus), *SEARCH, "--hidden-size", "8", "--max-steps", "1500", "--jobs", "2"]
     words += [*BATCH, "--workers", "1", "--eval-every", "50"]
-    child = subprocess.Popen([sys.executable, "-m", "charrnn", *words], stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True)
     while not all(Path(f"runs/corpus/{number}/metrics.jsonl").exists() for number in ("000", "001")):
         assert child.poll() is None
     child.send_signal(signal.SIGINT)
@@ -212,35 +189,32 @@ def test_an_interrupted_sweep_saves_its_trials_and_the_same_command_continues_it
 # errors
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "facts"),
-    [
-        ((), 2, ["no corpus", "charrnn sweep FILE"]),
-        (("missing.txt", "--grid", "lr=1"), 3, ["missing.txt: No such file"]),
-        (("-", "--grid", "lr=1"), 3, ["standard input", "name a file"]),
-        (("corpus.txt",), 2, ["--grid or --search"]),
-        (("corpus.txt", "--grid", "lr=1", "--search", "cell=choice:gru"), 2, ["--grid and --search"]),
-        (("corpus.txt", "--grid", "lr=1", "--trials", "2"), 2, ["--trials 2", "only 1 "]),
-        (("corpus.txt", "--grid", "lr=1", "--study", "a/b"), 2, ["--study a/b"]),
-        (("corpus.txt", "--grid", "lr=1", "--study", ".."), 2, ["--study .."]),
-        (("corpus.txt", "--grid", "lr=1", "--study", ""), 2, ["--study "]),
-        (("corpus.txt", "--grid", "batch-size=1,9999"), 2, ["9999"]),
-        (("corpus.txt", "--grid", "target=a,b"), 2, ["--target", "series"]),
-        (("corpus.txt", "--grid", "lr=1", "--val-fraction", "0"), 2, ["validation", "--val-fraction"]),
-    ],
+@error_cases(
+    ("", 2, "no corpus", "charrnn sweep FILE"),
+    ("missing.txt --grid lr=1", 3, "missing.txt: No such file"),
+    ("- --grid lr=1", 3, "standard input", "name a file"),
+    ("corpus.txt", 2, "--grid or --search"),
+    ("corpus.txt --grid lr=1 --search cell=choice:gru", 2, "--grid and --search"),
+    ("corpus.txt --grid lr=1 --trials 2", 2, "--trials 2", "only 1 "),
+    ("corpus.txt --grid lr=1 --study a/b", 2, "--study a/b"),
+    ("corpus.txt --grid lr=1 --study ..", 2, "--study .."),
+    ("corpus.txt --grid lr=1 --study ''", 2, "--study "),
+    ("corpus.txt --grid batch-size=1,9999", 2, "9999"),
+    ("corpus.txt --grid target=a,b", 2, "--target", "series"),
+    ("corpus.txt --grid lr=1 --val-fraction 0", 2, "validation", "--val-fraction"),
 )
-def test_a_usage_error_is_one_line_and_creates_nothing(arguments, code, facts, charrnn, corpus):
-    assert_fails(charrnn("sweep", *arguments), code, *facts)
+def test_a_mistake_is_named_and_creates_nothing(arguments, code, facts, charrnn, corpus):
+    charrnn("sweep", *arguments).fails(code, *facts)
     assert not Path("runs").exists()
 
 
 def test_a_sweep_whose_trials_all_diverge_fails(charrnn, corpus):
     diverging = ("--grid", "lr=1e38", "--optimizer", "sgd", "--clip-norm", "0", "--warmup-steps", "0")
-    assert_fails(charrnn("sweep", corpus, *SMALL, *diverging, "-q"), 5, "diverged", "learning rates")
+    charrnn("sweep", corpus, *SMALL, *diverging, "-q").fails(5, "diverged", "learning rates")
 
 
 @pytest.mark.parametrize(
-    ("library", "extra", "command"),
+    ("library", "extra", "words"),
     [
         ("optuna", "sweep", ("sweep", "corpus.txt", "--grid", "lr=1")),
         ("matplotlib", "plot", ("plot", "runs/corpus/000")),
@@ -248,7 +222,7 @@ def test_a_sweep_whose_trials_all_diverge_fails(charrnn, corpus):
         ("onnx", "onnx", ("export", "--run", "runs/corpus/000", "model.onnx")),
     ],
 )
-def test_a_missing_library_is_named_with_its_extra(library, extra, command, in_swept):
+def test_a_missing_library_is_named_with_its_extra(library, extra, words, in_swept):
     program = f"""
 import sys
 from charrnn.cli.app import main
@@ -257,7 +231,7 @@ class MissingLibrary:
         if name.split(".")[0] == {library!r}:
             raise ModuleNotFoundError(name={library!r})
 sys.meta_path.insert(0, MissingLibrary)
-main({list(command)!r})
+main({list(words)!r})
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
@@ -289,14 +263,11 @@ def test_plot_prints_the_median_loss_of_each_value_of_a_sweep(in_swept, charrnn)
         assert line.endswith("(2 trials)")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "facts"),
-    [
-        (("runs/corpus/000", "--sweep", "runs/corpus"), 2, ["--sweep"]),
-        (("runs/corpus/000", "--study", "corpus"), 2, ["--study", "--sweep"]),
-        (("--sweep", "runs/corpus", "--study", "x"), 4, ["runs/corpus", "the studies corpus", "--study"]),
-        (("--sweep", "nowhere"), 4, ["nowhere: no such study"]),
-    ],
+@error_cases(
+    ("runs/corpus/000 --sweep runs/corpus", 2, "--sweep"),
+    ("runs/corpus/000 --study corpus", 2, "--study", "--sweep"),
+    ("--sweep runs/corpus --study x", 4, "runs/corpus", "the studies corpus", "--study"),
+    ("--sweep nowhere", 4, "nowhere: no such study"),
 )
-def test_a_sweep_that_cannot_be_drawn_is_one_line(arguments, code, facts, in_swept, charrnn):
-    assert_fails(charrnn("plot", *arguments), code, *facts)
+def test_a_sweep_that_cannot_be_drawn_is_named(arguments, code, facts, in_swept, charrnn):
+    charrnn("plot", *arguments).fails(code, *facts)

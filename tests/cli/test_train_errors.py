@@ -11,9 +11,6 @@ from charrnn.runs.checkpoint import load_checkpoint
 
 from .conftest import SMALL, error_cases, read_files
 
-BOMB_SIZE = 72 << 20  # bytes
-
-
 # exit code 3: the corpus
 
 
@@ -40,39 +37,10 @@ def test_an_unusable_corpus_is_refused(charrnn, tmp_path, arguments, code, facts
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("size", [0, 3, (1 << 20) - 1])
-def test_the_place_of_an_undecodable_byte_is_named(charrnn, tmp_path, size):
-    (tmp_path / "bad.txt").write_bytes(b"a" * size + b"\xe4nd so on")
-    charrnn("train", "bad.txt").fails(3, f"not utf-8 at byte {size} (0xe4)")
-
-
-def damaged_gzips():
-    whole = gzip.compress(b"the quick brown fox " * 100, mtime=0)
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 4
-    wrong_sum = bytearray(whole)
-    wrong_sum[-6] ^= 1
-    return {
-        "truncated": whole[:-12],
-        "flipped bit": bytes(flipped),
-        "wrong checksum": bytes(wrong_sum),
-        "plain text": b"hello",
-        "bytes after the end": whole + b"rubbish",
-    }
-
-
-@pytest.mark.parametrize("damage", damaged_gzips())
-def test_a_damaged_gzip_file_is_refused(charrnn, tmp_path, damage):
-    (tmp_path / "bad.txt.gz").write_bytes(damaged_gzips()[damage])
+def test_a_damaged_gzip_file_is_refused(charrnn, tmp_path):
+    (tmp_path / "bad.txt.gz").write_bytes(gzip.compress(b"the quick brown fox " * 100)[:-12])
     charrnn("train", "bad.txt.gz").fails(3, f"{tmp_path}/bad.txt.gz: damaged gzip file: ", is_pinned=False)
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_gzip_bomb_is_not_decompressed(charrnn, tmp_path):
-    with gzip.open(tmp_path / "bomb.gz", "wb", compresslevel=1) as file:
-        for _ in range(BOMB_SIZE >> 20):
-            file.write(bytes(1 << 20))
-    charrnn("train", "bomb.gz", "--max-steps", "1").fails(3, "bomb.gz", "200 times")
 
 
 # exit code 2: options

@@ -1,11 +1,8 @@
-"""charrnn view and plot --gradients: what each prints, draws and refuses."""
+"""charrnn view: texts, units and figures."""
 
-import os
-import pty
+import gzip
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +10,10 @@ import pytest
 
 from charrnn.cli import view
 
+from .conftest import TEXT as CORPUS
+from .conftest import error_cases, on_terminal
+
 TEXT = "the lazy dog.\nthe fox.\n"
-CELLS = ("lstm", "gru", "rnn")
-NO_QUANTITY = "the cell lstm has no such quantity (it has tanh(c), h, c, i, f, g, o)"
 
 
 @pytest.fixture
@@ -26,13 +24,12 @@ def text(tmp_path):
 
 def test_a_pipe_gets_the_text_and_digits(charrnn, trained, text):
     outcome = charrnn("view", text, "--run", trained)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err, "\x1b" in outcome.out) == (0, "", False)
     lines = outcome.out.splitlines()
-    assert lines[0] == "the lazy dog.↵" and lines[2] == "the fox.↵"
+    assert (lines[0], lines[2]) == ("the lazy dog.↵", "the fox.↵")
     assert re.fullmatch("[1-9 ]*", lines[1]) and re.fullmatch("[1-9 ]*", lines[3])
-    caption = r"nats a character, mean \d\.\d\d, in steps of 1 \(9: or more\): below each character"
+    caption = r"nats per character, mean \d\.\d\d, in steps of 1 \(9: or more\): below each character"
     assert re.fullmatch(caption, lines[5])
-    assert "\x1b" not in outcome.out
 
 
 def test_json_has_a_line_for_each_character(charrnn, trained, text):
@@ -46,25 +43,22 @@ def test_json_has_a_line_for_each_character(charrnn, trained, text):
     assert all(0 <= row["value"] <= 1 for row in rows)
 
 
-def test_standard_input_and_gzip_are_texts_too(charrnn, trained, text):
+def test_the_text_can_come_from_standard_input_or_a_gzip_file(charrnn, trained, text):
     plain = charrnn("view", text, "--run", trained).out
     assert charrnn("view", "-", "--run", trained, stdin=TEXT).out == plain
-    subprocess.run(["gzip", text], check=True)
+    Path("text.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
     assert charrnn("view", "text.txt.gz", "--run", trained).out == plain
 
 
-def test_without_a_text_the_beginning_of_the_validation_part(charrnn, trained, monkeypatch):
-    whole = (trained.parent / "corpus.txt").read_text()
+def test_the_default_text_is_the_start_of_the_validation_part(charrnn, trained, monkeypatch):
     rows = charrnn("view", "--run", trained, "--json").rows
-    shown = "".join(row["char"] for row in rows)
-    assert shown == whole[len(whole) - len(whole) // 10 :]
-    monkeypatch.setattr(view, "SHOWN", 20)
+    assert "".join(row["char"] for row in rows) == CORPUS[len(CORPUS) - len(CORPUS) // 10 :]
+    monkeypatch.setattr(view, "SHOWN_CHARS", 20)
     assert len(charrnn("view", "--run", trained, "--json").rows) == 20
-    best = trained / "best.safetensors"
-    assert len(charrnn("view", "--model", best, "--json").rows) == 20
+    assert len(charrnn("view", "--model", trained / "best.safetensors", "--json").rows) == 20
 
 
-def test_the_validation_part_of_lines_and_of_an_own_file(charrnn, train, corpus, text):
+def test_the_validation_part_can_be_a_file_of_lines_or_bytes(charrnn, train, corpus, text):
     train(corpus, "--run", "r", "--max-steps", "2", "--lines", "--val-file", text)
     rows = charrnn("view", "--run", "r", "--json").rows
     assert "".join(row["char"] for row in rows) == TEXT
@@ -72,52 +66,33 @@ def test_the_validation_part_of_lines_and_of_an_own_file(charrnn, train, corpus,
     assert charrnn("view", "--run", "b").code == 0
 
 
-@pytest.mark.parametrize("change", ["gone", "changed", "standard input", "nothing"])
-def test_a_corpus_that_is_not_to_be_had_asks_for_a_text(charrnn, train, corpus, change):
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        ("missing", ["corpus.txt", "No such file"]),
+        ("changed", ["r: ", "corpus.txt", "changed"]),
+        ("standard input", ["r: ", "standard input"]),
+        ("no validation", ["r: ", "no validation part"]),
+    ],
+)
+def test_without_a_validation_part_a_text_is_needed(charrnn, train, corpus, change, facts):
     source = "-" if change == "standard input" else corpus
-    spare = ("--val-fraction", "0") if change == "nothing" else ()
-    train(source, "--run", "r", "--max-steps", "2", *spare, stdin=corpus.read_text())
-    if change == "gone":
+    options = ("--val-fraction", "0") if change == "no validation" else ()
+    train(source, "--run", "r", "--max-steps", "2", *options, stdin=CORPUS)
+    if change == "missing":
         corpus.unlink()
     elif change == "changed":
-        corpus.write_text(corpus.read_text()[:-1] + "!")
-    reason = {
-        "gone": f"{corpus.resolve()}: No such file or directory",
-        "changed": f"r: its corpus has changed since it was trained: {corpus.resolve()}",
-        "standard input": "r: its corpus came from standard input and was not kept",
-        "nothing": "r: nothing of its corpus was kept to validate on",
-    }[change]
-    charrnn("view", "--run", "r").fails(3, f"{reason} (name a TEXT to look at)")
+        corpus.write_text(CORPUS[:-1] + "!")
+    charrnn("view", "--run", "r").fails(3, *facts, "TEXT")
 
 
-def test_a_model_alone_asks_for_a_text(charrnn, trained, tmp_path):
-    shutil.copy(trained / "best.safetensors", tmp_path / "alone.safetensors")
-    outcome = charrnn("view", "--model", "alone.safetensors")
-    outcome.fails(3, "alone.safetensors: it lies in no run, which would know its corpus (name a TEXT to look at)")
-
-
-def on_a_terminal(*arguments, **environment):
-    """What a terminal of 80 columns is sent."""
-    master, slave = pty.openpty()
-    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLORTERM")}
-    variables |= {"COLUMNS": "80", "TERM": "xterm-256color"} | environment
-    command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
-    child = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, env=variables)
-    os.close(slave)
-    sent = b""
-    try:
-        while data := os.read(master, 65536):
-            sent += data
-    except OSError:
-        pass  # the other end is closed
-    assert child.wait(60) == 0, child.stderr.read().decode()
-    child.stderr.close()
-    os.close(master)
-    return sent.decode()
+def test_a_checkpoint_outside_of_a_run_needs_a_text(charrnn, trained):
+    shutil.copy(trained / "best.safetensors", "alone.safetensors")
+    charrnn("view", "--model", "alone.safetensors").fails(3, "alone.safetensors", "not in a run", "TEXT")
 
 
 @pytest.mark.parametrize(
-    ("environment", "options", "ground"),
+    ("environment", "options", "background"),
     [
         ({}, (), "48;5;"),
         ({"COLORTERM": "truecolor"}, (), "48;2;"),
@@ -127,144 +102,70 @@ def on_a_terminal(*arguments, **environment):
         ({"NO_COLOR": "1"}, ("--colour", "always"), "48;5;"),
     ],
 )
-def test_a_terminal_gets_the_colours_that_it_can_show(environment, options, ground, trained, text):
-    sent = on_a_terminal("view", text, "--run", trained, *options, **environment)
-    assert ("\x1b[" in sent) == (ground is not None)
-    assert ground is None or f";{ground}" in sent
+def test_a_terminal_gets_the_colours_that_it_supports(environment, options, background, trained, text):
+    shown, _ = on_terminal("view", text, "--run", trained, *options, **environment)
+    assert ("\x1b[" in shown) == (background is not None)
+    assert background is None or f";{background}" in shown
 
 
-def test_colours_in_a_pipe_on_request(charrnn, trained, text):
+def test_a_pipe_gets_colours_on_request(charrnn, trained, text):
     assert "\x1b[" in charrnn("view", text, "--run", trained, "--colour", "always").out
 
 
-def test_find_is_a_table_or_json(charrnn, trained):
-    outcome = charrnn("view", trained.parent / "corpus.txt", "--run", trained, "--find")
+def test_find_prints_a_table_or_json(charrnn, trained):
+    words = ["view", trained.parent / "corpus.txt", "--run", trained]
+    outcome = charrnn(*words, "--find")
     assert outcome.code == 0 and "just after a space" in outcome.out
-    notice, hint = outcome.err.splitlines()
-    assert notice == "1,350 characters: too few to trust a correlation; some 50,000 are enough"
-    assert re.fullmatch(r"look at one with --unit 0\.\d+", hint)
-    rows = charrnn("view", trained.parent / "corpus.txt", "--run", trained, "--find", "--json").rows
+    warning, hint = outcome.err.splitlines()
+    assert "1,350 characters" in warning and "50,000" in warning
+    assert re.search(r"--unit 0\.\d+$", hint)
+    rows = charrnn(*words, "--find", "--json").rows
     assert all(row.keys() == {"probe", "layer", "unit", "correlation"} for row in rows)
     assert all(row["layer"] == 0 and 0 <= row["unit"] < 16 and abs(row["correlation"]) <= 1 for row in rows)
     strengths = [abs(row["correlation"]) for row in rows]
     assert strengths == sorted(strengths, reverse=True)
     best = {row["probe"]: row for row in rows}["just after a space"]
-    values = charrnn("view", trained.parent / "corpus.txt", "--run", trained, "--unit", f"0.{best['unit']}", "--json")
-    second = values.rows[675:]
-    correlation = np.corrcoef([row["char"] == " " for row in second], [row["value"] for row in second])[0, 1]
+    values = charrnn(*words, "--unit", f"0.{best['unit']}", "--json").rows[675:]  # the second half
+    correlation = np.corrcoef([row["char"] == " " for row in values], [row["value"] for row in values])[0, 1]
     assert best["correlation"] == pytest.approx(correlation, rel=1e-4)
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
 @pytest.mark.parametrize("options", [(), ("--find",), ("--unit", "0.3"), ("--unit", "0.3", "--part", "c")])
-def test_output_draws_units_against_characters(suffix, magic, options, charrnn, trained):
+def test_output_draws_units(suffix, magic, options, charrnn, trained):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     outcome = charrnn("view", "--run", trained, *options, "--output", f"u{suffix}")
-    assert outcome.code == 0 and outcome.err.endswith(f"wrote u{suffix}\n")
+    assert outcome.code == 0 and outcome.err.endswith(f"saved u{suffix}\n")
     assert Path(f"u{suffix}").read_bytes().startswith(magic)
     assert ("correlation" in outcome.out) == ("--find" in options)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("--unit", "17"), 2, "--unit 17: not of the form LAYER.UNIT, as 0.17"),
-        (("--unit", "1.0"), 2, "unit 1.0: not in this network (layer.unit, from 0.0 to 0.15)"),
-        (("--unit", "0.16"), 2, "unit 0.16: not in this network (layer.unit, from 0.0 to 0.15)"),
-        (("--unit", "0.1", "--part", "z"), 2, f"z: {NO_QUANTITY}"),
-        (("--part", "h"), 2, "--part goes with --unit"),
-        (("--unit", "0.1", "--find"), 2, "--unit and --find exclude each other"),
-        (("--output", "u.pdf"), 2, "--output u.pdf: must end in .png or .svg"),
-        (("--output", "u"), 2, "--output u: must end in .png or .svg"),
-        (("--colour", "red"), 2, "--colour red: not one of always, auto, never"),
-        (("nowhere.txt",), 3, "nowhere.txt: No such file or directory"),
-        (("empty.txt",), 3, "empty.txt: the text is empty"),
-        (("other.txt",), 3, "character 'ß' (U+00DF) at position 4 is not in the vocabulary (leave such out with "
-                            "--on-unknown skip)"),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_one_line(arguments, code, message, charrnn, trained):
-    Path("empty.txt").write_text("")
-    Path("other.txt").write_text("the ß")
-    charrnn("view", *arguments, "--run", trained).fails(code, message)
+@error_cases(
+    ("--unit 17", 2, "--unit 17", "0.17"),
+    ("--unit 1.0", 2, "unit 1.0", "0.0 to 0.15"),
+    ("--unit 0.16", 2, "unit 0.16", "0.0 to 0.15"),
+    ("--unit 0.1 --part z", 2, "z: ", "lstm", "tanh(c), h, c, i, f, g, o"),
+    ("--part h", 2, "--part", "--unit"),
+    ("--unit 0.1 --find", 2, "--unit", "--find", "exclude"),
+    ("--output u.pdf", 2, "--output u.pdf", ".png or .svg"),
+    ("--output u", 2, "--output u", ".png or .svg"),
+    ("--colour red", 2, "--colour red", "always, auto, never"),
+    ("nowhere.txt", 3, "nowhere.txt", "No such file"),
+    ("empty.txt", 3, "empty.txt", "empty"),
+    ("other.txt", 3, "'ß' (U+00DF)", "position 4", "--on-unknown skip"),
+    ("unknown.txt --on-unknown skip", 3, "vocabulary"),
+)
+def test_a_mistake_is_named(charrnn, trained, arguments, code, facts):
+    for name, content in (("empty.txt", ""), ("other.txt", "the ß"), ("unknown.txt", "ß")):
+        Path(name).write_text(content)
+    charrnn("view", *arguments, "--run", trained).fails(code, *facts)
 
 
-def test_unknown_characters_are_left_out_on_request(charrnn, trained):
+def test_unknown_characters_can_be_skipped(charrnn, trained):
     rows = charrnn("view", "-", "--run", trained, "--on-unknown", "skip", "--json", stdin="aßb").rows
     assert [row["char"] for row in rows] == ["a", "b"]
-    charrnn("view", "-", "--run", trained, "--on-unknown", "skip", stdin="ß").fails(
-        3, "no character of the text is known to the model"
-    )
 
 
-def test_only_language_models_have_a_text_to_view(charrnn, train):
-    Path("kinds.tsv").write_text("a b\tx\nc d\ty\n" * 200)
-    train("kinds.tsv", "--task", "classify", "--run", "k", "--max-steps", "2")
-    assert charrnn("view", "--run", "k").code == 2
-    charrnn("plot", "--gradients", "k").fails(2, "k: no language model (--gradients are those of one)")
-
-
-# plot --gradients
-
-
-@pytest.fixture
-def cells(train, corpus):
-    """A run of each cell that has not been trained."""
-    for cell in CELLS:
-        train(corpus, "--run", cell, "--cell", cell, "--max-steps", "0")
-
-
-def test_gradients_are_drawn_and_told(cells, charrnn):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    outcome = charrnn("plot", "--gradients", *CELLS, "--steps", "20", "--output", "g.svg")
-    assert (outcome.code, outcome.err) == (0, "wrote g.svg\n")
-    assert Path("g.svg").read_bytes().startswith(b"<?xml")
-    assert all(f"{cell}: {cell}" in outcome.out for cell in CELLS)
-    assert all(f"k = {k}" in outcome.out for k in (2, 10, 20))
-
-
-def test_gradients_in_the_terminal_are_plain_text(cells, charrnn):
-    pytest.importorskip("plotext", reason="plotext is not installed")
-    outcome = charrnn("plot", "--gradients", *CELLS, "--steps", "20", "--terminal")
-    assert (outcome.code, outcome.err) == (0, "") and "\x1b" not in outcome.out
-    assert "the state's gradient at the best weights, share of that at k = 0" in outcome.out
-    assert all(f"{mark} {cell}: {cell}" in outcome.out for mark, cell in zip("*o+", CELLS, strict=True))
-    assert not Path("plot.png").exists()
-
-
-def test_initial_weights_are_those_that_training_began_with(train, charrnn, corpus):
-    """`begun` has the weights of step 0, `trained` those of step 30, both the seed."""
-    train(corpus, "--run", "begun", "--max-steps", "0", "--seed", "5")
-    train(corpus, "--run", "trained", "--max-steps", "30", "--seed", "5", "--lr", "0.05")
-    tables = {
-        (run, checkpoint): charrnn("plot", "--gradients", run, "--checkpoint", checkpoint, "--terminal").out.split(
-            "\n", 1
-        )[1]
-        for run in ("begun", "trained")
-        for checkpoint in ("initial", "best", "last")
-    }
-    assert len({tables["begun", which] for which in ("initial", "best", "last")}) == 1
-    numbers = {key: re.findall(r"│ ([\d.e-]+)", table)[:3] for key, table in tables.items()}
-    assert numbers["trained", "initial"] == numbers["begun", "best"] != numbers["trained", "best"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("--gradients",), 2, "nothing to draw: name a run, or --sweep"),
-        (("--gradients", "run", "--checkpoint", "first"), 2, "--checkpoint first: not one of initial, best, last"),
-        (("--gradients", "run", "--steps", "135"), 2, "--steps 135: run has too short a validation part (at most 134)"),
-        (("run", "--steps", "10"), 2, "--steps and --checkpoint go with --gradients"),
-        (("--gradients", "--sweep", "s"), 2, "--gradients are those of runs, not of a sweep"),
-        (("--gradients", "nowhere"), 4, "nowhere: no such run (charrnn runs lists them)"),
-    ],
-)
-def test_what_cannot_be_drawn_is_one_line(arguments, code, message, charrnn, trained, monkeypatch):
-    monkeypatch.chdir(trained.parent)
-    charrnn("plot", *arguments).fails(code, message)
-
-
-def test_gradients_need_the_corpus(charrnn, train, corpus):
-    train(corpus, "--run", "r", "--max-steps", "2")
-    corpus.unlink()
-    assert charrnn("plot", "--gradients", "r").code == 3
+@pytest.mark.parametrize("task", ["classify", "caption"])
+def test_other_models_than_language_models_are_refused(task_runs, charrnn, task):
+    charrnn("view", "--run", f"runs/{task}").fails(2, f"--task {task}", "--task lm")

@@ -1,5 +1,6 @@
 """Windows: records are packed whole, every step is read once per epoch, and each epoch has its own order."""
 
+import doctest
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from charrnn.corpus import windows as windows_module
 from charrnn.corpus.batch import Batch
 from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream, pack
 
@@ -100,6 +102,10 @@ def test_the_order_of_the_windows_depends_only_on_seed_and_epoch():
     stream = WindowStream(windows, 10, 1)
     backwards = [stream.batch(step).x[0].tolist() for step in range(9, -1, -1)]
     assert backwards[::-1] == [*order(1, 0), *order(1, 1)]
+
+
+def test_the_example_of_pack():
+    assert doctest.testmod(windows_module) == (0, 1)
 
 
 def test_of_a_record_that_is_too_long_only_the_last_steps_are_used():

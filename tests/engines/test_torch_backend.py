@@ -44,8 +44,8 @@ def make_architecture(cell, kind):
     return Architecture(cell, 5, 2, **{"input_size": V, "output_size": V} | ARCHITECTURES[kind])
 
 
-def random_parameters(architecture, scale=0.5):
-    return np.random.default_rng(3).normal(0, scale, architecture.num_parameters)
+def random_parameters(architecture):
+    return np.random.default_rng(6).normal(0, 0.5, architecture.num_parameters)
 
 
 def make_batch(architecture, rng, masked):
@@ -146,7 +146,7 @@ def make_models(tmp_path, text, device, **options):
     (tmp_path / "corpus.txt").write_text(text)
     task = read_task(RunConfig.from_options([str(tmp_path / "corpus.txt")], options))
     architecture = task.architecture(ModelOptions("gru", 6, 2))
-    checkpoint = Checkpoint(architecture, task.metadata(), random_parameters(architecture, 1.0))
+    checkpoint = Checkpoint(architecture, task.metadata(), random_parameters(architecture))
     return [make_model(checkpoint, backend) for backend in (None, new_backend(device))]
 
 

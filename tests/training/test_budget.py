@@ -1,4 +1,4 @@
-"""The budget that ends a run, and how far a run is through it."""
+"""The budget that ends a run, and the progress of a run."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -23,7 +23,7 @@ from charrnn.training.budget import Budget
         (Budget(None, 0.0), 0, 0.0, 1),
     ],
 )
-def test_progress_is_the_share_of_the_budget_that_runs_out_first(budget, step, seconds, expected):
+def test_progress_is_the_larger_of_the_used_fractions_of_steps_and_time(budget, step, seconds, expected):
     assert budget.progress(step, seconds) == expected
 
 
@@ -40,13 +40,14 @@ def test_progress_is_the_share_of_the_budget_that_runs_out_first(budget, step, s
         ({"max_steps": 0}, 0, None),
     ],
 )
-def test_a_budget_takes_the_smaller_of_steps_and_epochs_and_rounds_epochs_up(limits, steps, seconds):
-    assert Budget.of(TrainingOptions(**limits), epoch_steps=100 / 30) == Budget(steps, seconds)
+def test_a_budget_is_the_smaller_of_steps_and_epochs_and_epochs_are_rounded_up(limits, steps, seconds):
+    assert Budget.from_options(TrainingOptions(**limits), epoch_steps=100 / 30) == Budget(steps, seconds)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 999))
 @example(steps=201)
-def test_a_budget_of_epochs_that_is_a_whole_number_of_steps_is_not_rounded_up(steps):
-    """Tenths of an epoch are no exact binary fractions; 0.7 of 1000 steps is 700 all the same."""
-    assert Budget.of(TrainingOptions(max_epochs=steps / 1000), epoch_steps=1000).steps == steps
+def test_epochs_that_are_a_whole_number_of_steps_are_not_rounded_up(steps):
+    """0.201 x 1000 is a little more than 201 in binary floating point."""
+    budget = Budget.from_options(TrainingOptions(max_epochs=steps / 1000), epoch_steps=1000)
+    assert budget.steps == steps

@@ -1,38 +1,58 @@
-"""The rules by which sizes and dropout are chosen."""
+"""The values that are chosen for options that the user did not give."""
 
 import pytest
 
+from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.options import ModelOptions, RunConfig, TrainingOptions
+from charrnn.nn.optimizers import OPTIMIZERS
+from charrnn.options import ModelOptions, ResolvedTraining, RunConfig, TrainingOptions
 from charrnn.tasks.registry import read_task
 from charrnn.training import sizing
-from charrnn.training.defaults import TASK_DEFAULTED, default_dropout, resolve_options
-from charrnn.training.sizing import CHARS_PER_WEIGHT, EFFICIENCY, SIZES, affordable_size, product_rate
+from charrnn.training.defaults import TASK_DEFAULTED, resolve_options
+from charrnn.training.sizing import (
+    CHARS_PER_WEIGHT,
+    EFFICIENCY,
+    SIZES,
+    affordable_size,
+    default_dropout,
+    product_rate,
+)
+
+RESOLVED = {
+    "batch_size": 4,
+    "seq_length": 6,
+    "learning_rate": 0.01,
+    "dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "workers": 2,
+}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_largest_size_whose_weights_see_enough_characters(cell, layers, monkeypatch):
+def test_the_affordable_size_is_the_largest_with_enough_characters_per_weight(cell, layers, monkeypatch):
     monkeypatch.setattr(sizing, "product_rate", lambda: 1e11)
+    train = ResolvedTraining(**RESOLVED)
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
     for seconds in (0.01, 10, 100, 1000, 1e6):
-        shape = {"cell": cell, "num_layers": layers, "input_size": 65, "output_size": 65}
         size = affordable_size(
-            lambda size, shape=shape: Architecture(hidden_size=size, **shape), TrainingOptions(workers=2), seconds
+            lambda size: Architecture(cell, size, layers, input_size=65, output_size=65), train, seconds
         )
 
-        def chars_per_weight(size, flops=2e11 * seconds * EFFICIENCY):
-            recurrent = (1 + 2 * (layers - 1)) * {"lstm": 4, "gru": 3, "rnn": 1}[cell] * size**2
-            return flops / (6 * (recurrent + 65 * size)) / recurrent
+        def chars_per_weight(size, seconds=seconds):
+            recurrent_weights = (1 + 2 * (layers - 1)) * gates * size**2
+            operations = 2e11 * seconds * EFFICIENCY
+            return operations / (6 * (recurrent_weights + 65 * size)) / recurrent_weights
 
         assert size == SIZES[0] or chars_per_weight(size) >= CHARS_PER_WEIGHT
         assert all(chars_per_weight(larger) < CHARS_PER_WEIGHT for larger in SIZES if larger > size)
 
 
-def test_the_rate_of_a_product_is_that_of_a_processor():
+def test_the_measured_rate_of_a_product_is_plausible_for_a_processor():
     assert 1e8 < product_rate() < 1e13
 
 
-def test_dropout_grows_with_the_model_and_the_epochs_and_falls_with_the_text():
+def test_default_dropout_rises_with_weights_and_epochs_and_falls_with_the_length_of_the_text():
     assert default_dropout(280_000, 1_000_000, 9) == pytest.approx(0.13, abs=0.01)
     assert default_dropout(280_000, 1_000_000, 9) < default_dropout(560_000, 1_000_000, 9)
     assert default_dropout(280_000, 1_000_000, 9) < default_dropout(280_000, 1_000_000, 30)
@@ -41,12 +61,49 @@ def test_dropout_grows_with_the_model_and_the_epochs_and_falls_with_the_text():
     assert default_dropout(280_000, 1_000_000, 0) == 0
 
 
-@pytest.mark.parametrize(("target", "cell", "rate"), [(None, "gru", 0.002), (["b"], "lstm", 0.008)])
-def test_a_task_chooses_what_was_left_open_and_a_small_network_for_little_data(tmp_path, target, cell, rate):
-    (tmp_path / "s.csv").write_text("a,b\n" + "1,2\n3,1\n5,2\n" * 30)
-    task = read_task(RunConfig.from_options([str(tmp_path / "s.csv")], {"task": "series", "target": target}))
-    model, train, notices = resolve_options(ModelOptions(), TrainingOptions(max_steps=9), task, unset=TASK_DEFAULTED)
-    assert (model.cell, model.hidden_size, train.learning_rate) == (cell, 16, rate)
-    assert "hidden size 16" in notices[0]
-    given, _, _ = resolve_options(ModelOptions(cell="rnn"), TrainingOptions(max_steps=9), task)
-    assert (given.cell, given.hidden_size) == ("rnn", 256)
+@pytest.fixture
+def series(tmp_path):
+    """A function that reads a series task with 90 rows."""
+    path = tmp_path / "s.csv"
+    path.write_text("a,b\n" + "1,2\n3,1\n5,2\n" * 30)
+    return lambda target=None: read_task(RunConfig.from_options([str(path)], {"task": "series", "target": target}))
+
+
+@pytest.mark.parametrize(("target", "cell", "learning_rate"), [(None, "gru", 0.002), (["b"], "lstm", 0.008)])
+def test_the_task_chooses_unset_options_and_a_small_network_for_little_data(series, target, cell, learning_rate):
+    resolved = resolve_options(ModelOptions(), TrainingOptions(max_steps=9), series(target), unset=TASK_DEFAULTED)
+    assert (resolved.model.cell, resolved.model.hidden_size) == (cell, 16)
+    assert resolved.train.learning_rate == learning_rate
+    assert "hidden size 16" in resolved.notices[0]
+
+
+def test_options_that_were_given_are_not_changed(series):
+    train = TrainingOptions(**RESOLVED, max_steps=9)
+    resolved = resolve_options(ModelOptions("rnn", 250, 2), train, series())
+    assert resolved.model == ModelOptions("rnn", 250, 2)
+    assert resolved.train.to_dict() == train.to_dict()
+    assert resolved.notices == []
+
+
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if not name.startswith("adamw")])
+def test_weight_decay_without_adamw_is_refused(optimizer, series):
+    train = TrainingOptions(optimizer=optimizer, weight_decay=0.1)
+    with pytest.raises(UsageError, match=f"--weight-decay needs --optimizer adamw, not {optimizer}"):
+        resolve_options(ModelOptions(), train, series())
+
+
+def test_more_workers_than_streams_are_refused(series):
+    train = TrainingOptions(batch_size=3, workers=4)
+    with pytest.raises(UsageError, match=r"--workers 4: more than the batch has streams \(.* 3\)"):
+        resolve_options(ModelOptions(), train, series())
+
+
+@pytest.mark.parametrize("missing", RESOLVED)
+def test_resolved_training_refuses_a_missing_value(missing):
+    with pytest.raises(ValueError, match=f"{missing} has no value"):
+        ResolvedTraining.from_options(TrainingOptions(**RESOLVED | {missing: None}))
+
+
+def test_resolved_training_has_the_values_of_complete_options():
+    train = TrainingOptions(**RESOLVED, max_steps=9)
+    assert ResolvedTraining.from_options(train).to_dict() == train.to_dict()

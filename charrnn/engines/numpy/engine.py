@@ -8,8 +8,8 @@ The workers are processes and not threads, because a recurrent step consists of 
 global interpreter lock.
 
 The parent starts a phase by sending one byte through a pipe. The worker answers with one byte when it has finished. A
-closed pipe means that the process at the other end has died. The parent then raises WorkerError, and a worker exits. The
-shared memory is an unnamed file, so the system removes it even if all processes are killed.
+closed pipe means that the process at the other end has died. The parent then raises WorkerError, and a worker exits.
+The shared memory is an unnamed file, so the system removes it even if all processes are killed.
 """
 
 from __future__ import annotations

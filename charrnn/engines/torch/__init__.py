@@ -1,1 +1,1 @@
-"""The engine on PyTorch: GPUs, and several processes under torchrun."""
+"""The engine on PyTorch: for GPUs, and for several processes under torchrun."""

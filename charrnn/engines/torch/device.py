@@ -1,4 +1,4 @@
-"""PyTorch devices: settings, random numbers, out-of-memory errors and CUDA graphs."""
+"""PyTorch devices: settings, dropout masks, out-of-memory errors and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charrnn.engines.processes import torchrun_variable
 from charrnn.errors import OutOfMemoryError
 from charrnn.options import TrainingOptions
 
-MALLOC_KEEPS = 31 << 20  # bytes, just below the largest threshold of glibc
+LARGE_ALLOCATION = 31 << 20  # bytes; just below the upper limit of glibc's mmap threshold (mallopt, M_MMAP_THRESHOLD)
 
 
 def prepare_device(train: TrainingOptions) -> torch.device:
@@ -24,14 +24,14 @@ def prepare_device(train: TrainingOptions) -> torch.device:
     if train.device == "torch":
         if train.workers:
             torch.set_num_threads(max(1, train.workers // torchrun_variable("LOCAL_WORLD_SIZE", 1)))
-        # After one allocation of this size has been freed, glibc keeps freed memory. Otherwise each step would request
-        # new pages from the system.
-        torch.empty(MALLOC_KEEPS, dtype=torch.uint8)
+        # glibc returns large blocks to the system when they are freed, so each step would request new pages. Freeing a
+        # block raises the limit above which a block counts as large.
+        torch.empty(LARGE_ALLOCATION, dtype=torch.uint8)
         return torch.device("cpu")
-    # A resume needs deterministic operations. PyTorch warns where an operation has no deterministic kernel.
+    # A resumed run must compute the same bits. PyTorch warns about operations that have no deterministic kernel.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # no uninitialised memory is read
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and no such memory is read
     warnings.filterwarnings("ignore", "RNN module weights are not part")  # the weights are views of one flat vector
     precision = "tf32" if train.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
@@ -46,9 +46,9 @@ def prepare_device(train: TrainingOptions) -> torch.device:
 def draw_masks_on_device(
     key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: str, device: torch.device
 ) -> list[Tensor]:
-    """As `draw_masks` in engines/masks.py, but on a device, since drawing on the CPU would keep a GPU waiting.
+    """Draws masks on the device, because a GPU would have to wait for masks that are drawn on the CPU.
 
-    The masks have the same distribution, but other values.
+    The masks have the same distribution as those of `engines.masks.draw_masks`, but other values.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(device).manual_seed(seed)
@@ -61,25 +61,25 @@ def raising_out_of_memory(device: str) -> Iterator[None]:
     """Turns PyTorch's out-of-memory errors into OutOfMemoryError."""
     try:
         yield
-    except RuntimeError as error:  # GPUs have an error class of their own; the CPU's error differs only in its text
+    except RuntimeError as error:  # only GPUs have their own error class; the CPU's error is recognised by its text
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise OutOfMemoryError(f"out of memory on --device {device}") from None
 
 
 class Graph:
-    """A function as a CUDA graph: captured at the first call, replayed at every call. Many small kernels are then
-    launched as one.
+    """A function as a CUDA graph, which launches many small kernels at once.
 
-    The function must do the same each time, on tensors of the same shapes. Numbers among its arguments become tensors.
+    The graph is captured at the first call and replayed at every call. The function must perform the same operations on
+    tensors of the same shapes at every call. Arguments that are numbers become tensors.
     """
 
     def __init__(self, function: Callable[..., Any], *, warm_up: bool) -> None:
-        """warm_up: whether the function is called once before the capture, so that libraries can initialise."""
+        """warm_up: whether to call the function once before the capture, so that libraries can initialise."""
         self.function = function
         self.warm_up = warm_up
         self.graph = torch.cuda.CUDAGraph()
-        self.arguments: list[Tensor] = []  # the tensors that the captured graph reads
+        self.arguments: list[Tensor] = []  # the graph reads its arguments from these tensors
 
     def __call__(self, *arguments: Tensor | float) -> Any:
         if not self.arguments:

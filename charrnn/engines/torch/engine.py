@@ -1,8 +1,8 @@
-"""The engine on PyTorch: on one device, or under torchrun on several.
+"""The engine on PyTorch, for one device or, under torchrun, for several.
 
-Each process holds all parameters and computes its part of the batch's streams. One all-reduce adds the gradients, and
-all processes take the same optimizer step. Only the first process has a Trainer, which decides, writes and prints. The
-other processes call the same methods of their engine as the first one.
+Each process has a copy of all parameters and computes the gradient of some of the batch's streams. One all-reduce adds
+the gradients, and all processes take the same optimizer step. Only the first process has a Trainer. When the Trainer
+calls a method of the first process's engine, the other processes call the same method of theirs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from charrnn.options import ResolvedTraining
 
 
 def in_all_processes(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that all processes run when the first one calls it.
+    """Decorates a method of TorchEngine: if the first process calls it, all processes call it.
 
-    Raises WorkerError if another process has died, and OutOfMemoryError.
+    The method raises WorkerError if another process has died, and OutOfMemoryError.
     """
 
     @wraps(method)
@@ -47,7 +47,7 @@ def in_all_processes(method: Callable[..., Any]) -> Callable[..., Any]:
             with raising_out_of_memory(engine.train.device):
                 return method(engine, *arguments, **named)
         except (WorkerError, OutOfMemoryError):
-            engine.is_consistent = False  # the other processes' part of the state is lost
+            engine.is_consistent = False  # the streams of the other processes have lost their states
             raise
 
     return run
@@ -67,15 +67,14 @@ class TorchEngine:
         processes: int | None = None,
         rank: int = 0,
     ) -> None:
-        """processes: the number of processes (default: all of torchrun); rank: the number
-        of this one."""
+        """processes: the number of processes (default: all of torchrun). rank: the number of this process."""
         self.architecture = architecture
         self.train = train
         self.dtype = dtype
         self.processes = torchrun_variable("WORLD_SIZE", 1) if processes is None else processes
         self.leads = self.processes > 1 and rank == 0
         self.rows = partition(train.batch_size, rank, self.processes)
-        self.prepared_step: int | None = None  # the step whose batch is on the device
+        self.prepared_step = -1  # the step whose batch is on the device
         self.is_consistent = True
 
     def __enter__(self) -> Self:
@@ -97,11 +96,12 @@ class TorchEngine:
         """Prepares the device and allocates all tensors."""
         architecture = self.architecture
         self.device = prepare_device(self.train)
-        self.empty = torch.zeros(0, dtype=getattr(torch, self.dtype), device=self.device)  # a prototype of all tensors
+        # All tensors get their type and device from this one.
+        self.empty = torch.zeros(0, dtype=getattr(torch, self.dtype), device=self.device)
         total = architecture.num_parameters
         self.flat = {name: self.empty.new_zeros(total) for name in ("parameters", "average")}
         self.flat["moments"] = self.empty.new_zeros(OPTIMIZERS[self.train.optimizer].num_moments, total)
-        self.gradient_and_loss = self.empty.new_zeros(total + 1)  # one vector, so that one all-reduce is enough
+        self.gradient_and_loss = self.empty.new_zeros(total + 1)  # in one vector, so that one all-reduce is enough
         self.grads = self.gradient_and_loss[:-1]
         self.state = self._zero_state()
         self.network = TorchNetwork(architecture, self.flat["parameters"], self.grads)
@@ -144,32 +144,31 @@ class TorchEngine:
                 self.flat[name].copy_(torch.tensor(array))
 
     def gradient(self, step: int) -> tuple[float, float]:
-        """See Engine. The batch of the next step is prepared while a GPU computes this one."""
+        """See Engine. While a GPU computes the gradient, the batch of the next step is prepared."""
         if step != self.prepared_step:
             self.prepare(step, self.stream.batch(step))
         self.start_gradient()
-        self.prepared_step = step + 1
-        self.prepare(self.prepared_step, self.stream.batch(self.prepared_step))
+        self.prepare(step + 1, self.stream.batch(step + 1))
         loss, squared_norm = self.loss_and_squared_norm.tolist()
         return loss, math.sqrt(squared_norm)
 
     @in_all_processes
     def prepare(self, step: int, batch: Batch) -> None:
-        """Copies what a step needs to the device, which may still be computing the step before."""
+        """Copies the batch and the masks of a step to the device. A GPU may still be computing the previous step."""
         masks = draw_step_masks(self.architecture, self.train, step, self.dtype, self.draw)
         self.masks = [] if masks.outputs is None else [torch.as_tensor(masks.outputs[:, self.rows])]
         self.masks += map(torch.as_tensor, masks.recurrent)
-        self.next_step = step
         self.batch = self._to_device(batch)
         self.num_scored = max(1, batch.num_scored)  # a batch without scored steps has loss 0
+        self.prepared_step = step
 
     @in_all_processes
     def start_gradient(self) -> None:
-        """Starts the forward and backward pass of the prepared batch. A GPU may still be computing when this returns.
+        """Starts the forward and backward pass of the prepared batch. A GPU may not have finished when this returns.
 
         Sets `loss_and_squared_norm`: the loss of the whole batch, and the squared norm of its gradient.
         """
-        self.step = self.next_step
+        self.step = self.prepared_step
         batch = self.batch
         if batch.is_plain:
             self.next_state = self.plain_gradient(batch.x, batch.targets, batch.carry, self.state, *self.masks)
@@ -186,7 +185,7 @@ class TorchEngine:
     def _gradient(self, batch: DeviceBatch, state: Tensor, masks: Sequence[Tensor]) -> Tensor:
         """Writes this process's part of the gradient and of the loss. Returns the final state.
 
-        masks: that of the layers' outputs, if there is output dropout, then those of W_hh.
+        masks: the mask of the layers' outputs, if there is dropout, followed by the masks of W_hh.
         """
         outputs_mask, recurrent_masks = (masks[0], masks[1:]) if self.train.dropout else (None, masks)
         self.gradient_and_loss.zero_()
@@ -218,7 +217,7 @@ class TorchEngine:
 
     @in_all_processes
     def score(self, step: int, batch: Batch) -> Array:
-        """Scores a batch of a pass with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a pass."""
+        """Scores a batch with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a new pass."""
         if step == 0:
             self.pass_state = self._zero_state()
         with torch.no_grad():
@@ -240,10 +239,10 @@ class TorchEngine:
 
 
 def follow() -> None:
-    """Runs a process of torchrun other than the first: calls the methods that the first one calls, until it ends."""
+    """Runs a process of torchrun other than the first. It calls each method that the first process calls."""
     join_group()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the first process saves, and then ends the others
+        signal.signal(number, signal.SIG_IGN)  # the first process saves the run and then ends the others
     architecture, train, dtype = broadcast()
     engine = TorchEngine(architecture, train, dtype, distributed.get_world_size(), distributed.get_rank())
     while (call := broadcast()) is not None:

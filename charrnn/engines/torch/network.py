@@ -1,6 +1,6 @@
-"""The network of models/network.py in PyTorch: the same parameters, batches and losses, on any device.
+"""The network of models/network.py on PyTorch: the same parameters, batches and losses, on any device.
 
-T time steps, B streams, N = T x B rows, H hidden size, L layers, S arrays in a state, K sequences.
+T time steps, B streams, N = T x B rows, n scored rows, H hidden size, L layers, S arrays in a state, K sequences.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from charrnn.models.network import layer_weights
 from charrnn.nn.parameters import named_views
 from charrnn.nn.recurrent import LayerWeights
 
-RECURRENT = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}  # what nn.LSTM, nn.GRU and nn.RNN call
+RECURRENT = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}  # nn.LSTM, nn.GRU and nn.RNN call these
 
 
 class TorchNetwork:
-    """The network over a flat vector of parameters. With `grads`, a vector of the same size, `backward()` adds the
-    gradients there."""
+    """The network with a flat vector of parameters.
+
+    grads: a vector of the same size, to which `backward()` adds the gradients. Without it the network cannot train.
+    """
 
     def __init__(self, architecture: Architecture, flat: Tensor, grads: Tensor | None = None) -> None:
         self.architecture = architecture
@@ -42,8 +44,8 @@ class TorchNetwork:
         dropout_masks: Tensor | None = None,
         recurrent_masks: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """The sum of the masked losses, weighted by the heads' shares (see `Network.loss_and_gradient`), and the final
-        state. Masks as for `forward_hidden`."""
+        """The sum of the masked losses (see `Network.loss_and_gradient`), and the final state. Masks as for
+        `forward_hidden`."""
         hidden, state = self.forward_hidden(batch, state, dropout_masks, recurrent_masks)
         outputs = self.head_outputs(_scored_rows(hidden, batch), batch.ngrams)
         losses = sum(
@@ -63,21 +65,25 @@ class TorchNetwork:
         return _masked_sum(columns, batch), state
 
     def mean_outputs(self, hidden: Tensor, ngrams: Tensor | None) -> Tensor:
-        """Rows (n, H) and their n-grams (n, K) -> the weighted mean of the heads' outputs (n, V)."""
+        """Rows (n, H) and their n-grams -> the weighted mean of the heads' outputs (n, V)."""
         outputs = self.head_outputs(hidden, ngrams)
         if len(outputs) == 1:
             return outputs[0]
         return sum(head.share * output for head, output in zip(self.heads, outputs, strict=True))
 
     def head_outputs(self, hidden: Tensor, ngrams: Tensor | None) -> list[Tensor]:
-        """The outputs of each head."""
+        """The outputs (n, V) of each head."""
         outputs = []
         for head in self.heads:
             if isinstance(head, LinearHead):
-                outputs.append(F.linear(hidden, self.named["head.weight"], self.named["head.bias"]))
+                outputs.append(self.linear_outputs(hidden))
             else:
                 outputs.append(F.embedding(ngrams, self.named["ngrams.weight"], padding_idx=0).sum(dim=1))
         return outputs
+
+    def linear_outputs(self, hidden: Tensor) -> Tensor:
+        """The outputs (n, V) of the linear head."""
+        return F.linear(hidden, self.named["head.weight"], self.named["head.bias"])
 
     def forward_hidden(
         self,
@@ -88,7 +94,7 @@ class TorchNetwork:
     ) -> tuple[Tensor, Tensor]:
         """The top layer's outputs as rows (N, H), and the final state (L, S, B, H).
 
-        dropout_masks (L, B, H) multiply the layers' outputs; recurrent_masks, one (G, H) for each layer, multiply W_hh.
+        dropout_masks (L, B, H) multiply the layers' outputs. recurrent_masks, one (G, H) per layer, multiply W_hh.
         """
         weights = layer_weights(self.named, self.architecture.num_layers)
         if recurrent_masks:
@@ -100,7 +106,7 @@ class TorchNetwork:
         return self._run_packed(weights, x, state, batch.carry, batch.packed, dropout_masks)
 
     def read_vectors(self, x: Tensor, state: Tensor) -> Tensor:
-        """Reads vectors (T, B, D), as the first layer takes them. Returns the final state."""
+        """Reads input vectors of the first layer (T, B, D). Returns the final state."""
         weights = layer_weights(self.named, self.architecture.num_layers)
         return self._run_layers(weights, x, state, dropout_masks=None, sizes=None)[1]
 
@@ -113,7 +119,7 @@ class TorchNetwork:
         packed: Packed,
         dropout_masks: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Streams with resets after the first step, as packed sequences."""
+        """Runs the layers on streams with resets after the first step."""
         num_streams = x.shape[1]
         rows = x.flatten(0, 1).index_select(0, packed.rows)
         state = state.index_select(2, packed.streams) * carry
@@ -130,13 +136,16 @@ class TorchNetwork:
         dropout_masks: Tensor | None,
         sizes: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Runs the layers one above the other. sizes: of packed sequences; None for y (T, B, D)."""
-        if dropout_masks is None:  # one call for all layers, so that PyTorch can overlap them
+        """Runs all layers, each on the outputs of the layer below.
+
+        y: the input of the first layer: (T, B, D), or rows (N, D) of packed sequences with these `sizes`.
+        """
+        if dropout_masks is None:  # one call for all layers, so that PyTorch can compute them in parallel
             y, state = self._run(weights, y, state, sizes)
             return y, state.detach()
         final = []
-        for layer, layer_weight in enumerate(weights):
-            y, layer_state = self._run([layer_weight], y, state[layer : layer + 1], sizes)
+        for layer in range(len(weights)):
+            y, layer_state = self._run(weights[layer : layer + 1], y, state[layer : layer + 1], sizes)
             final.append(layer_state)
             y = y * dropout_masks[layer]
         return y, torch.cat(final).detach()
@@ -144,9 +153,9 @@ class TorchNetwork:
     def _run(
         self, weights: list[LayerWeights], y: Tensor, state: Tensor, sizes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Calls PyTorch's recurrent function for some layers. state (layers, S, B, H)."""
+        """Calls PyTorch's recurrent function, which runs some layers. state (layers, S, B, H)."""
         arrays = [part.contiguous() for part in state.unbind(1)]
-        start = arrays if len(arrays) > 1 else arrays[0]  # an LSTM takes (h, c), the others h
+        initial = arrays if len(arrays) > 1 else arrays[0]  # (h, c) for an LSTM, h for the other cells
         flat_weights = [array for layer in weights for array in layer]
         has_biases = True
         dropout = 0.0
@@ -156,10 +165,10 @@ class TorchNetwork:
         function = RECURRENT[self.architecture.cell]
         if sizes is None:
             batch_first = False
-            y, *end = function(y, start, flat_weights, *options, batch_first)
+            y, *final = function(y, initial, flat_weights, *options, batch_first)
         else:
-            y, *end = function(y, sizes, start, flat_weights, *options)
-        return y, torch.stack(end, dim=1)
+            y, *final = function(y, sizes, initial, flat_weights, *options)
+        return y, torch.stack(final, dim=1)
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each row (n,)."""
@@ -168,26 +177,30 @@ class TorchNetwork:
         return 0.5 * (outputs - targets).square().mean(dim=1)
 
     def _inputs(self, batch: DeviceBatch) -> Tensor:
-        """What the first layer reads (T, B, D)."""
+        """The input vectors of the first layer (T, B, D)."""
         if self.architecture.input == "numbers":
             return batch.x
-        if self.architecture.embedding_size:
-            x = F.embedding(batch.x, self.named["embedding.weight"])
-        else:
-            zeros = self.named["head.bias"].new_zeros(*batch.x.shape, self.architecture.input_size)
-            x = zeros.scatter_(2, batch.x[:, :, None], 1)
+        x = self.symbol_vectors(batch.x)
         if batch.features is None:
             return x
         first = F.linear(batch.features, self.named["features.weight"], self.named["features.bias"])
         return torch.cat([first[None], x[1:]])
 
+    def symbol_vectors(self, ids: Tensor) -> Tensor:
+        """Embedding vectors or one-hot vectors (..., D) of ids (...)."""
+        if self.architecture.embedding_size:
+            return F.embedding(ids, self.named["embedding.weight"])
+        zeros = self.named["head.bias"].new_zeros(*ids.shape, self.architecture.input_size)
+        return zeros.scatter_(-1, ids[..., None], 1)
+
 
 def _scored_rows(hidden: Tensor, batch: DeviceBatch) -> Tensor:
+    """The scored rows (n, H) of (N, H)."""
     return hidden if batch.scored is None else hidden.index_select(0, batch.scored)
 
 
 def _masked_sum(values: Any, batch: DeviceBatch) -> Tensor:
-    """values (n,) or (n, C), summed over the scored rows."""
+    """The sum of values (n,) or (n, C) over the rows, multiplied by the loss mask."""
     if batch.loss_mask is None:
         return values.sum(dim=0)
     mask = batch.loss_mask if values.ndim == 1 else batch.loss_mask[:, None]

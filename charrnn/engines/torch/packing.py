@@ -1,7 +1,7 @@
 """A batch on a PyTorch device. Streams with resets are split into packed sequences.
 
-PyTorch's recurrent functions cannot reset the state inside a sequence, but they can read sequences of different lengths
-side by side. The part of a stream between two resets therefore becomes a sequence of its own.
+PyTorch's recurrent functions cannot reset the state inside a sequence, but they can read a batch of sequences with
+different lengths. Therefore each stream is split at its resets, and each part becomes a sequence.
 
 T time steps, B streams, N = T x B rows (row t B + b is step t of stream b), K sequences.
 """
@@ -26,20 +26,25 @@ class Sequences(NamedTuple):
     those that have one, and so on.
     """
 
-    sizes: Array  # (steps of the longest sequence,): how many sequences have such a step
-    rows: Array  # (N,): the row of the batch at each place of the packed order
-    places: Array  # (N,): the inverse of `rows`
-    streams: Array  # (K,): the stream of each sequence
-    last: Array  # (B,): the last sequence of each stream
-    first_steps: Array  # (K,): the time step at which each sequence starts
+    sizes: Array  # (steps of the longest sequence,), the number of sequences that have this step
+    rows: Array  # (N,), the row of the batch at each place of the packed order
+    places: Array  # (N,), the place of each row of the batch; the inverse of `rows`
+    streams: Array  # (K,), the stream of each sequence
+    last: Array  # (B,), the last sequence of each stream
+    first_steps: Array  # (K,), the time step at which each sequence starts
 
 
 def split_at_resets(reset_mask: Array) -> Sequences:
     """reset_mask (T, B) -> the sequences between the resets.
 
-    For T = 3, B = 2 and a reset of stream 1 at step 2 the sequences are: stream 0, steps 0 to 2 (length 3); stream 1,
-    steps 0 and 1 (length 2); stream 1, step 2 (length 1). So sizes = [3, 2, 1] and, with rows numbered t B + b, rows =
-    [0, 1, 5, 2, 3, 4].
+    Example: T = 3, B = 2, stream 1 is reset at step 2. Step t of stream b is row 2 t + b.
+
+        sequence 0: stream 0, steps 0, 1, 2  rows 0, 2, 4
+        sequence 1: stream 1, steps 0, 1     rows 1, 3
+        sequence 2: stream 1, step 2         row 5
+
+    All three sequences have a first step (rows 0, 1, 5), two have a second step (rows 2, 3), one has a third step
+    (row 4): sizes = [3, 2, 1] and rows = [0, 1, 5, 2, 3, 4].
     """
     steps, num_streams = reset_mask.shape
     starts = reset_mask.copy()
@@ -61,7 +66,7 @@ def split_at_resets(reset_mask: Array) -> Sequences:
 class Packed:
     """`Sequences` as tensors."""
 
-    sizes: Tensor  # always in the host's memory, as PyTorch requires
+    sizes: Tensor  # always on the CPU, as PyTorch requires
     rows: Tensor
     places: Tensor
     streams: Tensor
@@ -73,33 +78,40 @@ class DeviceBatch:
     """A batch on a device."""
 
     x: Tensor  # (T, B) ids, or (T, B, D) numbers
-    targets: Tensor  # of the n scored rows
-    carry: Tensor  # (B, 1), or (K, 1) if packed: 0 where the first step starts from the zero state, else 1
-    scored: Tensor | None = None  # (n,) the scored rows; None: all
+    targets: Tensor  # (n,) ids, or (n, M) numbers, of the scored rows
+    carry: Tensor  # (B, 1), or (K, 1) if packed; 0 where the first step starts from the zero state, else 1
+    scored: Tensor | None = None  # (n,), indices of the scored rows; None: all rows
     loss_mask: Tensor | None = None  # (n,), of the scored rows
-    packed: Packed | None = None  # None: the state is not reset after the first step
+    packed: Packed | None = None  # None: no stream is reset after the first step
     features: Tensor | None = None  # (B, F)
-    ngrams: Tensor | None = None  # (n, K), of the scored rows
+    ngrams: Tensor | None = None  # (n, n-grams per step), of the scored rows
 
     @property
     def is_plain(self) -> bool:
-        """Whether it consists of the first three tensors only, whose shapes are the same for every batch."""
+        """Whether only `x`, `targets` and `carry` are present. Their shapes are the same for all plain batches."""
         optional = (self.loss_mask, self.packed, self.features, self.ngrams)
         return all(tensor is None for tensor in optional)
 
     @classmethod
     def from_batch(cls, batch: Batch, device: torch.device, dtype: torch.dtype) -> DeviceBatch:
-        """Copies the batch to the device. The copy to a GPU may still be under way when this returns."""
+        """Copies the batch to the device. A copy to a GPU may not be complete when this returns."""
 
         def copy(array: Array) -> Tensor:
             tensor = torch.tensor(array, dtype=dtype if array.dtype.kind == "f" else torch.int64)
             return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
-        scored: Array | slice = slice(None)
+        def copy_optional(array: Array | None) -> Tensor | None:
+            return None if array is None else copy(array)
+
+        targets = batch.targets.reshape(-1, *batch.targets.shape[2:])
+        ngrams = None if batch.ngrams is None else batch.ngrams.reshape(-1, batch.ngrams.shape[2])
         loss_mask = None
+        scored = None
         if batch.loss_mask is not None:
             scored = np.flatnonzero(batch.loss_mask)
-            loss_mask = copy(batch.loss_mask.flat[scored])
+            loss_mask = batch.loss_mask.flat[scored]
+            targets = targets[scored]
+            ngrams = None if ngrams is None else ngrams[scored]
         resets = np.zeros(batch.x.shape[:2], bool) if batch.reset_mask is None else batch.reset_mask[:, :, 0]
         carry = ~resets[0]
         packed = None
@@ -113,14 +125,13 @@ class DeviceBatch:
                 streams=copy(sequences.streams),
                 last=copy(sequences.last),
             )
-        ngrams = None if batch.ngrams is None else batch.ngrams.reshape(-1, batch.ngrams.shape[2])[scored]
         return cls(
             x=copy(batch.x),
-            targets=copy(batch.targets.reshape(-1, *batch.targets.shape[2:])[scored]),
+            targets=copy(targets),
             carry=copy(carry[:, None]),
-            scored=copy(scored) if isinstance(scored, np.ndarray) else None,
-            loss_mask=loss_mask,
+            scored=copy_optional(scored),
+            loss_mask=copy_optional(loss_mask),
             packed=packed,
-            features=None if batch.features is None else copy(batch.features),
-            ngrams=None if ngrams is None else copy(ngrams),
+            features=copy_optional(batch.features),
+            ngrams=copy_optional(ngrams),
         )

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts: how they connect, how the first one instructs the others, how sums are formed."""
+"""Communication between the processes of torchrun."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch import Tensor, distributed
 
 from charrnn.errors import WorkerError
 
-TIMEOUT = datetime.timedelta(days=7)  # for a process that is busy; a process that has died is noticed at once
+# The time to wait for a process that is busy. If a process has died, the others fail at once.
+TIMEOUT = datetime.timedelta(days=7)
 
 
 def join_group() -> None:
-    """Connects to the other processes: gloo for objects and for tensors on the CPU, NCCL for tensors on GPUs."""
+    """Connects to the other processes, with gloo for objects and tensors on the CPU, and NCCL for tensors on GPUs."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, timeout=TIMEOUT)
 
 
 def broadcast(value: Any = None) -> Any:
-    """Returns the first process's value in all processes."""
+    """Returns the value of the first process, in all processes."""
     values = [value]
     with raising_worker_error():
         distributed.broadcast_object_list(values, device=torch.device("cpu"))
@@ -30,14 +31,14 @@ def broadcast(value: Any = None) -> Any:
 
 
 def all_reduce(tensor: Tensor) -> None:
-    """Replaces the tensor in all processes by the sum of all of them."""
+    """Replaces the tensors of all processes by their sum."""
     with raising_worker_error():
         distributed.all_reduce(tensor)
 
 
 @contextlib.contextmanager
 def raising_worker_error() -> Iterator[None]:
-    """Raises WorkerError for a communication that fails because another process has died."""
+    """Raises WorkerError if the communication fails, because another process has died."""
     try:
         yield
     except RuntimeError:

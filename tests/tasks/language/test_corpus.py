@@ -1,60 +1,63 @@
-"""From files to the parts of a text: the vocabulary, splits, notices."""
+"""From files to the parts of a text: vocabulary, splits and notices."""
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from charrnn.corpus import reading
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError
 from charrnn.options import DataOptions
-from charrnn.tasks.language.corpus import extend_vocabulary, load_corpus
+from charrnn.tasks.language.corpus import load_corpus
 
+PARTS = ("train", "val", "test")
 in_tmp_path = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def corpus_of(tmp_path, text, **config):
+def load(tmp_path, text, **options):
     path = tmp_path / "corpus.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return load_corpus([str(path)], DataOptions(**config))
+    return load_corpus([str(path)], DataOptions(**options))
 
 
-def vocabulary_of(text, is_bytes=False):
-    values = text if is_bytes else map(ord, text)
-    return Vocabulary(np.array(sorted(set(values)), np.uint32), is_bytes)
+def decode(corpus, part):
+    """The text of a part. Every part that is not empty begins with the start symbol."""
+    ids = getattr(corpus, part)
+    assert ids[:1].tolist() in ([], [corpus.vocabulary.start])
+    return corpus.vocabulary.decode(ids[1:])
 
 
-def test_the_vocabulary_is_every_character_once_in_code_point_order(tmp_path):
-    corpus = corpus_of(tmp_path, "zebra—über\n😀\0zz", val_fraction=0.0)
+def test_the_vocabulary_has_the_characters_of_the_text_in_code_point_order(tmp_path):
+    corpus = load(tmp_path, "zebra—über\n😀\0zz", val_fraction=0.0)
     assert "".join(map(chr, corpus.vocabulary.codes)) == "\0\naberzü—😀"
-    assert corpus.train[:5].tolist() == [6, 4, 3, 5, 2]
+    assert corpus.train[1:6].tolist() == [6, 4, 3, 5, 2]
 
 
-def test_with_bytes_the_vocabulary_is_the_byte_values_that_occur(tmp_path):
-    corpus = corpus_of(tmp_path, b"\xff\x00b\xffa", bytes=True, val_fraction=0.0)
+def test_with_the_option_bytes_the_vocabulary_has_the_byte_values_of_the_text(tmp_path):
+    corpus = load(tmp_path, b"\xff\x00b\xffa", bytes=True, val_fraction=0.0)
     assert corpus.vocabulary.codes.tolist() == [0, 0x61, 0x62, 0xFF]
-    assert corpus.train.tolist() == [3, 0, 2, 3, 1]
+    assert corpus.train[1:].tolist() == [3, 0, 2, 3, 1]
 
 
 @in_tmp_path
 @given(text=st.text(st.sampled_from("ab\nß—😀"), min_size=3), chunk=st.integers(1, 5))
 @example(text="aaaa—", chunk=4)
-def test_a_corpus_is_the_same_wherever_its_chunks_end(tmp_path, text, chunk):
+def test_a_corpus_does_not_depend_on_the_chunk_size(tmp_path, text, chunk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "CHUNK", chunk)
-        corpus = corpus_of(tmp_path, text, val_fraction=0.0)
-    assert corpus.vocabulary.decode(corpus.train) == text
+        patch.setattr(reading, "CHUNK_SIZE", chunk)
+        corpus = load(tmp_path, text, val_fraction=0.0)
+    assert decode(corpus, "train") == text
 
 
-def test_several_files_are_one_text_and_its_fingerprint_that_of_the_text(tmp_path):
+def test_several_files_are_one_text_with_the_fingerprint_of_the_text(tmp_path):
     for name, text in {"a": "one —", "b": "two", "whole": "one —two", "other": "one —twe"}.items():
         (tmp_path / name).write_text(text)
     joined, whole, other = (
         load_corpus([str(tmp_path / name) for name in names], DataOptions(val_fraction=0.0))
         for names in (["a", "b"], ["whole"], ["other"])
     )
-    assert joined.vocabulary.decode(joined.train) == "one —two"
+    assert decode(joined, "train") == "one —two"
     assert joined.fingerprint == whole.fingerprint != other.fingerprint
 
 
@@ -63,67 +66,64 @@ def test_several_files_are_one_text_and_its_fingerprint_that_of_the_text(tmp_pat
 )
 def test_ids_have_the_smallest_type_that_holds_the_vocabulary(tmp_path, size, dtype):
     text = "".join(map(chr, [code for code in range(size + 0x800) if not 0xD800 <= code < 0xE000][:size]))
-    corpus = corpus_of(tmp_path, text, val_fraction=0.3)
+    corpus = load(tmp_path, text, val_fraction=0.3)
     assert len(corpus.vocabulary) == size
     assert corpus.train.dtype == corpus.val.dtype == dtype
-    assert corpus.vocabulary.decode(np.concatenate([corpus.train, corpus.val])) == text
+    assert decode(corpus, "train") + decode(corpus, "val") == text
 
 
 @in_tmp_path
 @given(size=st.integers(2, 400), val=st.floats(0, 0.6), test=st.floats(0, 0.39))
-def test_splits_are_contiguous_and_of_the_sizes_asked_for(tmp_path, size, val, test):
+def test_parts_are_contiguous_and_have_the_requested_sizes(tmp_path, size, val, test):
     text = "".join(chr(0x4E00 + n) for n in range(size))
     try:
-        corpus = corpus_of(tmp_path, text, val_fraction=val, test_fraction=test)
+        corpus = load(tmp_path, text, val_fraction=val, test_fraction=test)
     except CorpusError:
         if size * (1 - val - test) >= 3:
             raise
         return
-    parts = corpus.train, corpus.val, corpus.test
-    assert "".join(map(corpus.vocabulary.decode, parts)) == text
-    for part, share, purpose in ((corpus.val, val, "validate"), (corpus.test, test, "test")):
-        assert len(part) != 1
-        if len(part):
-            assert abs(len(part) - size * share) <= 1 + 1e-6
+    train_text, val_text, test_text = (decode(corpus, part) for part in PARTS)
+    assert train_text + val_text + test_text == text
+    for part_text, fraction, purpose in ((val_text, val, "validate"), (test_text, test, "test")):
+        assert len(part_text) != 1
+        if part_text:
+            assert abs(len(part_text) - size * fraction) <= 1 + 1e-6
         else:
-            assert not share or any(f"too small to {purpose}" in notice for notice in corpus.notices)
+            assert not fraction or any(f"too few to {purpose}" in notice for notice in corpus.notices)
 
 
-def test_five_characters_train_and_it_is_said_that_they_cannot_validate(tmp_path):
-    corpus = corpus_of(tmp_path, "hello")
-    assert corpus.vocabulary.decode(corpus.train) == "hello" and len(corpus.val) == 0
-    assert "too small to validate" in corpus.notices[0]
+def test_a_notice_says_that_a_short_text_is_only_used_to_train(tmp_path):
+    corpus = load(tmp_path, "hello")
+    assert decode(corpus, "train") == "hello" and len(corpus.val) == 0
+    assert "5 characters are too few to validate on" in corpus.notices[0]
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "empty"), ("\ufeff", "empty"), ("x", "one character is too few")])
-def test_a_corpus_without_a_pair_of_characters_is_refused(tmp_path, text, message):
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "empty"), ("\ufeff", "empty"), ("x", "the corpus has one character")]
+)
+def test_a_corpus_of_fewer_than_two_characters_is_refused(tmp_path, text, message):
     with pytest.raises(CorpusError, match=message):
-        corpus_of(tmp_path, text)
+        load(tmp_path, text)
 
 
-def test_splits_that_leave_nothing_to_train_on_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="leave nothing"):
-        corpus_of(tmp_path, "text " * 20, val_fraction=0.5, test_fraction=0.5)
+def test_fractions_that_leave_nothing_to_train_on_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="lower --val-fraction"):
-        corpus_of(tmp_path, "0123456789", val_fraction=0.9)
+        load(tmp_path, "0123456789", val_fraction=0.9)
 
 
-def test_a_validation_file_leaves_the_corpus_whole_and_shares_its_vocabulary(tmp_path):
+def test_with_a_validation_file_the_whole_corpus_is_used_to_train(tmp_path):
     (tmp_path / "val").write_text("new—")
-    corpus = corpus_of(tmp_path, "old text", val_file=str(tmp_path / "val"))
-    assert corpus.vocabulary.decode(corpus.train) == "old text" and corpus.vocabulary.decode(corpus.val) == "new—"
+    corpus = load(tmp_path, "old text", val_file=str(tmp_path / "val"))
+    assert (decode(corpus, "train"), decode(corpus, "val")) == ("old text", "new—")
     (tmp_path / "val").write_text("new-")
-    assert corpus_of(tmp_path, "old text", val_file=str(tmp_path / "val")).fingerprint != corpus.fingerprint
+    assert load(tmp_path, "old text", val_file=str(tmp_path / "val")).fingerprint != corpus.fingerprint
 
 
 @pytest.mark.parametrize("text", ["", "x"])
-def test_a_validation_file_too_small_to_validate_on_is_not_passed_over_in_silence(tmp_path, text):
+def test_a_validation_file_of_fewer_than_two_characters_is_refused(tmp_path, text):
     (tmp_path / "val").write_text(text)
-    try:
-        notices = corpus_of(tmp_path, "some text", val_file=str(tmp_path / "val")).notices
-    except CorpusError:
-        return
-    assert any("validat" in notice for notice in notices)
+    with pytest.raises(CorpusError, match="val: too few characters to validate on"):
+        load(tmp_path, "some text", val_file=str(tmp_path / "val"))
 
 
 @in_tmp_path
@@ -132,37 +132,38 @@ def test_a_validation_file_too_small_to_validate_on_is_not_passed_over_in_silenc
     st.floats(0, 0.6),
     st.floats(0, 0.39),
 )
-def test_lines_are_split_between_lines_and_each_part_begins_with_the_end_of_a_record(tmp_path, lines, val, test):
+def test_a_text_of_lines_is_split_between_lines(tmp_path, lines, val, test):
     text = "".join(f"{line}\n" for line in lines)
     try:
-        corpus = corpus_of(tmp_path, text, lines=True, val_fraction=val, test_fraction=test)
+        corpus = load(tmp_path, text, lines=True, val_fraction=val, test_fraction=test)
     except CorpusError as error:
         if "too few characters" not in str(error):
             raise
         return
-    begun = corpus.begin()
-    parts = [corpus.vocabulary.decode(part) for part in (begun.train, begun.val, begun.test)]
-    assert all(part.startswith("\n") and part.endswith("\n") for part in parts if part)
-    assert "".join(part[1:] for part in parts) == text
+    assert corpus.record_end == corpus.vocabulary.newline
+    parts = [decode(corpus, part) for part in PARTS]
+    assert all(part.endswith("\n") for part in parts if part)
+    assert "".join(parts) == text
 
 
-def test_lines_that_leave_no_line_to_validate_on_are_not_passed_over_in_silence(tmp_path):
-    corpus = corpus_of(tmp_path, "first\n" + "x" * 100, lines=True, val_fraction=0.2)
-    assert len(corpus.val) or any("validate" in notice for notice in corpus.notices)
+def test_a_notice_says_that_no_whole_line_is_left_to_validate_on(tmp_path):
+    corpus = load(tmp_path, "first\n" + "x" * 100, lines=True, val_fraction=0.2)
+    assert len(corpus.val) == 0
+    assert "no whole line is left to validate on" in corpus.notices
 
 
-def test_lines_without_a_line_feed_are_refused(tmp_path):
+def test_the_option_lines_needs_a_line_feed(tmp_path):
     with pytest.raises(CorpusError, match="no line feed"):
-        corpus_of(tmp_path, "no end", lines=True)
+        load(tmp_path, "no end", lines=True)
 
 
 @in_tmp_path
 @given(text=st.text(min_size=2), more=st.text(min_size=1))
-def test_an_extended_vocabulary_holds_both_and_the_text_stays_the_same(tmp_path, text, more):
-    if len(text.removeprefix("\ufeff")) < 2:
-        return
-    corpus = corpus_of(tmp_path, text, val_fraction=0.0)
-    extended = extend_vocabulary(corpus, vocabulary_of(more))
-    assert extended.vocabulary.decode(extended.train) == text.removeprefix("\ufeff")
-    assert set(extended.vocabulary.codes) == set(map(ord, text.removeprefix("\ufeff") + more))
-    assert (np.diff(extended.vocabulary.codes.astype(int)) > 0).all()
+def test_a_larger_vocabulary_does_not_change_the_text(tmp_path, text, more):
+    assume(len(text.removeprefix("\ufeff")) > 1)
+    corpus = load(tmp_path, text, val_fraction=0.0)
+    larger = corpus.with_vocabulary_of(Vocabulary.of_texts([more]))
+    assert decode(larger, "train") == text.removeprefix("\ufeff")
+    assert set(larger.vocabulary.codes) == set(map(ord, text.removeprefix("\ufeff") + more))
+    assert (np.diff(larger.vocabulary.codes.astype(int)) > 0).all()
+    assert larger.fingerprint == corpus.fingerprint

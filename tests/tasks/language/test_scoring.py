@@ -1,18 +1,17 @@
-"""The loss of a text: against a plain loop, read by one reader or by many."""
+"""The loss of a text with one or several readers, against a plain loop."""
 
-import itertools
 from functools import cache
 
 import numpy as np
 import pytest
 from reference import stack as reference_stack
 
+from charrnn.engines.select import new_backend
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import Network, layer_weights
-from charrnn.nn.optimizers import adam
-from charrnn.nn.parameters import count_parameters, initialise, named_views
+from charrnn.models.transfer import initial_parameters
+from charrnn.nn.parameters import named_views
 from charrnn.nn.stack import CELLS
-from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.language import scoring
 from charrnn.tasks.language.scoring import SEQ_LENGTH, text_nats
 from charrnn.tasks.language.streams import TextStream
@@ -20,35 +19,39 @@ from charrnn.tasks.language.streams import TextStream
 V = 7
 
 
-def architecture_of(cell, hidden_size=5, **shape):
+def make_architecture(cell, hidden_size=5, **shape):
     return Architecture(cell=cell, hidden_size=hidden_size, **shape, input_size=V, output_size=V)
 
 
-def random_weights(architecture, scale=0.5):
-    return np.random.default_rng(2).normal(0, scale, architecture.parameters)
+def random_parameters(architecture, scale=0.5):
+    return np.random.default_rng(2).normal(0, scale, architecture.num_parameters)
 
 
 @pytest.fixture
 def readers(monkeypatch):
-    """Sets how many readers share a text of any length."""
+    """A function that sets the number of readers for texts of any length."""
 
-    def share(number):
-        monkeypatch.setattr(scoring, "READER_LENGTH", 1)
+    def set_readers(number):
+        monkeypatch.setattr(scoring, "MIN_READER_LENGTH", 1)
         monkeypatch.setattr(scoring, "MAX_READERS", number)
 
-    return share
+    return set_readers
+
+
+def nats_of(architecture, flat, ids, record_end=None):
+    return text_nats(new_backend(), architecture, flat, ids, record_end)
 
 
 def plain_nats(architecture, flat, ids, record_end=None):
-    """One step at a time over the whole text, by the reference cells and the definition of the softmax."""
+    """The nats by the reference cells and the definition of the softmax."""
     named = named_views(architecture.specs(), flat)
-    x, targets = ids[:-1, None], ids[1:]
+    x = ids[:-1, None]
+    targets = ids[1:]
     inputs = named["embedding.weight"][x] if architecture.embedding_size else x
     state = np.zeros(architecture.state_shape(1))
     reset_mask = None if record_end is None else (x == record_end)[:, :, None]
-    y, _ = reference_stack(
-        architecture.cell, layer_weights(named, architecture.num_layers), inputs, state, reset_mask=reset_mask
-    )
+    weights = layer_weights(named, architecture.num_layers)
+    y, _ = reference_stack(architecture.cell, weights, inputs, state, reset_mask=reset_mask)
     logits = y[:, 0] @ named["head.weight"].T + named["head.bias"]
     return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets]
 
@@ -57,27 +60,29 @@ def plain_nats(architecture, flat, ids, record_end=None):
 @pytest.mark.parametrize("embedding_size", [0, 3])
 @pytest.mark.parametrize("length", [2, SEQ_LENGTH, SEQ_LENGTH + 1, SEQ_LENGTH + 2, 150])
 def test_one_reader_equals_a_plain_loop(cell, embedding_size, length):
-    architecture = architecture_of(cell, num_layers=2, embedding_size=embedding_size)
-    flat, ids = random_weights(architecture), np.random.default_rng(1).integers(0, V, length)
+    architecture = make_architecture(cell, num_layers=2, embedding_size=embedding_size)
+    flat = random_parameters(architecture)
+    ids = np.random.default_rng(1).integers(0, V, length)
     expected = plain_nats(architecture, flat, ids)
-    np.testing.assert_allclose(text_nats(architecture, flat, ids), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(nats_of(architecture, flat, ids), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("number", [1, 3])
-def test_with_records_the_state_resets_at_each_however_many_readers(cell, number, readers):
-    """Records are shorter than what a reader reads before its part, so that the numbers are the same exactly."""
+def test_the_state_is_reset_after_each_record_with_any_number_of_readers(cell, number, readers):
+    """Records are shorter than the warm-up of a reader, so the result is exact."""
     readers(number)
-    architecture = architecture_of(cell, num_layers=2)
-    flat, ids = random_weights(architecture), np.random.default_rng(1).integers(0, V, 700)
+    architecture = make_architecture(cell, num_layers=2)
+    flat = random_parameters(architecture)
+    ids = np.random.default_rng(1).integers(0, V, 700)
     ids[::50] = 3
-    actual = text_nats(architecture, flat, ids, record_end=3)
+    actual = nats_of(architecture, flat, ids, record_end=3)
     np.testing.assert_allclose(actual, plain_nats(architecture, flat, ids, record_end=3), rtol=0, atol=1e-12)
     assert np.abs(actual - plain_nats(architecture, flat, ids)).max() > 1e-3
 
 
 def cyclic_text(size):
-    """Text with something to learn: runs of the alphabet, up or down, with a typing error now and then."""
+    """A text that can be learned: the ids increase by a constant for some characters, with occasional errors."""
     rng = np.random.default_rng(4)
     ids = np.cumsum(np.repeat(rng.choice([1, 2, 5], size // 10 + 1), 10)[:size]) % V
     return np.where(rng.random(size) < 0.05, rng.integers(0, V, size), ids)
@@ -85,28 +90,29 @@ def cyclic_text(size):
 
 @cache
 def trained(cell):
-    """A network and its weights after a short training; the loss is well below that of a guess."""
-    architecture = architecture_of(cell, 16)
-    specs, (b, t) = architecture.specs(), (8, 40)
-    flat, grads = np.empty((2, count_parameters(specs)))
-    initialise(specs, flat, (random_generator(1, Purpose.PARAMETERS, n) for n in itertools.count()))
-    network, moments = Network(architecture, flat, b, t, grads), np.zeros((2, len(flat)))
-    stream, state = TextStream(cyclic_text(4001), b, t), np.zeros(architecture.state_shape(b))
-    for step in range(120):
-        loss = network.loss_and_gradient(stream.batch(step), state, 1 / (b * t))
-        adam(flat, np.clip(grads, -1, 1), moments, step + 1, 0.01)
+    """A network and its parameters after a short training. The loss is well below that of a uniform distribution."""
+    architecture = make_architecture(cell, 16)
+    batch_size, seq_length = 8, 40
+    flat = initial_parameters(architecture, 1).astype(np.float64)
+    grads = np.empty_like(flat)
+    network = Network(architecture, flat, batch_size, seq_length, grads)
+    stream = TextStream(cyclic_text(4001), batch_size, seq_length)
+    state = np.zeros(architecture.state_shape(batch_size))
+    for step in range(300):
+        loss = network.loss_and_gradient(stream.batch(step), state, 1 / (batch_size * seq_length))
+        flat -= 1.0 * np.clip(grads, -0.1, 0.1)
     assert loss < 1.2 < np.log(V)
     return architecture, flat
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("number", [2, 5])
-def test_several_readers_equal_one_on_a_trained_network(cell, number, readers):
+def test_several_readers_agree_with_one_on_a_trained_network(cell, number, readers):
     architecture, flat = trained(cell)
     ids = cyclic_text(5000)[-2500:]
     readers(1)
-    one = text_nats(architecture, flat, ids)
+    one = nats_of(architecture, flat, ids)
     readers(number)
-    several = text_nats(architecture, flat, ids)
+    several = nats_of(architecture, flat, ids)
     assert several.mean() == pytest.approx(one.mean(), abs=1e-3)
     np.testing.assert_allclose(several, one, rtol=0, atol=1e-3)
