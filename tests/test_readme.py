@@ -18,6 +18,11 @@ SWEEP = (ROOT / "charrnn" / "sweep" / "README.md").read_text()
 CONTRIBUTORS = (ROOT / "charrnn" / "README.md").read_text()
 TEXT = "The Fox and the Crow met again. The Fox said nothing. e f h o s e T F r n t.\n" * 30
 MAX_LINES = 150
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "charrnn/**/*.md", "data/**/*.md", "tests/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 
 
 def blocks(language):
@@ -142,8 +147,9 @@ def test_the_top_readme_is_short_and_has_an_index():
     assert re.findall(r"\]\(#(.*?)\)", TOP) == anchors
 
 
-@pytest.mark.parametrize("page", [path for path in ROOT.rglob("*.md") if ".venv" not in path.parts], ids=str)
-def test_links_lead_to_files_that_exist(page):
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_to_files_that_exist(name):
+    page = ROOT / name
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (page.parent / target).exists(), target

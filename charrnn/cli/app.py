@@ -125,7 +125,7 @@ def _new_app(*, add_completion: bool) -> Any:
 
 
 def _add_command(app: Any, name: str) -> None:
-    from charrnn.cli.arguments import for_typer
+    from charrnn.cli.parameters import for_typer
 
     function = load_command(name)
     app.command(name, help=help_text(function))(for_typer(function))

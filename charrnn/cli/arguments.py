@@ -1,53 +1,28 @@
-"""Parameters of commands: from option classes, shared by several commands, and read from TOML files."""
+"""Arguments and options that several commands share, and what the commands do with them."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
-import functools
-import inspect
 import os
 import shlex
 import sys
-import tomllib
-import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.parameters import OUTPUT, read_config
 from charrnn.errors import RunError, UsageError
-from charrnn.fields import CheckedFields, flag
-from charrnn.options import (
-    ALIASES,
-    DataOptions,
-    ModelOptions,
-    RunConfig,
-    SamplingOptions,
-    TrainingOptions,
-    check_exclusive,
-)
+from charrnn.fields import flag
+from charrnn.options import RunConfig, check_exclusive
 
 if typing.TYPE_CHECKING:
     from charrnn.tasks.base import TrainedModel
     from charrnn.tasks.language.model import TextModel
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-PANELS = {
-    ModelOptions: "Model",
-    DataOptions: "Data",
-    TrainingOptions: "Training",
-    SamplingOptions: "Sampling",
-}
-OUTPUT = "Output"
 SOURCE = "Run"
-OUTPUT_OPTIONS = ("eval_every", "save_every", "sample_every")
-MAX_CONFIG_SIZE = 1 << 20  # bytes of a TOML file
 EXCLUSIVE = (  # pairs of options of one command that exclude each other, and the reason if it is not obvious
     ("resume", "run", ""),
     ("resume", "init_from", ""),
@@ -62,199 +37,12 @@ EXCLUSIVE = (  # pairs of options of one command that exclude each other, and th
 )
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a command, read from the signature of its function."""
-
-    name: str
-    type: type  # of one value
-    is_list: bool  # whether it can be given several times
-    default: Any
-    info: Any  # the arguments of typer.Option or typer.Argument
-
-    @property
-    def is_argument(self) -> bool:
-        return isinstance(self.info, typer.models.ArgumentInfo)
-
-    @property
-    def is_required(self) -> bool:
-        return self.default is inspect.Parameter.empty
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """The names on the command line, such as ("--length", "-n"); none for an argument."""
-        if self.is_argument:
-            return ()
-        # typer.Option("--length", "-n") calls its first name `default`.
-        names = [self.info.default] if isinstance(self.info.default, str) else []
-        return (*names, *(self.info.param_decls or ())) or (flag(self.name),)
-
-    @property
-    def config_names(self) -> list[str]:
-        """The names in a TOML file."""
-        long = [name.removeprefix("--").replace("-", "_") for name in self.flags if name.startswith("--")]
-        return long or [self.name]
-
-    @property
-    def value_name(self) -> str:
-        """The placeholder for a value in help texts, such as <int>; empty for a flag without a value."""
-        if self.info.metavar or self.is_argument:
-            return str(self.info.metavar or self.name.upper())
-        return "" if self.type is bool else f"<{self.type.__name__.lower()}>"
-
-    @property
-    def default_text(self) -> str:
-        if isinstance(self.info.show_default, str):
-            return self.info.show_default
-        is_hidden = not self.info.show_default or self.default is None or self.is_required or self.type is bool
-        return "" if is_hidden else str(self.default)
-
-    def for_typer(self) -> inspect.Parameter:
-        """The parameter as Typer gets it. The help text contains the default; limits are checked here, so that the
-        wording does not depend on the version of Typer."""
-        info = copy.copy(self.info)
-        if self.default_text:
-            info.help = f"{info.help} [dim]\\[default: {self.default_text}][/dim]"
-        info.show_default = False
-        info.metavar = self.value_name
-        if info.min is not None or info.max is not None:
-            info.callback = _limit_check(self.flags[0], info.min, info.max)
-            info.min = None
-            info.max = None
-        hint: Any = types.GenericAlias(list, self.type) if self.is_list else self.type
-        if self.default is None:
-            hint = hint | None
-        return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=Annotated[hint, info]
-        )
-
-    def check_config_value(self, value: Any) -> str:
-        """What is wrong with a value from a TOML file; empty if nothing is."""
-        if isinstance(value, bool) and self.type is not bool:
-            return "it needs a value, not true or false"
-        if self.type is bool and not isinstance(value, bool):
-            return "must be true or false"
-        if isinstance(value, float) and self.type is int:
-            return "must be a whole number"
-        return ""
-
-
-def command_parameters(command: Callable[..., Any]) -> list[Parameter]:
-    """The parameters that a command's function declares as Annotated[type, typer.Option(...)]."""
-    parameters = []
-    for declared in inspect.signature(command, eval_str=True).parameters.values():
-        if typing.get_origin(declared.annotation) is Annotated:
-            hint, info, *_ = typing.get_args(declared.annotation)
-            value_type, is_list = _value_type(hint)
-            parameters.append(Parameter(declared.name, value_type, is_list, declared.default, info))
-    return parameters
-
-
-def for_typer(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer gets it; see Parameter.for_typer."""
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        command(**values)
-
-    return _with_parameters(run, [parameter.for_typer() for parameter in command_parameters(command)])
-
-
-def with_options(*classes: type[CheckedFields], without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Adds an option to a command for each field of the classes. They arrive in its **options.
-
-    without: fields to leave out. An option that was not given is None, so that the command can tell.
-    """
-
-    def decorate(command: Command) -> Command:
-        signature = inspect.signature(command, eval_str=True)
-        parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        fields = [(cls, spec) for cls in classes for spec in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        parameters += [_field_option(cls, spec) for cls, spec in fields if spec.name not in without]
-        return _with_parameters(command, parameters)
-
-    return decorate
-
-
-def _with_parameters(command: Command, parameters: list[inspect.Parameter]) -> Command:
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
-
-
-def _field_option(cls: type[CheckedFields], spec: dataclasses.Field[Any]) -> inspect.Parameter:
-    hint = typing.get_type_hints(cls)[spec.name]
-    value_type, is_list = _value_type(hint)
-    default = spec.metadata["default_text"] or spec.default
-    option = typer.Option(
-        flag(spec.name),
-        *(f"--{alias}" for alias, name in ALIASES.items() if name == spec.name),
-        help=spec.metadata["help"],
-        show_default=str(default) if default is not None and value_type is not bool else False,
-        rich_help_panel=OUTPUT if spec.name in OUTPUT_OPTIONS else PANELS[cls],
-    )
-    annotation = list[value_type] if is_list else value_type  # type: ignore[valid-type]
-    return inspect.Parameter(
-        spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, option]
-    )
-
-
-def _value_type(hint: Any) -> tuple[type, bool]:
-    """`int | None` -> (int, False); `list[str] | None` -> (str, True)."""
-    if isinstance(hint, types.UnionType):
-        hint = next(member for member in typing.get_args(hint) if member is not types.NoneType)
-    return (typing.get_args(hint)[0], True) if typing.get_origin(hint) is list else (hint, False)
-
-
-def _limit_check(option: str, low: float | None, high: float | None) -> Callable[[Any], Any]:
-    """A callback for Typer that raises UsageError for a value out of range."""
-
-    def check(value: Any) -> Any:
-        if value is not None and low is not None and value < low:
-            raise UsageError(f"{option} {value}: must be at least {low}")
-        if value is not None and high is not None and value > high:
-            raise UsageError(f"{option} {value}: must be at most {high}")
-        return value
-
-    return check
-
-
-def _read_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Makes the options in a TOML file the defaults of the command. Raises UsageError."""
-    from charrnn.runs.files import read_regular
-
-    if path is None:
-        return None
-    try:
-        values = tomllib.loads(read_regular(path, MAX_CONFIG_SIZE).decode())
-    except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path}: {error}") from None
-    assert context.command.callback
-    parameters = {
-        name: parameter for parameter in command_parameters(context.command.callback) for name in parameter.config_names
-    }
-    defaults: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in parameters:
-            raise UsageError(f"--config {path}: unknown option {name!r}")
-        parameter = parameters[name]
-        if problem := parameter.check_config_value(value):
-            raise UsageError(f"--config {path}: {name} = {value!r}: {problem}")
-        if parameter.name in defaults:
-            raise UsageError(f"--config {path}: {name} is given twice, under two names")
-        defaults[parameter.name] = [value] if parameter.is_list and isinstance(value, str) else value
-    context.default_map = defaults
-    return path
-
-
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
         help="TOML file of options; the command line overrides it.",
-        callback=_read_config,
+        callback=read_config,
         is_eager=True,
         show_default=False,
         rich_help_panel=SOURCE,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import Json, given_options, needs_extra, with_options
+from charrnn.cli.arguments import Json, given_options, needs_extra
+from charrnn.cli.parameters import with_options
 from charrnn.cli.terminal import print_table
 from charrnn.errors import UsageError
 from charrnn.fields import flag

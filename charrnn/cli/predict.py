@@ -22,8 +22,8 @@ from charrnn.cli.arguments import (
     given_options,
     load_model,
     refuse_run_as_file,
-    with_options,
 )
+from charrnn.cli.parameters import with_options
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions, SamplingOptions, select_options
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.cli.app import COMMANDS, help_text, load_command
-from charrnn.cli.arguments import Parameter, command_parameters
+from charrnn.cli.parameters import Parameter, command_parameters
 from charrnn.runs.reports import Metrics, Result
 
 README = Path(__file__).with_name("README.md")

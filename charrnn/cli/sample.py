@@ -21,8 +21,8 @@ from charrnn.cli.arguments import (
     check_pairs,
     given_options,
     load_model,
-    with_options,
 )
+from charrnn.cli.parameters import with_options
 from charrnn.cli.terminal import print_stderr
 from charrnn.errors import UsageError, printable
 from charrnn.options import SamplingOptions, select_options

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command, with_options
+from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command
+from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
 from charrnn.cli.terminal import Bar, format_value, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
@@ -174,7 +175,7 @@ def _trial_count(trials: int | None, space: tuple[Dimension, ...], *, is_grid: b
 
     points = space_size(space)
     if trials is not None and trials > points:
-        raise UsageError(f"--trials {trials}: the options that vary have only {points:g} combinations")
+        raise UsageError(f"--trials {trials}: must be at most {points:g}, the number of combinations")
     if trials is not None:
         return trials
     return int(points if is_grid else min(points, DEFAULT_TRIALS))

@@ -19,8 +19,8 @@ from charrnn.cli.arguments import (
     check_pairs,
     given_options,
     needs_extra,
-    with_options,
 )
+from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
 from charrnn.errors import UsageError
 from charrnn.fields import flag

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.arguments import (
-    OUTPUT,
     CheckpointOption,
     Json,
     ModelOption,
@@ -24,6 +23,7 @@ from charrnn.cli.arguments import (
     needs_extra,
 )
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
+from charrnn.cli.parameters import OUTPUT
 from charrnn.cli.plot import check_figure_path
 from charrnn.cli.terminal import print_stderr, print_table
 from charrnn.errors import CorpusError, UsageError

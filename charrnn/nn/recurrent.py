@@ -325,9 +325,10 @@ class RecurrentLayer:
         last_to_first = [array[::-1] for array in (dgates, dy, *factors)]
         dstate_arrays = tuple(dstate)  # dh, or dh and dc
         dh = dstate_arrays[0]
+        step_backward = self.step_backward
         for carry, dgates_t, dy_t, *factors_t in zip(carries, *last_to_first, strict=False):
             dh += dy_t
-            self.step_backward(dgates_t, dstate_arrays, factors_t)
+            step_backward(dgates_t, dstate_arrays, factors_t)
             if carry is not None:
                 dstate *= carry
 

@@ -80,7 +80,7 @@ def load_study(location: str, name: str | None) -> optuna.Study:
         if name is None and len(names) == 1:
             name = names[0]
         if name not in names:
-            raise RunError(f"{label}: contains the studies {', '.join(names)}", "choose one of them with --study")
+            raise RunError(f"{label}: --study must be one of its studies", ", ".join(names))
         return optuna.load_study(study_name=name, storage=storage)
 
 

@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 class Coding(ABC):
-    """Encodes the records of a task as time steps. Every checkpoint stores its coding."""
+    """Encodes the records of a task as time steps. A checkpoint stores the coding of its task."""
 
     name: ClassVar[str]
     defaults: ClassVar[TaskDefaults] = TaskDefaults(max_weights_per_symbol=3)
@@ -202,7 +202,7 @@ class RecordModel(TrainedModel):
 
     def _parse_coding(self, task: dict[str, Any]) -> Any:
         coding = self.coding_class.from_dict(task)
-        sizes = coding.sizes | {"ngram_share": self.architecture.ngram_share}
+        sizes = coding.sizes | {"ngram_share": self.architecture.ngram_share}  # a checkpoint keeps its own share
         if Architecture.from_options(self.architecture, **sizes) != self.architecture:
             raise ValueError("the metadata of the task do not fit the weights")
         return coding

@@ -30,8 +30,8 @@ from charrnn.training.budget import Budget
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState
 
 # Without --eval-every, the run is evaluated when it passes a milestone, which is a multiple of 1 / EVALUATIONS of its
-# budget. Since the last evaluation it must have trained on MIN_TRAINED_PER_VALIDATED characters per validation character,
-# so that validation takes at most about 4 % of the time.
+# budget. Since the last evaluation it must have trained on MIN_TRAINED_PER_VALIDATED characters per validation
+# character, so that validation takes at most about 4 % of the time.
 EVALUATIONS = 20
 MIN_TRAINED_PER_VALIDATED = 8
 SAVE_SECONDS = 30.0  # time between saves without --save-every

@@ -40,9 +40,8 @@ def test_a_command_imports_only_what_it_needs(trained):
     modules = imported_modules("sample", "--run", str(trained), "--length", "3")
     assert not modules & DRAWING
     assert not {name for name in modules if re.match(r"charrnn\.(training|sweep|plots|analysis|web)\b", name)}
-    assert {name for name in modules if name.startswith("charrnn.cli.")} == {
-        *("charrnn.cli.app", "charrnn.cli.arguments", "charrnn.cli.sample", "charrnn.cli.terminal")
-    }
+    of_cli = {name.removeprefix("charrnn.cli.") for name in modules if name.startswith("charrnn.cli.")}
+    assert of_cli == {"app", "arguments", "parameters", "sample", "terminal"}
 
 
 def test_without_a_command_the_list_of_commands_is_shown(charrnn):
@@ -93,6 +92,8 @@ def test_a_help_page_has_the_summary_of_the_command_and_the_options_of_the_refer
     ("train c.txt --init-from m --hidden-size 4", 2, "--hidden-size", "--init-from", "exclude"),
     ("train c.txt --init-from m --num-layers 2", 2, "--num-layers", "--init-from", "exclude"),
     ("train c.txt --init-from m --embedding-size 3", 2, "--embedding-size", "--init-from", "exclude"),
+    ("train c.txt --hidden-size big", 2, "--hidden-size big", "whole number"),
+    ("train c.txt --dropout half", 2, "--dropout half", "number"),
     ("train", 2, "no corpus", "charrnn train FILE"),
 )
 def test_a_usage_error_is_one_line_that_names_the_options(charrnn, arguments, code, facts):
@@ -102,8 +103,6 @@ def test_a_usage_error_is_one_line_that_names_the_options(charrnn, arguments, co
 @error_cases(
     ("train c.txt --colour red", 2, "No such option: --colour"),
     ("train c.txt --hidden-size", 2, "'--hidden-size' requires an argument"),
-    ("train c.txt --hidden-size big", 2, "--hidden-size", "int"),
-    ("train c.txt --dropout half", 2, "--dropout"),
     ("info a b", 2, "unexpected extra argument"),
 )
 def test_an_error_of_the_parser_is_one_line_that_names_the_option(charrnn, arguments, code, facts):

@@ -195,7 +195,7 @@ def test_an_interrupted_sweep_saves_its_trials_and_the_same_command_continues_it
     ("- --grid lr=1", 3, "standard input", "name a file"),
     ("corpus.txt", 2, "--grid or --search"),
     ("corpus.txt --grid lr=1 --search cell=choice:gru", 2, "--grid and --search"),
-    ("corpus.txt --grid lr=1 --trials 2", 2, "--trials 2", "only 1 "),
+    ("corpus.txt --grid lr=1 --trials 2", 2, "--trials 2", "at most 1"),
     ("corpus.txt --grid lr=1 --study a/b", 2, "--study a/b"),
     ("corpus.txt --grid lr=1 --study ..", 2, "--study .."),
     ("corpus.txt --grid lr=1 --study ''", 2, "--study "),
@@ -266,7 +266,7 @@ def test_plot_prints_the_median_loss_of_each_value_of_a_sweep(in_swept, charrnn)
 @error_cases(
     ("runs/corpus/000 --sweep runs/corpus", 2, "--sweep"),
     ("runs/corpus/000 --study corpus", 2, "--study", "--sweep"),
-    ("--sweep runs/corpus --study x", 4, "runs/corpus", "the studies corpus", "--study"),
+    ("--sweep runs/corpus --study x", 4, "runs/corpus/study.journal", "--study", "(corpus)"),
     ("--sweep nowhere", 4, "nowhere: no such study"),
 )
 def test_a_sweep_that_cannot_be_drawn_is_named(arguments, code, facts, in_swept, charrnn):

@@ -44,9 +44,9 @@ def test_a_study_is_found_by_its_name(tmp_path):
     storage = open_storage(url)
     optuna.create_study(storage=storage, study_name="first")
     assert load_study(url, None).study_name == load_study(url, "first").study_name == "first"
-    with pytest.raises(RunError, match=r"the studies first .*--study"):
+    with pytest.raises(RunError, match=r"--study .*\(first\)"):
         load_study(url, "second")
     optuna.create_study(storage=storage, study_name="second")
     assert load_study(url, "second").study_name == "second"
-    with pytest.raises(RunError, match=r"the studies first, second .*--study"):
+    with pytest.raises(RunError, match=r"--study .*\(first, second\)"):
         load_study(url, None)

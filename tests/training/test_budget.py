@@ -45,9 +45,9 @@ def test_a_budget_is_the_smaller_of_steps_and_epochs_and_epochs_are_rounded_up(l
 
 
 @settings(deadline=None)
-@given(st.integers(1, 999))
-@example(steps=201)
-def test_epochs_that_are_a_whole_number_of_steps_are_not_rounded_up(steps):
-    """0.201 x 1000 is a little more than 201 in binary floating point."""
-    budget = Budget.from_options(TrainingOptions(max_epochs=steps / 1000), epoch_steps=1000)
-    assert budget.steps == steps
+@given(st.integers(1, 999), st.integers(1, 999))
+@example(tenths=11, steps_per_tenth=1)
+def test_epochs_that_are_a_whole_number_of_steps_are_not_rounded_up(tenths, steps_per_tenth):
+    """For example, 1.1 epochs of 10 steps are 11 steps, although 1.1 x 10 is 11.000000000000002 in floating point."""
+    budget = Budget.from_options(TrainingOptions(max_epochs=tenths / 10), epoch_steps=10 * steps_per_tenth)
+    assert budget.steps == tenths * steps_per_tenth

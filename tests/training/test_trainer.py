@@ -269,8 +269,8 @@ def whole_run(tmp_path_factory):
 def test_a_run_that_is_killed_while_it_writes_a_file_can_be_resumed_and_equals_an_uninterrupted_one(
     tmp_path, whole_run, calls
 ):
-    """The run is killed at the n-th fsync, once or twice: before the first save, in a save, or between the metrics and a
-    save."""
+    """The run is killed at the n-th fsync, once or twice: before the first save, in a save, or between the metrics and
+    a save."""
     path = tmp_path / "run"
     events = new_run(path, Run(whole_run).read_config()).run()
     next(events)

@@ -28,7 +28,7 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CaptionCoding:
-    """Encodes captions as time steps. Every checkpoint stores its coding."""
+    """Encodes captions as time steps. A checkpoint stores the coding of its task."""
 
     vocabulary: Vocabulary
     scale: Standardizer  # of the vectors

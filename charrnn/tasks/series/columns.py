@@ -19,7 +19,7 @@ from charrnn.tasks.records import parse_names
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Encodes rows of a table as time steps. Every checkpoint stores its columns.
+    """Encodes rows of a table as time steps. A checkpoint stores the columns of its task.
 
     Without targets, the network predicts how all columns change from one row to the next. So a trend in the series does
     not make the predictions harder.

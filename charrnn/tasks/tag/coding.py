@@ -31,7 +31,7 @@ from charrnn.tasks.tag.symbols import MAX_LENGTH, InputSymbols
 DEFAULT_DELAY = 5  # steps; less if no text is that long
 MAX_DELAY = 10**6
 COUNTED_STEPS = 1 << 22  # steps from which symbols and n-grams are counted
-NGRAM_SHARE = 0.6  # share of the n-gram head in new networks; every checkpoint stores its own
+NGRAM_SHARE = 0.6  # share of the n-gram head in new networks; a checkpoint stores its own share
 SHORTER_SYMBOLS = 0.5  # fraction of training steps that read a shorter symbol than the longest one
 
 
@@ -104,9 +104,7 @@ class TagCoding(Coding):
     @staticmethod
     def parse_line(line: Line) -> Pair:
         pair = Coding.parse_line(line)
-        if len(pair.source) != len(pair.output):
-            problem = f"{line.place}: {len(pair.source)} characters and {len(pair.output)} tags"
-            raise CorpusError(problem, "each character needs one tag")
+        _check_lengths(pair, f"{line.place}: ")
         return pair
 
     @property
@@ -133,9 +131,7 @@ class TagCoding(Coding):
         return np.array([other.tags.index(tag) for tag in self.tags])
 
     def check_output(self, pair: Pair) -> None:
-        if len(pair.source) != len(pair.output):
-            problem = f"{len(pair.source)} characters and {len(pair.output)} tags"
-            raise CorpusError(problem, "each character needs one tag")
+        _check_lengths(pair)
         unknown = sorted(set(pair.output) - set(self.tags))
         if unknown:
             raise CorpusError(f"the tag {unknown[0]!r} was not in the training data")
@@ -178,6 +174,12 @@ class TagCoding(Coding):
             return replace(batch, x=x, ngrams=located.features(places))
 
         return augment
+
+
+def _check_lengths(pair: Pair, place: str = "") -> None:
+    if len(pair.source) != len(pair.output):
+        problem = f"{place}{len(pair.source)} characters and {len(pair.output)} tags"
+        raise CorpusError(problem, "each character needs one tag")
 
 
 def _join_texts(vocabulary: Vocabulary, pairs: Sequence[Pair], delay: int) -> tuple[Array, Array]:

@@ -83,6 +83,21 @@ def most_frequent_keys(keys: Sequence[Array], min_count: int, max_number: int) -
     return [length_keys[length_kept] for (length_keys, _), length_kept in zip(distinct, kept, strict=True)]
 
 
+class KeyTable:
+    """Maps keys of n-grams to numbers."""
+
+    def __init__(self, keys: Array, numbers: Array) -> None:
+        order = np.argsort(keys)
+        # A search for a key that is larger than all others ends at the appended key -1, which no n-gram has.
+        self.keys = np.append(keys[order], -1)
+        self.numbers = np.append(numbers[order], 0)
+
+    def find(self, keys: Array, default: Array | int) -> Array:
+        """The number of each key; `default` for a key that is not in the table."""
+        places = np.searchsorted(self.keys[:-1], keys)
+        return np.where(self.keys[places] == keys, self.numbers[places], default)
+
+
 @dataclass(frozen=True, eq=False)
 class NgramFeatures:
     """The known n-grams. An n-gram has a feature for each position that it can have relative to a character."""
@@ -137,9 +152,8 @@ class NgramFeatures:
         """Finds the known n-grams in some records."""
         first_feature = np.zeros((len(ids), len(self.texts)), np.uint32)
         keys_of_lengths = ngram_keys(ids, starts, len(self.vocabulary), self.edge, len(self.texts))
-        for column, keys, (known, features) in zip(first_feature.T, keys_of_lengths, self._known, strict=True):
-            place = np.searchsorted(known[:-1], keys)
-            column[:] = np.where(known[place] == keys, features[place], 0)
+        for column, keys, table in zip(first_feature.T, keys_of_lengths, self._first_features, strict=True):
+            column[:] = table.find(keys, 0)
         lengths, offsets = self._positions
         return LocatedNgrams(first_feature, lengths, offsets, self.lookahead)
 
@@ -161,20 +175,15 @@ class NgramFeatures:
         return lengths, offsets
 
     @cached_property
-    def _known(self) -> list[tuple[Array, Array]]:
-        """For each length the sorted keys of the known n-grams, and the first feature of each n-gram.
-
-        A key -1, which no n-gram has, is appended. A search for a key that is larger than all others ends there.
-        """
-        known = []
+    def _first_features(self) -> list[KeyTable]:
+        """For each length the first feature of each n-gram."""
+        tables = []
         next_feature = 1
         for length, text in enumerate(self.texts, 1):
             keys = ids_to_keys(self.vocabulary.encode(text).reshape(-1, length), len(self.vocabulary))
-            order = np.argsort(keys)
-            features = next_feature + order * self._num_positions(length)
-            known.append((np.append(keys[order], -1), np.append(features, 0)))
+            tables.append(KeyTable(keys, next_feature + np.arange(len(keys)) * self._num_positions(length)))
             next_feature += len(keys) * self._num_positions(length)
-        return known
+        return tables
 
 
 @dataclass(frozen=True, eq=False)

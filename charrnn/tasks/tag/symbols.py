@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn.corpus.vocabulary import Vocabulary, smallest_uint
 from charrnn.nn.arrays import Array
-from charrnn.tasks.tag.ngrams import ids_to_keys, keys_to_ids, most_frequent_keys, ngram_keys
+from charrnn.tasks.tag.ngrams import KeyTable, ids_to_keys, keys_to_ids, most_frequent_keys, ngram_keys
 
 MAX_LENGTH = 3  # characters; the keys of three characters fit 63 bits with any vocabulary
 MIN_COUNT = 3  # occurrences of each symbol of several characters
@@ -51,21 +51,18 @@ class InputSymbols:
 
     def levels(self, ids: Array, starts: Array) -> Array:
         """The symbols (MAX_LENGTH, N) that each step reads if symbols have at most 1, 2 ... MAX_LENGTH characters."""
-        known, symbols = self._known
         levels = [ids.astype(smallest_uint(len(self) - 1))]
         _, *keys_of_lengths = ngram_keys(ids, starts, len(self.vocabulary), self.edge, MAX_LENGTH)
         for keys in keys_of_lengths:
-            place = np.searchsorted(known[:-1], keys)
-            levels.append(np.where(known[place] == keys, symbols[place], levels[-1]).astype(levels[0].dtype))
+            levels.append(self._longer_ids.find(keys, levels[-1]).astype(levels[0].dtype))
         return np.stack(levels)
 
     @cached_property
-    def _known(self) -> tuple[Array, Array]:
-        """The sorted keys of the `longer` symbols, and their ids. For the appended key -1 see NgramFeatures._known."""
+    def _longer_ids(self) -> KeyTable:
+        """The ids of the `longer` symbols. Keys of different lengths differ, because all digits are positive."""
         size = len(self.vocabulary)
         keys = [ids_to_keys(self.vocabulary.encode(text)[None], size).item() for text in self.longer]
-        order = np.argsort(np.array(keys, np.int64))
-        return np.append(np.array(keys, np.int64)[order], -1), np.append(order + size, 0)
+        return KeyTable(np.array(keys, np.int64), size + np.arange(len(keys)))
 
 
 def _survives_json(text: str) -> bool:
