@@ -20,7 +20,7 @@ class Budget:
         """epoch_steps: the number of steps per epoch."""
         limits = [] if train.max_steps is None else [train.max_steps]
         if train.max_epochs is not None:
-            limits.append(math.ceil(train.max_epochs * epoch_steps))  # 1.1 x 10 is 11.000000000000002
+            limits.append(math.ceil(train.max_epochs * epoch_steps - 1e-9))  # 1.1 x 50 is 55.00000000000001
         seconds = None if train.max_minutes is None else train.max_minutes * 60
         return cls(min(limits, default=None), seconds)
 

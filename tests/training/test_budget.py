@@ -46,8 +46,8 @@ def test_a_budget_is_the_smaller_of_steps_and_epochs_and_epochs_are_rounded_up(l
 
 @settings(deadline=None)
 @given(st.integers(1, 999), st.integers(1, 999))
-@example(tenths=11, steps_per_tenth=1)
+@example(tenths=11, steps_per_tenth=5)
 def test_epochs_that_are_a_whole_number_of_steps_are_not_rounded_up(tenths, steps_per_tenth):
-    """For example, 1.1 epochs of 10 steps are 11 steps, although 1.1 x 10 is 11.000000000000002 in floating point."""
+    """For example, 1.1 epochs of 50 steps are 55 steps, although 1.1 x 50 is 55.00000000000001 in floating point."""
     budget = Budget.from_options(TrainingOptions(max_epochs=tenths / 10), epoch_steps=10 * steps_per_tenth)
     assert budget.steps == tenths * steps_per_tenth
