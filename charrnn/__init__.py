@@ -19,9 +19,11 @@ __version__ = "0.1.0"
 def load(path: str | Path, *, checkpoint: str = "best", device: str = "cpu") -> TrainedModel:
     """Loads a trained model.
 
-    path: a run directory, the name of a run, or a checkpoint file. checkpoint: of a run, "best" or "last". device: "cpu"
-    for NumPy; other devices need PyTorch. The class of the model depends on its task: a language model is a TextModel.
-    Raises RunError.
+    path: a run directory, the name of a run, or a checkpoint file.
+    checkpoint: "best" or "last", if the path is a run.
+    device: "cpu" for NumPy. Other devices need PyTorch.
+
+    The class of the model depends on its task. A language model is a TextModel. Raises RunError.
     """
     # Imported here, because `charrnn --help` does not need NumPy.
     from charrnn.engines.select import new_backend

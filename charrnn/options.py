@@ -1,8 +1,8 @@
-"""The options of a run as frozen dataclasses: the one place for each option's name, type, range, default and help text.
+"""The options of a run as frozen dataclasses: the one place for each option's name, type, range, default and help.
 
-The command line, TOML files, `config.json` and the metadata of checkpoints all read and write these classes. A default of
-None means that the value is chosen for the data, the budget and the machine (`training/defaults.py`); a run's
-`config.json` holds the value that was chosen.
+The command line, TOML files, `config.json` and the metadata of checkpoints all read and write these classes. A default
+of None means that the value is chosen for the data, the budget and the machine (`training/defaults.py`). The
+`config.json` of a run holds the value that was chosen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The keys of all random generators. A generator is made from (seed, purpose, ...), so that no two purposes share numbers.
+"""The keys of all random generators: (seed, purpose, ...). So no two purposes share random numbers.
 
-Nothing else in the package calls `numpy.random.default_rng` with a tuple. The numbers are part of what a run computes:
-changing one changes the results of every seed.
+No other module calls `numpy.random.default_rng` with a key of its own. The numbers of the purposes are part of the
+results: changing one of them changes what every seed computes. They start at 1, because NumPy pads short keys with
+zeros.
 """
 
 from __future__ import annotations
@@ -32,5 +33,5 @@ def random_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Genera
 
 
 def generator_key(seed: int, purpose: Purpose, *key: int) -> tuple[int, ...]:
-    """What the generator is made from; another library's generator can be seeded from it (`numpy.random.SeedSequence`)."""
+    """The key of a generator, for another library's generator (see `numpy.random.SeedSequence`)."""
     return (seed, int(purpose), *key)

@@ -21,7 +21,7 @@ class Engine(Protocol):
     architecture: Architecture
     train: ResolvedTraining
     stream: BatchStream  # the training batches; to be set before the first step
-    is_consistent: bool  # whether parameters, moments and state belong to the same step; not after some errors
+    is_consistent: bool  # whether parameters, moments and state belong to the same step
 
     def __enter__(self) -> Self: ...
 
@@ -90,4 +90,5 @@ class Backend(Protocol):
     def network(self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int) -> ScoringNetwork:
         """A network that scores batches of at most this many streams and time steps."""
 
-    def stepper(self, architecture: Architecture, flat: Array, streams: int) -> Stepper: ...
+    def stepper(self, architecture: Architecture, flat: Array, streams: int) -> Stepper:
+        """A stepper in the zero state."""

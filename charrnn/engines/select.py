@@ -6,7 +6,6 @@ import re
 
 from charrnn.engines.base import Backend, Engine
 from charrnn.engines.numpy.backend import NumpyBackend
-from charrnn.engines.numpy.engine import NumpyEngine
 from charrnn.engines.processes import torchrun_variable
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
@@ -15,7 +14,10 @@ from charrnn.options import ResolvedTraining, TrainingOptions
 
 def new_engine(architecture: Architecture, train: ResolvedTraining, dtype: str = "float32") -> Engine:
     """The engine that trains on `train.device`."""
+    # Imported here, because only training needs an engine, and importing it takes time.
     if train.device == "cpu":
+        from charrnn.engines.numpy.engine import NumpyEngine
+
         return NumpyEngine(architecture, train, dtype)
     from charrnn.engines.torch.engine import TorchEngine
 

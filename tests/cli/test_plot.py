@@ -1,13 +1,92 @@
-"""charrnn plot --gradients."""
+"""charrnn plot: the losses of runs, and --gradients."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .conftest import error_cases
+from charrnn.plots.curves import read_curves
+from charrnn.runs.directory import Run
 
+from .conftest import TEXT, command, error_cases
+
+pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+pytest.importorskip("plotext", reason="the extra `plot` is not installed")
+
+SMALL = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--max-steps", "6", "--eval-every", "2")
+RUNS = {"a": ("gru", "0.01"), "b": ("gru", "0.02"), "c": ("rnn", "0.02")}
 CELLS = ("lstm", "gru", "rnn")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with three runs, which differ in their cell or their learning rate."""
+    folder = tmp_path_factory.mktemp("plot")
+    (folder / "corpus.txt").write_text(TEXT)
+    for name, (cell, rate) in RUNS.items():
+        options = ["--cell", cell, "--lr", rate, "--dropout", "0", "--recurrent-dropout", "0", "--workers", "1"]
+        words = ["train", "corpus.txt", "--run", name, *SMALL, *options, "--quiet"]
+        subprocess.run(command(*words), cwd=folder, check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture
+def in_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.parametrize("x", ["chars", "steps", "seconds"])
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG\r\n"), (".svg", b"<?xml")])
+def test_plot_writes_a_figure(x, suffix, magic, in_folder, charrnn, tmp_path):
+    path = tmp_path / f"curves{suffix}"
+    outcome = charrnn("plot", "a", "b", "--x", x, "--output", path)
+    assert (outcome.code, outcome.out) == (0, "")
+    assert str(path) in outcome.err
+    assert path.read_bytes().startswith(magic)
+
+
+def test_a_curve_has_the_losses_of_its_run(in_folder):
+    figure = read_curves([Run(Path(name)) for name in RUNS], "steps")
+    assert [curve.best for curve in figure.curves] == sorted(curve.best for curve in figure.curves)
+    best = figure.curves[0]
+    assert figure.title == f"corpus.txt: best validation loss {best.best:.4f} ({best.label})"
+    (first,) = [curve for curve in figure.curves if curve.label.startswith("a")]
+    rows = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
+    assert first.x == [row["step"] for row in rows]
+    assert first.val == [row["val_loss"] for row in rows]
+    assert first.train == [row["train_loss"] for row in rows]
+
+
+def test_curves_in_the_terminal_are_plain_text_with_labels(in_folder, charrnn):
+    outcome = charrnn("plot", "a", "c", "--terminal", "--x", "steps")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\x1b" not in outcome.out
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("corpus.txt: best validation loss ")
+    labels = [line.rpartition("│ ")[2] for line in lines if line.endswith((": gru", ": rnn"))]
+    assert {label[2:] for label in labels} == {"a: gru", "c: rnn"}
+    assert len({label[0] for label in labels}) == 2
+    assert lines[-1] == "steps"
+    assert not Path("plot.png").exists()
+
+
+def test_a_run_without_validation_data_is_drawn(train, charrnn, corpus):
+    train(corpus, "--run", "blind", "--max-steps", "4", "--val-fraction", "0")
+    assert charrnn("plot", "blind").code == 0
+    assert charrnn("plot", "blind", "--terminal").code == 0
+
+
+def test_a_run_without_evaluations_cannot_be_drawn(train, charrnn, corpus):
+    train(corpus, "--run", "run", "--max-steps", "4")
+    Path("run/metrics.jsonl").unlink()
+    charrnn("plot", "run").fails(4, "no evaluation")
+    Path("run/metrics.jsonl").write_text('{"step": 1}\n')
+    charrnn("plot", "run").fails(4, "run/metrics.jsonl", "damaged")
+
+
+# --gradients
 
 
 @pytest.fixture
@@ -18,7 +97,6 @@ def cell_runs(train, corpus):
 
 
 def test_gradients_are_drawn_and_printed(cell_runs, charrnn):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     outcome = charrnn("plot", "--gradients", *CELLS, "--steps", "20", "--output", "g.svg")
     assert (outcome.code, outcome.err) == (0, "saved g.svg\n")
     assert Path("g.svg").read_bytes().startswith(b"<?xml")
@@ -27,7 +105,6 @@ def test_gradients_are_drawn_and_printed(cell_runs, charrnn):
 
 
 def test_gradients_in_the_terminal_are_plain_text(cell_runs, charrnn):
-    pytest.importorskip("plotext", reason="plotext is not installed")
     outcome = charrnn("plot", "--gradients", *CELLS, "--steps", "20", "--terminal")
     assert (outcome.code, outcome.err, "\x1b" in outcome.out) == (0, "", False)
     assert "best weights" in outcome.out and "k = 0" in outcome.out
@@ -49,6 +126,9 @@ def test_the_initial_weights_are_those_that_the_training_started_from(train, cha
 
 
 @error_cases(
+    ("", 2, "nothing to draw", "--sweep"),
+    ("nothing", 4, "nothing: no such run"),
+    ("run --output nowhere/a.png", 6, "nowhere/a.png: No such file or directory"),
     ("--gradients", 2, "nothing to draw", "--sweep"),
     ("run --sweep s", 2, "--sweep", "runs"),
     ("run --study s", 2, "--study", "--sweep"),
@@ -61,7 +141,6 @@ def test_the_initial_weights_are_those_that_the_training_started_from(train, cha
     ("--gradients nowhere", 4, "nowhere: no such run"),
 )
 def test_a_mistake_is_named(charrnn, trained, monkeypatch, arguments, code, facts):
-    pytest.importorskip("plotext", reason="plotext is not installed")
     monkeypatch.chdir(trained.parent)
     charrnn("plot", *arguments).fails(code, *facts)
 
