@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and what the commands do with them."""
+"""Arguments and options that several commands share, and functions that check and use them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.parameters import OUTPUT, read_config
+from charrnn.cli.parameters import OUTPUT_PANEL, read_config
 from charrnn.errors import RunError, UsageError
 from charrnn.fields import flag
 from charrnn.options import RunConfig, check_exclusive
@@ -22,7 +22,7 @@ if typing.TYPE_CHECKING:
     from charrnn.tasks.base import TrainedModel
     from charrnn.tasks.language.model import TextModel
 
-SOURCE = "Run"
+RUN_PANEL = "Run"
 EXCLUSIVE = (  # pairs of options of one command that exclude each other, and the reason if it is not obvious
     ("resume", "run", ""),
     ("resume", "init_from", ""),
@@ -45,11 +45,15 @@ ConfigFile = Annotated[
         callback=read_config,
         is_eager=True,
         show_default=False,
-        rich_help_panel=SOURCE,
+        rich_help_panel=RUN_PANEL,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notices.", rich_help_panel=OUTPUT)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT_PANEL)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show no progress and no notices.", rich_help_panel=OUTPUT_PANEL)
+]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run to use.", show_default="the newest")]
 RunArgument = Annotated[
     Path | None,
@@ -119,9 +123,10 @@ def load_model(
     methods: Collection[str] = (),
     device: str = "cpu",
 ) -> TrainedModel:
-    """The model that --run or --model names. By default it is that of the newest run with one of the methods.
+    """The model that --run or --model names. Without them, the model of the newest run that has one of the methods.
 
-    methods: what the command needs to call, such as `sample_many`. A model that is named may lack them.
+    methods: what the command needs, such as `sample_many`. A model that is named is returned even if it has none of
+    them.
     """
     from charrnn.engines.select import new_backend
     from charrnn.runs.directory import Run, find_run, newest_run
@@ -152,12 +157,12 @@ def load_text_model(run: Path | None, model: Path | None, checkpoint: str | None
     return as_text_model(load_model(run, model, checkpoint, methods=["sample_many"]))
 
 
-def as_text_model(model: TrainedModel) -> TextModel:
-    """The model itself. Raises UsageError if it cannot continue any text."""
+def as_text_model(model: TrainedModel, user: str = "this command") -> TextModel:
+    """The model itself. Raises UsageError if it cannot continue any text. user: what needs such a model."""
     from charrnn.tasks.base import GeneratesText
 
     if not isinstance(model, GeneratesText):
-        raise UsageError(f"{model.checkpoint.path}: a model of --task {model.task}", "this command needs --task lm")
+        raise UsageError(f"{model.checkpoint.path}: a model of --task {model.task}", f"{user} needs --task lm")
     return typing.cast("TextModel", model)
 
 

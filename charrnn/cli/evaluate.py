@@ -75,7 +75,7 @@ def evaluate(
 
     --per-line, --per-char and --lines are for language models.
     """
-    from charrnn.tasks.base import EvaluationFile, GeneratesText
+    from charrnn.tasks.base import EvaluationFile
 
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(per_line=per_line, per_char=per_char)
@@ -86,10 +86,8 @@ def evaluate(
     skip_unknown = on_unknown == "skip"
     if features is not None and not loaded.architecture.features:
         raise UsageError("--features: this model was trained without features")
-    if (per_line or per_char or lines) and not isinstance(loaded, GeneratesText):
-        raise UsageError("--per-line, --per-char and --lines need a model of --task lm")
-    if per_char or per_line or lines:
-        text_model = as_text_model(loaded)
+    if per_line or per_char or lines:
+        text_model = as_text_model(loaded, "--per-line" if per_line else "--per-char" if per_char else "--lines")
         ids = text_model.read_ids(file, skip_unknown=skip_unknown)
         _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
         return
@@ -99,9 +97,9 @@ def evaluate(
 def _evaluate_parts(
     model: TextModel, ids: Array, per_line: bool, per_char: bool, top: int | None, *, lines: bool, json_output: bool
 ) -> None:
-    """Prints the losses of the characters or lines of a text, or the loss of the text with other record ends.
+    """Prints the loss of each character or line of a text, or with `lines` alone the loss of the text.
 
-    lines: whether the state is reset at each line; False: as in training.
+    lines: whether the state is reset at each line. Otherwise it is reset as in training.
     """
     from charrnn.tasks.language.scoring import text_metrics
 

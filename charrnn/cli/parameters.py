@@ -28,7 +28,7 @@ PANELS = {
     TrainingOptions: "Training",
     SamplingOptions: "Sampling",
 }
-OUTPUT = "Output"
+OUTPUT_PANEL = "Output"
 OUTPUT_OPTIONS = ("eval_every", "save_every", "sample_every")
 NUMBERS = {int: "a whole number", float: "a number"}
 MAX_CONFIG_SIZE = 1 << 20  # bytes of a TOML file
@@ -192,7 +192,7 @@ def _field_option(cls: type[CheckedFields], spec: dataclasses.Field[Any]) -> ins
         *(f"--{alias}" for alias, name in ALIASES.items() if name == spec.name),
         help=spec.metadata["help"],
         show_default=str(default) if default is not None and value_type is not bool else False,
-        rich_help_panel=OUTPUT if spec.name in OUTPUT_OPTIONS else PANELS[cls],
+        rich_help_panel=OUTPUT_PANEL if spec.name in OUTPUT_OPTIONS else PANELS[cls],
     )
     annotation = list[value_type] if is_list else value_type  # type: ignore[valid-type]
     return inspect.Parameter(

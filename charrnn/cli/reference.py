@@ -12,6 +12,7 @@ from charrnn.runs.reports import Metrics, Result
 
 README = Path(__file__).with_name("README.md")
 GENERATED = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+TRAIN_PANELS = ("Model", "Data", "Training")  # shown in full for `train` only
 FIELDS = {"metrics": Metrics.names(), "result": Result.names()}
 
 
@@ -38,12 +39,15 @@ def _command_blocks(name: str) -> Iterator[str]:
             continue
         is_example = "charrnn " in paragraph.partition("\n")[0]
         yield _code_block(paragraph) if is_example else _escape(paragraph)
-    panels: dict[str, list[str]] = {}
+    panels: dict[str, list[Parameter]] = {}
     for parameter in parameters:
         panel = "Arguments" if parameter.is_argument else parameter.info.rich_help_panel or "Options"
-        panels.setdefault(panel, []).append(_table_row(parameter))
-    for panel, rows in panels.items():
-        yield "\n".join([f"| {panel} | | default |", "|---|---|---|", *rows])
+        panels.setdefault(panel, []).append(parameter)
+    for panel, members in panels.items():
+        if panel in TRAIN_PANELS and name != "train":
+            yield f"{panel} options as for `train`: {', '.join(_names(member) for member in members)}"
+        else:
+            yield "\n".join([f"| {panel} | | default |", "|---|---|---|", *map(_table_row, members)])
 
 
 def _code_block(text: str) -> str:
@@ -55,16 +59,21 @@ def _usage(argument: Parameter) -> str:
     return name if argument.is_required else f"[{name}]"
 
 
+def _names(parameter: Parameter) -> str:
+    return ", ".join(f"`{name}`" for name in parameter.flags or [parameter.value_name])
+
+
 def _table_row(parameter: Parameter) -> str:
-    names = ", ".join(f"`{name}`" for name in parameter.flags or [parameter.value_name])
+    names = _names(parameter)
     if parameter.value_name and not parameter.is_argument:
         names += f" `{parameter.value_name}`"
     return f"| {names} | {_escape(parameter.info.help)} | {_escape(parameter.default_text)} |"
 
 
 def _escape(text: str) -> str:
-    """The text without characters that have a meaning in Markdown."""
-    return text.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
+    """The text as Markdown. Names of options become code."""
+    text = text.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"`\g<0>`", text)
 
 
 if __name__ == "__main__":

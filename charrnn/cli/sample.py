@@ -138,16 +138,17 @@ def sample(
         raise UsageError("--features: this model was trained without features")
     corpus = None
     if copies:
+        from charrnn.analysis.copies import find_copies, merge_copies
         from charrnn.tasks.registry import read_corpus
 
-        corpus = read_corpus(text_model)
+        corpus = read_corpus(text_model)  # before anything is printed
+    ids = text_model.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     is_streamed = num_samples == 1 and not json_output
     stops = [*(text.replace("\\n", "\n") for text in stop or []), *text_model.stops]
     samples = [
         Sample(first_seed + k, stops, is_printed=is_streamed, is_kept=copies or not is_streamed)
         for k in range(num_samples)
     ]
-    ids = text_model.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     if is_streamed:
         _write(prefix)
     seeds: list[int | None] = [one.seed for one in samples]
@@ -156,25 +157,19 @@ def sample(
             one.add(text, nats)
         if all(one.is_done for one in samples):
             break
-    found: list[Copies] = []
-    for number, one in enumerate(samples):
+    for one in samples:
         one.finish()
-        row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
-        if corpus is not None:
-            from charrnn.analysis.copies import find_copies
-
-            found.append(find_copies(one.text, corpus))
-            row["copies"] = found[-1].to_dict()
+    found = [] if corpus is None else [find_copies(one.text, corpus) for one in samples]
+    for number, one in enumerate(samples):
         if json_output:
-            print(json.dumps(row))
+            row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
+            print(json.dumps(row | ({"copies": found[number].to_dict()} if found else {})))
         elif is_streamed:
             _write("\n")
         else:
             ruler = RULER if number and not text_model.lines else ""
             _write(f"{ruler}{prefix}{one.text}\n")
     if corpus is not None and not json_output:
-        from charrnn.analysis.copies import merge_copies
-
         unit = "bytes" if corpus.vocabulary.is_bytes else "characters"
         print_stderr(_describe_copies(merge_copies(found), unit))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.arguments import (
-    SOURCE,
+    RUN_PANEL,
     ConfigFile,
     Json,
     Quiet,
@@ -35,18 +35,18 @@ CorpusArgument = Annotated[
 ]
 RunDirectory = Annotated[
     Path | None,
-    typer.Option("--run", help="Directory of the run.", show_default="runs/<corpus>-<nnn>", rich_help_panel=SOURCE),
+    typer.Option("--run", help="Directory of the run.", show_default="runs/<corpus>-<nnn>", rich_help_panel=RUN_PANEL),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(help="Continue this run exactly where it stopped.", show_default=False, rich_help_panel=SOURCE),
+    typer.Option(help="Continue this run exactly where it stopped.", show_default=False, rich_help_panel=RUN_PANEL),
 ]
 InitFrom = Annotated[
     Path | None,
     typer.Option(
         help="Start from the weights and the vocabulary of this run or checkpoint.",
         show_default=False,
-        rich_help_panel=SOURCE,
+        rich_help_panel=RUN_PANEL,
     ),
 ]
 
@@ -75,8 +75,8 @@ def train(
       torchrun --nproc-per-node 8 -m -- charrnn train corpus.txt --device cuda
 
     The first of the budgets (--max-epochs, --max-steps, --max-minutes) that is reached ends the run. The learning rate
-    schedule is stretched over the budget. --resume without a budget finishes an interrupted run. With a larger budget
-    it continues a run that has ended.
+    schedule covers the whole budget. --resume without a budget finishes an interrupted run. With a larger budget it
+    continues a run that has ended.
     """
     # The workers share the cores. Threads of the BLAS would only use memory. Set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -138,6 +138,6 @@ def _resume(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Tr
     trainer = resumed_run(run, config)
     if trainer.is_spent and budgets:
         given = ", ".join(f"{flag(name)} {options[name]:g}" for name in budgets)
-        done = f"{trainer.state.step:,} steps in {trainer.state.seconds / 60:.1f} minutes"
-        raise UsageError(f"{given}: the run has already had {done}", "give a larger budget")
+        done = f"{trainer.state.step:,} steps and {trainer.state.seconds / 60:.1f} minutes"
+        raise UsageError(f"{given}: the run has already used {done}", "give a larger budget")
     return trainer

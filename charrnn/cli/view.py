@@ -23,7 +23,7 @@ from charrnn.cli.arguments import (
     needs_extra,
 )
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
-from charrnn.cli.parameters import OUTPUT
+from charrnn.cli.parameters import OUTPUT_PANEL
 from charrnn.cli.plot import check_figure_path
 from charrnn.cli.terminal import print_stderr, print_table
 from charrnn.errors import CorpusError, UsageError
@@ -39,7 +39,7 @@ SEARCHED_CHARS = 50_000
 MIN_SEARCHED_CHARS = 2_000  # correlations on fewer characters are not reliable
 MAX_DRAWN_UNITS = 12  # of those found
 MAX_NATS = 6  # on the scale
-PANEL = "What is shown"
+VALUES_PANEL = "Values"
 
 Text = Annotated[
     str | None,
@@ -55,7 +55,7 @@ UnitOption = Annotated[
         metavar="L.N",
         help="Show unit N of layer L, both counted from 0.",
         show_default="the loss",
-        rich_help_panel=PANEL,
+        rich_help_panel=VALUES_PANEL,
     ),
 ]
 Part = Annotated[
@@ -63,13 +63,15 @@ Part = Annotated[
     typer.Option(
         help="Quantity of the unit: h, c, i, f, o, g, r, z or n, as in the equations of the cell.",
         show_default="tanh(c) of an LSTM, else h",
-        rich_help_panel=PANEL,
+        rich_help_panel=VALUES_PANEL,
     ),
 ]
 Find = Annotated[
     bool,
     typer.Option(
-        "--find", help="Find units that respond to properties of the text, such as quotations.", rich_help_panel=PANEL
+        "--find",
+        help="Find units that respond to properties of the text, such as quotations.",
+        rich_help_panel=VALUES_PANEL,
     ),
 ]
 Output = Annotated[
@@ -79,11 +81,11 @@ Output = Annotated[
         "-o",
         help="Draw the units as a figure, .png or .svg.",
         show_default=False,
-        rich_help_panel=OUTPUT,
+        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 Colour = Annotated[
-    str, typer.Option(help="Use colours: always, auto (on a terminal) or never.", rich_help_panel=OUTPUT)
+    str, typer.Option(help="Use colours: always, auto (on a terminal) or never.", rich_help_panel=OUTPUT_PANEL)
 ]
 
 

@@ -18,10 +18,10 @@ from charrnn.engines.masks import draw_masks
 from charrnn.engines.select import check_device, job_devices, new_backend, new_engine
 from charrnn.errors import OutOfMemoryError, UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.nn.optimizers import OPTIMIZERS, clip_factor
+from charrnn.nn.optimizers import clip_factor
 from charrnn.nn.parameters import initialise
 from charrnn.nn.stack import CELLS
-from charrnn.options import ResolvedTraining, RunConfig, TrainingOptions
+from charrnn.options import OPTIMIZERS, ResolvedTraining, RunConfig, TrainingOptions
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.directory import Run
 from charrnn.seeding import Purpose, random_generator

@@ -4,8 +4,7 @@ import pytest
 
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.nn.optimizers import OPTIMIZERS
-from charrnn.options import ModelOptions, ResolvedTraining, RunConfig, TrainingOptions
+from charrnn.options import OPTIMIZERS, ModelOptions, ResolvedTraining, RunConfig, TrainingOptions
 from charrnn.tasks.registry import read_task
 from charrnn.training import sizing
 from charrnn.training.defaults import TASK_DEFAULTED, resolve_options
