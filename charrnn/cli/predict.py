@@ -137,7 +137,9 @@ def _predict_lines(model: PredictsRecords, path: str, options: PredictionOptions
     for lines in read_available_lines(path, DataOptions.encoding, []):
         for line in lines:
             if "\t" in line.text:
-                raise CorpusError(f"{line.place}: the input contains a tab", "only the inputs: cut -f1 FILE")
+                raise CorpusError(
+                    f"{line.place}: the input contains a tab", "give the inputs only: cut -f1 FILE | charrnn predict"
+                )
         answers = model.predict_records([line.text for line in lines], options)
         for line, answer in zip(lines, answers, strict=True):
             print(json.dumps({"input": line.text, **answer}) if json_output else _format_answer(answer))

@@ -17,38 +17,17 @@ from charrnn.nn.arrays import Array
 BETA1 = 0.9
 BETA2 = 0.99
 EPSILON = 1e-8
-LONG_MEMORY_SHARE = 0.5  # v averages over this share of all steps (adam_long_memory)
 RMSPROP_DECAY = 0.95
 MOMENTUM = 0.9
 AVERAGED_SHARE = 0.1  # the running average covers about this share of all steps
 
 
 def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Adam (Kingma & Ba 2015): p -= lr m_hat / (sqrt(v_hat) + epsilon)."""
+    """Adam (Kingma & Ba 2015): p -= lr m_hat / (sqrt(v_hat) + epsilon), where m_hat and v_hat are corrected for the
+    start at zero."""
     m, v = moments
     m += (1 - BETA1) * (g - m)
     v += (1 - BETA2) * (g * g - v)
-    _adam_step(p, m, v, t, lr)
-
-
-def adam_long_memory(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Adam with a second moment that averages over half of all steps: beta2 = max(BETA2, 1 - 2 / t).
-
-    Up to step 200 this is Adam, whose v averages over 1 / (1 - BETA2) = 100 steps. Later v averages over t / 2 steps.
-    The difference matters for weights that are used rarely. If a weight is used once in 500 steps, Adam has almost
-    forgotten the previous use, so v is proportional to the current g^2. The weight then moves by the same distance at
-    each use, however small g is, and cannot converge. With a long memory the steps shrink with g.
-    """
-    m, v = moments
-    m += (1 - BETA1) * (g - m)
-    adam_steps = 1 / (1 - BETA2)
-    long_steps = LONG_MEMORY_SHARE * t
-    v += (g * g - v) / ((adam_steps + long_steps + abs(adam_steps - long_steps)) / 2)  # max(), for tensors too
-    _adam_step(p, m, v, t, lr)
-
-
-def _adam_step(p: Array, m: Array, v: Array, t: int, lr: float) -> None:
-    """p -= lr m_hat / (sqrt(v_hat) + epsilon), where m_hat and v_hat are corrected for the start at zero."""
     denominator = v**0.5
     denominator /= (1 - BETA2**t) ** 0.5
     denominator += EPSILON
@@ -87,10 +66,9 @@ class Optimizer(NamedTuple):
     learning_rate: float
 
 
-# The engines apply `decay_weights` before the update of adamw and adamw-long (Loshchilov & Hutter 2019).
+# The engines apply `decay_weights` before the update of adamw (Loshchilov & Hutter 2019).
 OPTIMIZERS = {
     "adamw": Optimizer(adam, 2, 8e-3),
-    "adamw-long": Optimizer(adam_long_memory, 2, 8e-3),
     "adam": Optimizer(adam, 2, 8e-3),
     "rmsprop": Optimizer(rmsprop, 1, 2e-3),
     "adagrad": Optimizer(adagrad, 1, 3e-2),

@@ -45,7 +45,7 @@ def resolve_options(
     """
     defaults = task.defaults
     chosen: dict[str, Any] = {}  # training options
-    decays_weights = train.optimizer.startswith("adamw")
+    decays_weights = train.optimizer == "adamw"
     if train.weight_decay and not decays_weights:
         raise UsageError(f"--weight-decay needs --optimizer adamw, not {train.optimizer}")
     if "weight_decay" in unset and decays_weights:

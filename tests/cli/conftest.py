@@ -50,14 +50,14 @@ def check_wording(messages, request, tmp_path, tmp_path_factory):
     key = f"{request.node.path.name}::{request.node.name}"
     expected = iter(messages.get(key, []))
     if UPDATE in os.environ:
-        messages[key] = []
+        messages.pop(key, None)
 
     def check(message):
         places = {str(tmp_path): "TMP", str(tmp_path_factory.getbasetemp()): "TMP", sys.executable: "PYTHON"}
         for place, name in places.items():
             message = message.replace(place, name)
         if UPDATE in os.environ:
-            messages[key].append(message)
+            messages.setdefault(key, []).append(message)
         else:
             assert message == next(expected, None), f"to accept the new wording: {UPDATE}=1 pytest -n 0"
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.corpus.reading import display_name, read_codes
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.engines.base import Backend, Stepper
 from charrnn.errors import CorpusError, RunError, UsageError
@@ -186,6 +185,8 @@ class TextModel(TrainedModel):
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
         """The ids of a text file. Raises CorpusError."""
+        from charrnn.corpus.reading import display_name, read_codes  # not needed to write text
+
         chunks = list(read_codes([path], DataOptions(bytes=self.vocabulary.is_bytes), []))
         if not chunks:
             raise CorpusError(f"{display_name(path)}: the text is empty")
