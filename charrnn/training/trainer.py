@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from charrnn.nn.parameters import named_views
 from charrnn.options import ResolvedTraining, RunConfig
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.directory import Run
-from charrnn.runs.files import append_line, cut
+from charrnn.runs.files import append_line, cut, dump_json
 from charrnn.runs.reports import Metrics, Result
 from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.base import Task
@@ -95,9 +94,10 @@ class Trainer:
                 self.checkpoint = None  # its arrays are no longer needed
             self.start_time = time.monotonic() - self.state.seconds
             # The checkpoint is written first, so that a run with a config.json can always be resumed.
+            # An old result is removed before that, so that no result belongs to an earlier checkpoint.
+            self.run_directory.remove_result()
             self._save()
             self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
-            self.run_directory.remove_result()
             try:
                 yield from self._train()
             except WorkerError:
@@ -218,7 +218,7 @@ class Trainer:
             grad_norm=state.grad_norm,
             chars_per_second=round(chars / seconds, 1),
         ).to_dict()
-        state.metrics_size = append_line(self.run_directory.metrics, json.dumps(metrics))
+        state.metrics_size = append_line(self.run_directory.metrics, dump_json(metrics))
         if is_best:
             save_checkpoint(self.run_directory.best, self._averaged_model())
         return Evaluated(metrics, is_best)
