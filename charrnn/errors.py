@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 class UsageError(CharRNNError):
-    """An option is out of range, or two options exclude each other."""
+    """An option is out of range, or two options cannot be used together."""
 
     exit_code = 2
 

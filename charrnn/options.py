@@ -19,13 +19,13 @@ from charrnn.fields import CheckedFields, checked_field, flag
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
-TASKS = ("lm", "classify", "tag", "translate", "series", "caption")
+TASKS = ("lm", "classify", "tag", "translate", "transcribe", "series", "caption")
 MAX_BATCH = 10**8  # upper limit of batch_size and seq_length; a larger value is a typing error
 MAX_STEPS = 10**12
 ALIASES = {"lr": "learning_rate"}  # short names of options
 
 MODEL_IS_GIVEN = "the architecture is that of the other model"
-EXCLUSIVE = (  # pairs of options that exclude each other, and the reason if it is not obvious
+EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason if it is not obvious
     ("val_file", "val_fraction", ""),
     ("bytes", "encoding", ""),
     ("cell", "init_from", MODEL_IS_GIVEN),
@@ -39,6 +39,9 @@ TASK_OPTIONS = {  # options that only some tasks have
     "features": ("caption",),
     "delay": ("tag",),
     "target": ("series",),
+    "source_separator": ("translate",),
+    "target_separator": ("translate", "transcribe"),
+    "subsample": ("transcribe",),
 }
 
 Options = TypeVar("Options", bound=CheckedFields)
@@ -50,7 +53,7 @@ def check_exclusive(options: dict[str, Any], pairs: ExclusivePairs = EXCLUSIVE) 
     given = {name for name, value in options.items() if value is not None and value is not False and value != []}
     for first, second, reason in pairs:
         if first in given and second in given:
-            raise UsageError(f"{flag(first)} and {flag(second)} exclude each other", reason)
+            raise UsageError(f"{flag(first)} and {flag(second)} cannot be used together", reason)
 
 
 def select_options(cls: type[Options], options: dict[str, Any]) -> Options:
@@ -79,6 +82,7 @@ class ModelOptions(CheckedFields):
         high=65536,
         default_text="0; for --task tag 64",
     )
+    attention: bool = checked_field(True, "translate: whether the decoder attends to the encoder's outputs.")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,17 @@ class DataOptions(CheckedFields):
     delay: int | None = checked_field(
         None, "tag: time steps between a character and its tag.", low=0, high=10**6, default_text="fits the records"
     )
+    source_separator: str | None = checked_field(
+        None, "translate: separator between the symbols of a source.", default_text="each character is a symbol"
+    )
+    target_separator: str | None = checked_field(
+        None,
+        "translate, transcribe: separator between the symbols of a target.",
+        default_text="each character is a symbol",
+    )
+    subsample: int | None = checked_field(
+        None, "transcribe: number of rows that are joined to one source step.", low=1, high=10_000, default_text="1"
+    )
     target: list[str] | None = checked_field(  # noqa: RUF009 - the default is None
         None, "series: a column to predict from the others; repeatable."
     )
@@ -123,7 +138,7 @@ class TrainingOptions(CheckedFields):
     )
     seq_length: int | None = checked_field(
         None,
-        "Time steps of truncated back-propagation through time (T).",
+        "Time steps of truncated back-propagation through time (T); of a source and of a target at most so many.",
         low=1,
         high=MAX_BATCH,
         default_text="64, less for a small corpus",
@@ -201,7 +216,7 @@ class ResolvedTraining(TrainingOptions):
 
     @classmethod
     def from_options(cls, train: TrainingOptions) -> ResolvedTraining:
-        """Raises ValueError if an option has no value."""
+        """Converts training options. Raises ValueError if an option has no value."""
         values = train.to_dict()
         missing = [name for name in cls.__annotations__ if values[name] is None]
         if missing:

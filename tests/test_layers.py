@@ -28,7 +28,10 @@ LIBRARIES = {
     "torch": ("charrnn.engines", "charrnn.training.bench"),
 }
 EVERYWHERE = {"numpy", "threadpoolctl"}
-TASKS = sorted(path.name for path in (PACKAGE / "tasks").iterdir() if (path / "__init__.py").exists())
+SHARED = ("encoder_decoder",)  # a folder of charrnn/tasks that is used by several tasks
+TASKS = sorted(
+    path.name for path in (PACKAGE / "tasks").iterdir() if (path / "__init__.py").exists() and path.name not in SHARED
+)
 TASK_INDEPENDENT = ("nn", "corpus", "models", "runs", "engines", "training")
 BENCH = "charrnn.training.bench"  # times a language model by default, so it may import that task
 

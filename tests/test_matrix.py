@@ -17,22 +17,22 @@ from charrnn.training import bench
 
 # 0: it works. 2: it is refused as a usage error.
 EXPECTED = """
-                  lm  lines  classify  tag  translate  series  labels  caption
-train              0      0         0    0          0       0       0        0
-resume             0      0         0    0          0       0       0        0
-init-from          0      0         0    0          0       0       0        0
-sample             0      0         2    2          2       2       2        0
-predict            2      2         0    0          0       0       0        2
-eval               0      0         0    0          0       0       0        0
-view               0      0         2    2          2       2       2        2
-page               0      0         2    2          2       2       2        2
-plot               0      0         0    0          0       0       0        0
-plot --gradients   0      0         2    2          2       2       2        2
-export             0      0         0    0          0       0       0        0
-info               0      0         0    0          0       0       0        0
-runs               0      0         0    0          0       0       0        0
-sweep              0      0         0    0          0       0       0        0
-bench              0      0         0    0          0       0       0        0
+                  lm  lines  classify  tag  translate  series  labels  caption  transcribe
+train              0      0         0    0          0       0       0        0           0
+resume             0      0         0    0          0       0       0        0           0
+init-from          0      0         0    0          0       0       0        0           0
+sample             0      0         2    2          2       2       2        0           2
+predict            2      2         0    0          0       0       0        2           0
+eval               0      0         0    0          0       0       0        0           0
+view               0      0         2    2          2       2       2        2           2
+page               0      0         2    2          2       2       2        2           2
+plot               0      0         0    0          0       0       0        0           0
+plot --gradients   0      0         2    2          2       2       2        2           2
+export             0      0         0    0          0       0       0        0           0
+info               0      0         0    0          0       0       0        0           0
+runs               0      0         0    0          0       0       0        0           0
+sweep              0      0         0    0          0       0       0        0           0
+bench              0      0         0    0          0       0       0        0           0
 """
 ENGINES = {"numpy": "cpu", "torch": "torch"}  # values of --device
 OUTPUT_FILES = {"page": "page.html", "export": "network.onnx"}
@@ -82,6 +82,14 @@ DATA = {
         {"captions.txt": "a star\nthe moon\n" * 12, "features.csv": FEATURES},
         train=("--features", "features.csv"),
         use=("--features", "features.csv"),
+    ),
+    "transcribe": Data(
+        {
+            "clips.tsv": "".join(f"{n}.csv\t{n % 3}\n" for n in range(24)),
+            "inputs.txt": "0.csv\n1.csv\n",
+            **{f"{n}.csv": f"1,{n}\n" * (1 + n % 4) for n in range(24)},
+        },
+        ("--task", "transcribe"),
     ),
 }
 

@@ -1,1 +1,1 @@
-"""What a trained network does, as numbers: gradient norms, unit probes, surprise, copied passages."""
+"""Measurements of a trained network: gradient norms, unit probes, surprise and copied passages."""

@@ -79,7 +79,10 @@ def find_copies(text: str, corpus: Corpus) -> Copies:
 
 
 def _find_longest_passage(ids: Array, training_ids: Array) -> tuple[int, int, int]:
-    """(begin in the text, length, offset in the training text) of the longest passage; the length is 0 for none."""
+    """The longest passage: its start in the text, its length, and its offset in the training text.
+
+    The length is 0 if there is no such passage.
+    """
     begin = length = offset = 0
     for start, stretch in _stretches(training_ids, overlap=len(ids)):
         while length < len(ids) and (longer := _find_passage(ids, stretch, length + 1)):

@@ -77,7 +77,9 @@ class TextReading:
         for layer, unit in units:
             if not (0 <= layer < architecture.num_layers and 0 <= unit < architecture.hidden_size):
                 last = f"{architecture.num_layers - 1}.{architecture.hidden_size - 1}"
-                raise UsageError(f"unit {layer}.{unit}: not in this network", f"layer.unit, from 0.0 to {last}")
+                raise UsageError(
+                    f"unit {layer}.{unit}: not in this network", f"give a unit as layer.unit, from 0.0 to {last}"
+                )
         columns = [layer * architecture.hidden_size + unit for layer, unit in units]
         values = np.empty((len(self.text), len(units)), np.float32)
         for characters, part in self.quantities(name):

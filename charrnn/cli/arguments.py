@@ -16,14 +16,14 @@ import typer
 from charrnn.cli.parameters import OUTPUT_PANEL, read_config
 from charrnn.errors import RunError, UsageError
 from charrnn.fields import flag
-from charrnn.options import RunConfig, check_exclusive
+from charrnn.options import ModelOptions, RunConfig, check_exclusive
 
 if typing.TYPE_CHECKING:
     from charrnn.tasks.base import TrainedModel
     from charrnn.tasks.language.model import TextModel
 
 RUN_PANEL = "Run"
-EXCLUSIVE = (  # pairs of options of one command that exclude each other, and the reason if it is not obvious
+EXCLUSIVE = (  # pairs of options of one command that cannot be used together, and the reason if it is not obvious
     ("resume", "run", ""),
     ("resume", "init_from", ""),
     ("run", "model", ""),
@@ -75,7 +75,7 @@ OnUnknown = Annotated[
 
 
 def check_pairs(**options: Any) -> None:
-    """Raises UsageError if two options were given that exclude each other; see EXCLUSIVE."""
+    """Raises UsageError if two options were given that cannot be used together; see EXCLUSIVE."""
     check_exclusive(options, EXCLUSIVE)
 
 
@@ -103,13 +103,19 @@ def needs_extra(name: str, library: str) -> Iterator[None]:
         ) from None
 
 
+ON_BY_DEFAULT = [name for name, spec in ModelOptions.__dataclass_fields__.items() if spec.default is True]
+
+
 def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
     """The command line that trains with these options."""
     words = ["charrnn", "train", *corpus]
     for name, value in options.items():
         if value is True:
             words.append(flag(name))
-        elif value is not False:
+        elif value is False:
+            if name in ON_BY_DEFAULT:
+                words.append(flag(f"no_{name}"))
+        else:
             for element in value if isinstance(value, list) else [value]:
                 words += [flag(name), str(element)]
     return shlex.join(words)

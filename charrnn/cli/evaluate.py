@@ -150,7 +150,7 @@ def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
 
 
 def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
-    """The scores, one in each line, and the confusion matrix."""
+    """The scores, one per line, and the confusion matrix."""
     if set(scores) == {"chars", "loss", "bpc", "perplexity"}:
         yield (
             f"{scores['chars']:,} characters: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "

@@ -1,4 +1,4 @@
-"""charrnn export: a trained network as an ONNX file."""
+"""charrnn export: a trained network as an ONNX file, or as two files if it has an encoder."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def export(
     logits after each step and the state after the last step. A model of numbers reads and returns them in their own
     units. A model of vectors reads a vector at each step whose id is -1.
 
+    A model of --task translate or transcribe is saved as two files: model.encoder.onnx and model.decoder.onnx. The
+    encoder reads sources (S time steps) and their lengths. It returns the memory and the initial state, which the
+    decoder reads.
+
     The metadata are JSON: task (with the vocabulary), architecture, and for models of text start, the id of the start
     symbol.
     """
@@ -40,13 +44,16 @@ def export(
         raise UsageError(f"{file}: must end in .onnx")
     with needs_extra("onnx", "onnx"):
         from charrnn.runs.onnx import ports, save_onnx
-    graph = save_onnx(file, load_model(run, model, checkpoint).checkpoint).graph
-    sides = {"inputs": ports(graph.input), "outputs": ports(graph.output)}
-    if json_output:
-        print(json.dumps({"file": str(file), **sides}))
-        return
-    for side, side_ports in sides.items():
-        for port in side_ports:
-            shape = " x ".join(map(str, port["shape"]))
-            print(f"{side.removesuffix('s'):6}  {port['name']:11}  {port['type']:7}  {shape}")
-    print_stderr(f"saved {file}")
+    models = save_onnx(file, load_model(run, model, checkpoint).checkpoint)
+    for path, written in models.items():
+        sides = {"inputs": ports(written.graph.input), "outputs": ports(written.graph.output)}
+        if json_output:
+            print(json.dumps({"file": str(path), **sides}))
+            continue
+        if len(models) > 1:
+            print(path)
+        for side, side_ports in sides.items():
+            for port in side_ports:
+                shape = " x ".join(map(str, port["shape"]))
+                print(f"{side.removesuffix('s'):6}  {port['name']:11}  {port['type']:7}  {shape}")
+        print_stderr(f"saved {path}")

@@ -63,7 +63,9 @@ class Parameter:
             return ()
         # typer.Option("--length", "-n") stores its first name as `default`.
         names = [self.info.default] if isinstance(self.info.default, str) else []
-        return (*names, *(self.info.param_decls or ())) or (flag(self.name),)
+        # "--attention/--no-attention" declares a flag and its opposite.
+        names = [name.partition("/")[0] for name in (*names, *(self.info.param_decls or ()))]
+        return tuple(names) or (flag(self.name),)
 
     @property
     def config_names(self) -> list[str]:
@@ -187,8 +189,10 @@ def _field_option(cls: type[CheckedFields], spec: dataclasses.Field[Any]) -> ins
     hint = typing.get_type_hints(cls)[spec.name]
     value_type, is_list = _value_type(hint)
     default = spec.metadata["default_text"] or spec.default
+    # A flag that is on by default has an opposite that turns it off.
+    name = flag(spec.name) if spec.default is not True else f"{flag(spec.name)}/{flag('no_' + spec.name)}"
     option = typer.Option(
-        flag(spec.name),
+        name,
         *(f"--{alias}" for alias, name in ALIASES.items() if name == spec.name),
         help=spec.metadata["help"],
         show_default=str(default) if default is not None and value_type is not bool else False,

@@ -107,7 +107,7 @@ def predict(
         if getattr(prediction, name) is not None and name not in supported:
             raise UsageError(f"a model of --task {loaded.task} does not support {text}")
     if prediction.sampling is not None and (beam is not None or top is not None):
-        raise UsageError("the sampling options exclude --beam and --top")
+        raise UsageError("the sampling options cannot be used with --beam or --top")
     if isinstance(loaded, ForecastsRows):
         _predict_table(loaded, input, steps, json_output=json_output)
         return

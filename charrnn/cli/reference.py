@@ -22,7 +22,7 @@ def update(text: str) -> str:
 
 
 def _generate(name: str) -> str:
-    """The part with the name of a command, or with a name in FIELDS."""
+    """The generated part with a given name, which is a command or a key of FIELDS."""
     if name in COMMANDS:
         return "\n\n".join(_command_blocks(name))
     return ", ".join(f"`{field}`" for field in FIELDS[name])

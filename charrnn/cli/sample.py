@@ -112,7 +112,7 @@ def sample(
     if stop and "" in stop:
         raise UsageError("--stop: the text is empty")
     if named_run is not None and run is not None:
-        raise UsageError(f"{named_run} and --run {run}: two runs are named", "name one")
+        raise UsageError(f"{named_run} and --run {run}: two runs are given", "give only one")
     sampling = select_options(SamplingOptions, given_options(options))
     loaded = load_model(named_run or run, model, checkpoint, methods=["sample_many", "write"])
     if sys.stderr.isatty():

@@ -120,7 +120,7 @@ def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, 
 
 
 def _resume(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
-    """A run that is continued."""
+    """The trainer that resumes an existing run."""
     from charrnn.runs.directory import Run, find_run
     from charrnn.training.start import BUDGETS, RESUMABLE, resumed_run
 

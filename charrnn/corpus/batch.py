@@ -5,7 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from charrnn.nn.arrays import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What an encoder reads: B sequences of up to S steps, aligned at their ends."""
+
+    x: Array  # (S, B) ids, or (S, B, D) numbers; a sequence of length n fills the last n steps
+    lengths: Array  # (B,), 0 for an empty stream
+
+    @property
+    def is_step(self) -> Array:
+        """Bool (S, B), False where a step is padding."""
+        steps = len(self.x)
+        is_step: Array = np.arange(steps)[:, None] >= steps - self.lengths
+        return is_step
+
+    def select_streams(self, rows: slice) -> Source:
+        """The sources of some of the streams."""
+        return Source(self.x[:, rows], self.lengths[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +39,7 @@ class Batch:
     reset_mask: Array | None = None  # (T, B, 1) bool, True where the step starts from the zero state; None: nowhere
     features: Array | None = None  # (B, F), vectors that replace the first input of each stream
     ngrams: Array | None = None  # (T, B, K), ids of the n-grams around each step; 0 means none
+    source: Source | None = None  # of an encoder and decoder; the state then starts from the encoder's
 
     def select_streams(self, rows: slice) -> Batch:
         """A batch of some of the streams."""
@@ -28,6 +50,7 @@ class Batch:
             reset_mask=None if self.reset_mask is None else self.reset_mask[:, rows],
             features=None if self.features is None else self.features[rows],
             ngrams=None if self.ngrams is None else self.ngrams[:, rows],
+            source=None if self.source is None else self.source.select_streams(rows),
         )
 
     @property
@@ -43,6 +66,10 @@ class BatchStream(Protocol):
     @property
     def epoch_steps(self) -> float:
         """The number of steps per epoch."""
+
+    @property
+    def symbols_per_step(self) -> float:
+        """The mean number of symbols (or rows) that a batch contains."""
 
     def batch(self, step: int) -> Batch: ...
 

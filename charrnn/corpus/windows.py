@@ -101,6 +101,10 @@ class WindowStream:
     def epoch_steps(self) -> float:
         return self.windows.number / self.batch_size
 
+    @property
+    def symbols_per_step(self) -> float:
+        return self.batch_size * self.windows.seq_length
+
     def batch(self, step: int) -> Batch:
         counts = step * self.batch_size + np.arange(self.batch_size)  # windows read before, in all epochs
         epochs, ranks = np.divmod(counts, self.windows.number)

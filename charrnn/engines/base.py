@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self
 
-from charrnn.corpus.batch import BatchPass, BatchStream
+from charrnn.corpus.batch import BatchPass, BatchStream, Source
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
@@ -84,11 +84,32 @@ class Stepper(Protocol):
         """Replaces the state of each stream n by that of stream rows[n]."""
 
 
+class DecoderStepper(Protocol):
+    """The decoder of a trained network, one time step at a time, for K streams of each of N sources."""
+
+    def step(self, ids: Sequence[int] | Array) -> Array:
+        """Reads one symbol of each stream. Returns the outputs (N K, V), valid until the next call."""
+
+    def select_streams(self, rows: Array) -> None:
+        """Stream n continues from the state of stream rows[n], which has the same source."""
+
+    @property
+    def alignment(self) -> Array | None:
+        """The attention weights (N, K, S) of the last step; None without attention."""
+
+
 class Backend(Protocol):
     """Computes with trained networks on one device. flat: the vector of all parameters."""
 
-    def network(self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int) -> ScoringNetwork:
-        """A network that scores batches of at most this many streams and time steps."""
+    def network(
+        self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int, source_length: int = 0
+    ) -> ScoringNetwork:
+        """A network that scores batches of up to so many streams and time steps."""
 
     def stepper(self, architecture: Architecture, flat: Array, streams: int) -> Stepper:
         """A stepper in the zero state."""
+
+    def decoder(
+        self, architecture: Architecture, flat: Array, source: Source, streams_per_source: int
+    ) -> DecoderStepper:
+        """A decoder that has read the sources, before its first symbol."""

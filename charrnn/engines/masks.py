@@ -21,8 +21,8 @@ DrawMasks = Callable[[tuple[int, ...], Sequence[tuple[int, ...]], float, str], l
 class StepMasks(NamedTuple):
     """The masks of one step."""
 
-    outputs: Any | None  # (L, B, H), for the layers' outputs; None without dropout
-    recurrent: list[Any]  # for W_hh (G, H) of each layer; empty without recurrent dropout
+    outputs: Any | None  # (num_dropout_masks, B, W), of the layers' outputs; see models.network.split_dropout_masks
+    recurrent: list[Any]  # (G, H) for each layer, of W_hh; empty without recurrent dropout
 
 
 def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: float, dtype: str) -> list[Array]:
@@ -41,11 +41,12 @@ def draw_step_masks(
     """
     layers = architecture.num_layers
     hidden = architecture.hidden_size
+    width = max(hidden, architecture.memory_width)
     outputs = None
     recurrent: list[Any] = []
     if train.dropout:
         key = generator_key(train.seed, Purpose.DROPOUT, step)
-        (outputs,) = draw(key, [(layers, train.batch_size, hidden)], train.dropout, dtype)
+        (outputs,) = draw(key, [(architecture.num_dropout_masks, train.batch_size, width)], train.dropout, dtype)
     if train.recurrent_dropout:
         key = generator_key(train.seed, Purpose.RECURRENT_DROPOUT, step)
         shapes = [(CELLS[architecture.cell].num_gates * hidden, hidden)] * layers

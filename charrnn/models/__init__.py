@@ -1,1 +1,1 @@
-"""Networks: the pieces of `nn` put together, over one flat vector of parameters."""
+"""Networks built from the layers in `nn`. One flat vector holds all parameters of a network."""

@@ -38,6 +38,8 @@ class Architecture(ModelOptions):
     ngram_size: int = checked_field(0, low=0, high=1 << 31)  # number of n-gram features, including that for "none"
     ngrams_per_step: int = checked_field(0, low=0, high=1 << 16)  # number of n-gram features of a step (K)
     ngram_share: float = checked_field(0.0, low=0, high=1)  # share of the n-gram head in the outputs
+    source: str = checked_field("none", choices=("none", "ids", "numbers"))  # what the encoder reads, if there is one
+    source_size: int = checked_field(1, low=1, high=MAX_SYMBOLS)  # number of source symbols, or of numbers a step
 
     @classmethod
     def from_options(cls, model: ModelOptions, **sizes: Any) -> Architecture:
@@ -50,9 +52,35 @@ class Architecture(ModelOptions):
         return self.embedding_size or self.input_size
 
     @property
+    def encoder_size(self) -> int:
+        """The hidden size of one direction of the encoder: half of that of the decoder, rounded up."""
+        return -(-self.hidden_size // 2)
+
+    @property
+    def memory_width(self) -> int:
+        """E, the width of the encoder's outputs; 0 without an encoder."""
+        return 0 if self.source == "none" else 2 * self.encoder_size
+
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder attends to the encoder's outputs."""
+        return self.attention and self.memory_width > 0
+
+    @property
+    def num_dropout_masks(self) -> int:
+        """The number of layers whose outputs are dropped: those of the decoder, then those of the encoder, then the
+        attention."""
+        return self.num_layers * (2 if self.memory_width else 1) + self.attends
+
+    @property
     def reads_one_hot(self) -> bool:
         """Whether the first layer reads one-hot vectors: its product with W_ih then only selects columns."""
         return self.input == "ids" and not self.embedding_size
+
+    @property
+    def source_is_one_hot(self) -> bool:
+        """Whether the encoder reads one-hot vectors."""
+        return self.source == "ids" and not self.embedding_size
 
     def specs(self) -> list[ParamSpec]:
         """Names, shapes and initial values of all parameters, in the order in which they are stored.
@@ -66,7 +94,11 @@ class Architecture(ModelOptions):
             bound = math.sqrt(3 / self.embedding_size)
             specs.append(ParamSpec("embedding.weight", (self.input_size, self.embedding_size), uniform(bound)))
         for layer in range(self.num_layers):
-            specs += self._layer_specs(layer)
+            specs += self._layer_specs(
+                "rnn", layer, "", self.hidden_size, self.input, self.input_width, self.hidden_size
+            )
+        if self.memory_width:
+            specs += self._encoder_specs()
         specs += [
             ParamSpec("head.weight", (self.output_size, self.hidden_size), glorot),
             ParamSpec("head.bias", (self.output_size,), zeros),
@@ -82,22 +114,51 @@ class Architecture(ModelOptions):
             specs.append(ParamSpec("ngrams.weight", (self.ngram_size, self.output_size), zeros))
         return specs
 
-    def _layer_specs(self, layer: int) -> list[ParamSpec]:
-        hidden = self.hidden_size
+    def _encoder_specs(self) -> list[ParamSpec]:
+        """The encoder, the bridge from its final states to the decoder's initial state, and the attention."""
+        specs = []
+        width = self.source_size
+        if self.source == "ids" and self.embedding_size:
+            width = self.embedding_size
+            specs.append(ParamSpec("source_embedding.weight", (self.source_size, width), uniform(math.sqrt(3 / width))))
+        for layer in range(self.num_layers):
+            for suffix in ("", "_reverse"):
+                specs += self._layer_specs(
+                    "encoder", layer, suffix, self.encoder_size, self.source, width, self.memory_width
+                )
+        num_states = CELLS[self.cell].num_states
+        state_width = self.num_layers * num_states * self.hidden_size
+        specs += [
+            ParamSpec("bridge.weight", (state_width, num_states * self.memory_width), glorot),
+            ParamSpec("bridge.bias", (state_width,), zeros),
+        ]
+        if self.attends:
+            specs += [
+                ParamSpec("attention.weight", (self.memory_width, self.hidden_size), glorot),
+                ParamSpec("combine.weight", (self.hidden_size, self.memory_width + self.hidden_size), glorot),
+                ParamSpec("combine.bias", (self.hidden_size,), zeros),
+            ]
+        return specs
+
+    def _layer_specs(
+        self, module: str, layer: int, suffix: str, hidden: int, input: str, input_width: int, lower_width: int
+    ) -> list[ParamSpec]:
+        """One layer of the module `rnn` or `encoder`, or one direction of it. lower_width: of the outputs of the layer
+        below."""
         gates = CELLS[self.cell].num_gates
-        width = hidden if layer else self.input_width
+        width = lower_width if layer else input_width
         w_ih: Initialiser = glorot
-        if layer == 0 and self.input == "ids":
+        if layer == 0 and input == "ids":
             # With a one-hot input, a pre-activation is the sum of one input weight and H products with the state.
             # Glorot's rule assumes a sum of D products, so its weights would be too small for the input to matter. An
             # embedding vector has about the length of a one-hot vector.
             w_ih = uniform(INPUT_STD[self.cell] * math.sqrt(3))
         b_ih = open_forget_gate if self.cell == "lstm" else zeros
         return [
-            ParamSpec(f"rnn.weight_ih_l{layer}", (gates * hidden, width), stacked(w_ih, gates)),
-            ParamSpec(f"rnn.weight_hh_l{layer}", (gates * hidden, hidden), stacked(orthogonal, gates)),
-            ParamSpec(f"rnn.bias_ih_l{layer}", (gates * hidden,), b_ih),
-            ParamSpec(f"rnn.bias_hh_l{layer}", (gates * hidden,), zeros),
+            ParamSpec(f"{module}.weight_ih_l{layer}{suffix}", (gates * hidden, width), stacked(w_ih, gates)),
+            ParamSpec(f"{module}.weight_hh_l{layer}{suffix}", (gates * hidden, hidden), stacked(orthogonal, gates)),
+            ParamSpec(f"{module}.bias_ih_l{layer}{suffix}", (gates * hidden,), b_ih),
+            ParamSpec(f"{module}.bias_hh_l{layer}{suffix}", (gates * hidden,), zeros),
         ]
 
     @property
@@ -107,14 +168,22 @@ class Architecture(ModelOptions):
 
     @property
     def recurrent_weights(self) -> int:
-        """The number of layer weights in matrix products, so without those of a one-hot input, which are selected."""
-        selected = "rnn.weight_ih_l0" if self.reads_one_hot else ""
-        specs = [spec for spec in self.specs() if spec.name.startswith("rnn.weight") and spec.name != selected]
+        """Number of the weights of the layers and of the attention in matrix products.
+
+        The input weights of a layer with a one-hot input are not counted, because they are only selected.
+        """
+        selected = set()
+        if self.reads_one_hot:
+            selected.add("rnn.weight_ih_l0")
+        if self.source_is_one_hot:
+            selected |= {"encoder.weight_ih_l0", "encoder.weight_ih_l0_reverse"}
+        modules = ("rnn.weight", "encoder.weight", "attention.weight", "combine.weight")
+        specs = [spec for spec in self.specs() if spec.name.startswith(modules) and spec.name not in selected]
         return sum(math.prod(spec.shape) for spec in specs)
 
     @property
     def weights_in_products(self) -> int:
-        """The number of weights in matrix products: those of the layers and of the linear head."""
+        """Number of the weights of the layers, of the attention and of the linear head in matrix products."""
         return self.recurrent_weights + self.output_size * self.hidden_size
 
     @property

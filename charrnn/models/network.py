@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.corpus.batch import Batch
+from charrnn.corpus.batch import Batch, Source
 from charrnn.models.architecture import Architecture
+from charrnn.models.encoder import Encoder
 from charrnn.models.heads import make_heads, mean_outputs
 from charrnn.nn import arrays, ops
 from charrnn.nn.arrays import Array
+from charrnn.nn.attention import Attention, AttentionWeights
 from charrnn.nn.losses import LOSSES
 from charrnn.nn.parameters import named_views
 from charrnn.nn.recurrent import LayerWeights
@@ -36,6 +38,11 @@ def layer_weights(named: dict[str, Array], num_layers: int) -> list[LayerWeights
     """The four arrays of each layer."""
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return [LayerWeights(*(named[f"rnn.{kind}_l{layer}"] for kind in kinds)) for layer in range(num_layers)]
+
+
+def attention_weights(named: dict[str, Array]) -> AttentionWeights:
+    """The parameters of the attention."""
+    return AttentionWeights(named["attention.weight"], named["combine.weight"], named["combine.bias"])
 
 
 def new_stepper(architecture: Architecture, flat: Array, streams: int) -> Stepper:
@@ -113,7 +120,13 @@ class Network(ScoringNetwork):
     """
 
     def __init__(
-        self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int, grads: Array | None = None
+        self,
+        architecture: Architecture,
+        flat: Array,
+        batch_size: int,
+        seq_length: int,
+        grads: Array | None = None,
+        source_length: int = 0,
     ) -> None:
         super().__init__(architecture)
         self.specs = architecture.specs()
@@ -122,6 +135,10 @@ class Network(ScoringNetwork):
         weights = layer_weights(self.named, architecture.num_layers)
         self.stack = RecurrentStack(architecture.cell, weights, batch_size, seq_length, training=grads is not None)
         self.learns_inputs = architecture.embedding_size > 0 or architecture.features > 0
+        self.encoder: Encoder | None = None
+        if architecture.memory_width:
+            self.encoder = Encoder(architecture, self.named, batch_size, source_length)
+        self.attention = Attention(attention_weights(self.named)) if architecture.attends else None
         if grads is not None:
             self.grads = named_views(self.specs, grads)
             self.layer_grads = layer_weights(self.grads, architecture.num_layers)
@@ -134,6 +151,15 @@ class Network(ScoringNetwork):
         """Replaces the vector of all parameters."""
         self.named = named_views(self.specs, flat)
         self.stack.set_weights(layer_weights(self.named, self.architecture.num_layers))
+        if self.encoder is not None:
+            self.encoder.set_parameters(self.named)
+        if self.attention is not None:
+            self.attention.weights = attention_weights(self.named)
+
+    def encode(self, source: Source, state: Array, dropout_masks: Array | None = None) -> Array:
+        """Reads the sources. Returns the memory (S, B, E). `state` becomes the decoder's initial state."""
+        assert self.encoder is not None
+        return self.encoder.forward(self.named, source, state, dropout_masks)
 
     def forward_hidden(
         self,
@@ -142,16 +168,29 @@ class Network(ScoringNetwork):
         dropout_masks: Array | None = None,
         recurrent_masks: Sequence[Array] = (),
     ) -> Array:
-        """See ScoringNetwork. dropout_masks (L, B, H) multiply the layers' outputs; recurrent_masks, one (G, H) for
-        each layer, multiply W_hh."""
+        """See ScoringNetwork.
+
+        dropout_masks: multiply the outputs of the layers (see `split_dropout_masks`).
+        recurrent_masks: one (G, H) for each layer of the decoder, multiply W_hh.
+        """
+        masks = split_dropout_masks(self.architecture, dropout_masks)
+        memory = None
+        if batch.source is not None:
+            memory = self.encode(batch.source, state, masks.encoder)
         self.inputs = self._inputs(batch)
         y = self.stack.forward(
             self.inputs,
             state,
-            dropout_masks=dropout_masks,
+            dropout_masks=masks.layers,
             reset_mask=batch.reset_mask,
             recurrent_masks=recurrent_masks,
         )
+        if self.attention is not None and memory is not None and batch.source is not None:
+            y = self.attention.forward(y, memory, batch.source.is_step)
+            if masks.attention is not None:
+                y *= masks.attention
+        self.memory = memory
+        self.masks = masks
         return y.reshape(-1, self.architecture.hidden_size)
 
     def head_outputs(self, hidden: Array, ngrams: Array | None) -> Array:
@@ -192,9 +231,17 @@ class Network(ScoringNetwork):
                 head.backward(doutputs, self.named, self.grads, row_hidden, ngrams, row_dhidden)
             if rows.mask is not None:
                 dhidden[rows.places] = row_dhidden
+        dmemory = None
+        if self.attention is not None:
+            if self.masks.attention is not None:
+                dy *= self.masks.attention
+            dmemory = self.attention.backward(dy, dy, attention_weights(self.grads))
         self.dstate.fill(0)
         dx = self.dx[: len(batch.x)] if self.learns_inputs else None
         self.stack.backward(dy, self.dstate, self.layer_grads, dx)
+        if self.encoder is not None and self.memory is not None:
+            dmemory = np.zeros_like(self.memory) if dmemory is None else dmemory
+            self.encoder.backward(self.named, self.grads, dmemory, self.dstate)
         if dx is not None:
             self._inputs_backward(batch, dx)
         return total
@@ -226,6 +273,27 @@ class Network(ScoringNetwork):
             return float(losses.sum(dtype=np.float64)) * scale, self.loss.backward(residual, targets, scale)
         total = float((losses * mask).sum(dtype=np.float64)) * scale
         return total, self.loss.backward(residual, targets, scale * mask[:, None])
+
+
+class DropoutMasks(NamedTuple):
+    """The dropout masks of a step. None: nothing is dropped."""
+
+    layers: Array | None = None  # (L, B, H), of the decoder's layers
+    encoder: Array | None = None  # (L, B, E), of the encoder's layers
+    attention: Array | None = None  # (B, H), of the attention
+
+
+def split_dropout_masks(architecture: Architecture, masks: Array | None) -> DropoutMasks:
+    """masks: (num_dropout_masks, B, W), where W is the greatest width."""
+    if masks is None:
+        return DropoutMasks()
+    layers = architecture.num_layers
+    hidden = architecture.hidden_size
+    return DropoutMasks(
+        layers=masks[:layers, :, :hidden],
+        encoder=masks[layers : 2 * layers, :, : architecture.memory_width] if architecture.memory_width else None,
+        attention=masks[-1, :, :hidden] if architecture.attends else None,
+    )
 
 
 def _ngrams(batch: Batch, rows: Rows) -> Array | None:

@@ -3,12 +3,12 @@
 The equations are those of the cells. Two things differ from the stack:
 
 1. The products of the first layer with its input are looked up in a table, with one row for each symbol.
-2. The output h of a layer is read twice: by the layer itself in its next step (h W_hh^T), and in this step by its
-   reader, which is the layer above or the output head (h W_reader^T). The two weight matrices are stored side by side,
-   so that both products are one.
+2. The output h of a layer is used twice: in the current step by its reader, which is the layer above or the output head
+   (h W_reader^T), and in the next step by the layer itself (h W_hh^T). The two weight matrices are stored side by side,
+   so that one matrix product computes both.
 
-B streams, D input width, H hidden size, S slots of a cell (see recurrent.py), V symbols or outputs, M width of what a
-reader reads.
+B streams, D input width, H hidden size, S slots of a cell (see recurrent.py), V symbols or outputs, M width of the
+input of a reader.
 """
 
 from __future__ import annotations

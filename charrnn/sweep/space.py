@@ -108,7 +108,7 @@ def parse_search(text: str) -> Dimension:
         raise UsageError(f"{argument}: {kind!r} is not one of {', '.join(KINDS)}")
     allowed = NUMERIC_KINDS.get(_value_type(name), ("choice",))
     if kind not in allowed:
-        raise UsageError(f"{argument}: {flag(name)} can be searched by {', '.join(allowed)} only")
+        raise UsageError(f"{argument}: {flag(name)} can only be searched with {', '.join(allowed)}")
     if kind == "choice":
         return _parse_choices(name, values, argument)
     low_text, colon, high_text = values.partition(":")

@@ -40,7 +40,7 @@ def _open_journal(path: Path) -> BaseStorage:
     except OSError as error:
         raise storage_error(path, error) from None
     except Exception:  # Optuna raises many types of errors for lines that it cannot read
-        raise RunError(f"{path}: not the journal of a study, or damaged") from None
+        raise RunError(f"{path}: the file is not the journal of a study, or it is damaged") from None
 
 
 def _open_database(url: str) -> BaseStorage:
@@ -80,7 +80,7 @@ def load_study(location: str, name: str | None) -> optuna.Study:
         if name is None and len(names) == 1:
             name = names[0]
         if name not in names:
-            raise RunError(f"{label}: --study must be one of its studies", ", ".join(names))
+            raise RunError(f"{label}: --study must name one of the studies stored there", ", ".join(names))
         return optuna.load_study(study_name=name, storage=storage)
 
 

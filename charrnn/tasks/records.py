@@ -95,14 +95,19 @@ class Coding(ABC):
     @staticmethod
     def parse_line(line: Line) -> Pair:
         """Line -> record. Raises CorpusError for a line that is not a record."""
-        source, tab, output = line.text.partition(TAB)
-        if not tab:
-            raise CorpusError(f"{line.place}: no tab between text and output")
-        if TAB in output:
-            raise CorpusError(f"{line.place}: more than one tab")
-        if not output:
-            raise CorpusError(f"{line.place}: no output after the tab")
-        return Pair(source, output)
+        return parse_pair(line)
+
+
+def parse_pair(line: Line) -> Pair:
+    """Splits a line `source<TAB>output`. Raises CorpusError for any other line."""
+    source, tab, output = line.text.partition(TAB)
+    if not tab:
+        raise CorpusError(f"{line.place}: no tab between text and output")
+    if TAB in output:
+        raise CorpusError(f"{line.place}: more than one tab")
+    if not output:
+        raise CorpusError(f"{line.place}: no output after the tab")
+    return Pair(source, output)
 
 
 class RecordTask(WindowTask):

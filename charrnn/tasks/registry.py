@@ -23,11 +23,14 @@ MODELS = {
     "classify": "classify.model:Classifier",
     "tag": "tag.model:Tagger",
     "translate": "translate.model:Translator",
+    "transcribe": "transcribe.model:Transcriber",
     "series": "series.model:Forecaster",
     "caption": "caption.model:Captioner",
 }
 TASKS = {
     "lm": "language.task:LanguageTask",
+    "translate": "translate.task:TranslateTask",
+    "transcribe": "transcribe.task:TranscribeTask",
     "series": "series.task:SeriesTask",
     "caption": "caption.task:CaptionTask",
 }
@@ -108,5 +111,5 @@ def _import_class(path: str) -> Any:
 def _parse_name(task: dict[str, Any]) -> str:
     name = task["name"]
     if not isinstance(name, str) or name not in MODELS:
-        raise ValueError("a model of a task that this version does not know")
+        raise ValueError("the model is for a task that this version does not know")
     return name

@@ -76,7 +76,7 @@ def measure(
         step = training_step(engine, task)
         trained = make_model(Checkpoint(architecture, task.metadata(), engine.parameters.copy()))
         for _ in range(ROUNDS):
-            rates["train"].append(_rate(step, turn_seconds) * options.batch_size * options.seq_length)
+            rates["train"].append(_rate(step, turn_seconds) * engine.stream.symbols_per_step)
             with threadpool_limits(options.workers):
                 rates["sgemm"].append(_rate(multiply, turn_seconds) * 2 * SGEMM_SIZE**3 / 1e9)
                 if isinstance(trained, GeneratesText):

@@ -66,7 +66,8 @@ def resolve_options(
     draft = ResolvedTraining(
         **train.to_dict() | chosen | {"learning_rate": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0}
     )
-    budget = Budget.from_options(draft, task.training_stream(batch_size, seq_length, train.seed).epoch_steps)
+    stream = task.training_stream(batch_size, seq_length, train.seed)
+    budget = Budget.from_options(draft, stream.epoch_steps)
     notices = []
     if "hidden_size" in unset:
         size = choose_hidden_size(model, draft, task, budget)
@@ -77,7 +78,7 @@ def resolve_options(
     architecture = task.architecture(model)
     dropout = 0.0
     if train.dropout is None or train.recurrent_dropout is None:
-        dropout = choose_dropout(architecture, draft, task, budget)
+        dropout = choose_dropout(architecture, draft, task, budget, stream.symbols_per_step)
     resolved = replace(
         draft,
         learning_rate=choose_learning_rate(model, train, task),
@@ -103,11 +104,13 @@ def choose_hidden_size(model: ModelOptions, train: ResolvedTraining, task: Task,
     return size
 
 
-def choose_dropout(architecture: Architecture, train: ResolvedTraining, task: Task, budget: Budget) -> float:
+def choose_dropout(
+    architecture: Architecture, train: ResolvedTraining, task: Task, budget: Budget, symbols_per_step: float
+) -> float:
     """The dropout rate for the number of weights, the amount of data and the number of epochs."""
     characters = math.inf
     if budget.steps is not None:
-        characters = float(budget.steps * train.batch_size * train.seq_length)
+        characters = budget.steps * symbols_per_step
     if budget.seconds is not None:
         characters = min(characters, budget.seconds * chars_per_second(architecture, train))
     epochs = characters / task.training_size

@@ -87,6 +87,7 @@ class ConstantStream:
 
     constant: Batch
     epoch_steps = 1.0
+    symbols_per_step = 1.0
 
     def batch(self, step: int) -> Batch:
         return self.constant

@@ -61,7 +61,6 @@ class Trainer:
         self.initial = initial
         self.checkpoint = checkpoint
         self.notices = [*task.notices, *task.window_notices(self.train.seq_length), *notices]
-        self.chars_per_step = self.train.batch_size * self.train.seq_length
         self.stream = task.training_stream(self.train.batch_size, self.train.seq_length, self.train.seed)
         self.validation = task.validation_pass(self.train.batch_size, self.train.seq_length)
         self.budget = Budget.from_options(self.train, self.stream.epoch_steps)
@@ -94,10 +93,10 @@ class Trainer:
                 self.checkpoint = None  # its arrays are no longer needed
             self.start_time = time.monotonic() - self.state.seconds
             # The checkpoint is written first, so that a run with a config.json can always be resumed.
-            # An old result is removed before that, so that no result belongs to an earlier checkpoint.
-            self.run_directory.remove_result()
+            # It has the state of the checkpoint before, so an old result remains valid until the first new step.
             self._save()
             self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
+            self.run_directory.remove_result()
             try:
                 yield from self._train()
             except WorkerError:
@@ -124,7 +123,7 @@ class Trainer:
             loss = self._step()
             self._update_seconds()
             progress = self._progress()
-            chars = (state.step - first_step) * self.chars_per_step
+            chars = (state.step - first_step) * self.stream.symbols_per_step
             rate = chars / max(time.monotonic() - loop_start, 1e-9)
             seconds_left = state.seconds * (1 / progress - 1) if progress else math.inf
             yield Step(state.step, loss, progress, rate, seconds_left)
@@ -150,7 +149,7 @@ class Trainer:
         state = self.state
         if self.train.eval_every:
             return state.step % self.train.eval_every == 0
-        trained = (state.step - max(0, state.evaluated_step)) * self.chars_per_step
+        trained = (state.step - max(0, state.evaluated_step)) * self.stream.symbols_per_step
         validated = self.validation.predictions if self.validation else 0
         is_milestone = int(EVALUATIONS * progress) != state.milestone
         return is_milestone and trained >= MIN_TRAINED_PER_VALIDATED * validated
@@ -205,7 +204,7 @@ class Trainer:
         state.evaluated_step = state.step
         state.loss_sum = 0.0
         state.loss_steps = 0
-        chars = state.step * self.chars_per_step
+        chars = round(state.step * self.stream.symbols_per_step)
         seconds = time.monotonic() - self.start_time
         metrics = Metrics(
             step=state.step,
@@ -297,7 +296,7 @@ class Trainer:
     def _finish(self, status: str) -> Done:
         """Tests the best model if the run is complete, and writes result.json."""
         state = self.state
-        chars = state.step * self.chars_per_step
+        chars = round(state.step * self.stream.symbols_per_step)
         test_metrics: dict[str, Any] | None = None
         if status in ("completed", "early_stopped"):
             test_metrics = self.task.evaluate_test(load_checkpoint(self.run_directory.best))

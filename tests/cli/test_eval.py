@@ -12,7 +12,7 @@ from .conftest import TASK_FILES, error_cases
 FIELDS = {
     "classify": {"records", "loss", "accuracy", "macro_f1", "labels", "confusion"},
     "tag": {"records", "chars", "loss", "accuracy", "record_accuracy"},
-    "translate": {"records", "chars", "loss", "exact", "cer"},
+    "translate": {"records", "chars", "loss", "exact", "cer", "wer"},
     "series": {"rows", "loss", "rmse", "mae", "rmse_of_last"},
     "caption": {"records", "chars", "loss", "bpc", "perplexity"},
 }

@@ -38,7 +38,7 @@ def test_the_table_has_all_parameters(charrnn, trained):
 
 
 def test_json_and_toml_exclude_each_other(charrnn, trained):
-    charrnn("info", trained, "--json", "--toml").fails(2, "--json", "--toml", "exclude")
+    charrnn("info", trained, "--json", "--toml").fails(2, "--json", "--toml", "cannot be used together")
 
 
 # --toml

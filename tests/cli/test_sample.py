@@ -270,7 +270,9 @@ def test_copies_need_the_corpus_of_the_run(name, facts, trained, charrnn, tmp_pa
 
 
 def test_copies_need_a_run_and_a_corpus_from_a_file(charrnn, train, trained_here):
-    charrnn("sample", "--model", "run/best.safetensors", "--copies").fails(2, "--copies", "--model", "exclude")
+    charrnn("sample", "--model", "run/best.safetensors", "--copies").fails(
+        2, "--copies", "--model", "cannot be used together"
+    )
 
 
 def test_copies_need_a_corpus_that_was_kept(charrnn, train):

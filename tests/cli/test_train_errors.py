@@ -125,7 +125,7 @@ def test_init_from_needs_the_same_kind_of_vocabulary(charrnn, corpus, trained):
         ("bytes = 1", ["bytes = 1", "true or false"]),
         ("hidden_size = 0", ["--hidden-size 0", "at least 1"]),
         ("learning_rate = nan", ["--learning-rate nan", "finite"]),
-        ("bytes = true\nencoding = 'latin-1'", ["--bytes", "--encoding", "exclude"]),
+        ("bytes = true\nencoding = 'latin-1'", ["--bytes", "--encoding", "cannot be used together"]),
     ],
 )
 def test_a_mistake_in_a_file_of_options_is_named(charrnn, corpus, tmp_path, toml, facts):

@@ -146,7 +146,7 @@ def test_output_draws_units(suffix, magic, options, charrnn, trained):
     ("--unit 0.16", 2, "unit 0.16", "0.0 to 0.15"),
     ("--unit 0.1 --part z", 2, "z: ", "lstm", "tanh(c), h, c, i, f, g, o"),
     ("--part h", 2, "--part", "--unit"),
-    ("--unit 0.1 --find", 2, "--unit", "--find", "exclude"),
+    ("--unit 0.1 --find", 2, "--unit", "--find", "cannot be used together"),
     ("--output u.pdf", 2, "--output u.pdf", ".png or .svg"),
     ("--output u", 2, "--output u", ".png or .svg"),
     ("--colour red", 2, "--colour red", "always, auto, never"),

@@ -1,4 +1,7 @@
-"""A plain reference for the recurrent stack, written from the papers: one step, one gate and one equation at a time."""
+"""Plain references for the recurrent stack, the bidirectional stack and the attention, written from the papers.
+
+They compute one step, one gate and one equation at a time. Central differences are the reference for gradients.
+"""
 
 import numpy as np
 
@@ -57,3 +60,50 @@ def stack(cell, weights, x, state, dropout_masks=None, reset_mask=None):
                 y = y * dropout_masks[n]
         outputs.append(y)
     return np.stack(outputs), np.array(state)
+
+
+def bidirectional_stack(cell, weights, x, dropout_masks=None):
+    """One sequence without padding: x (S, D) or ids (S,), weights of both directions of each layer.
+
+    Returns the outputs (S, 2 H), and the final states of the top layer (2, num_states, H).
+    """
+    if x.ndim == 1:
+        x = np.eye(weights[0][0].w_ih.shape[1])[x]
+    hidden_size = weights[0][0].w_hh.shape[1]
+    num_states = 2 if cell == "lstm" else 1
+    for n, (forward, backward) in enumerate(weights):
+        start = np.zeros((1, num_states, 1, hidden_size))
+        forward_y, forward_state = stack(cell, [forward], x[:, None], start)
+        backward_y, backward_state = stack(cell, [backward], x[::-1, None], start)
+        x = np.concatenate([forward_y[:, 0], backward_y[::-1, 0]], axis=1)
+        if dropout_masks is not None:
+            x = x * dropout_masks[n]
+    return x, np.concatenate([forward_state, backward_state])[:, :, 0]
+
+
+def attention(weights, h, memory):
+    """One stream without padding: h (T, H), memory (S, E) -> outputs (T, H), attention weights (T, S)."""
+    outputs = []
+    alignment = []
+    for h_t in h:
+        query = weights.query @ h_t
+        scores = np.array([query @ m_s for m_s in memory])
+        a = np.exp(scores) / np.exp(scores).sum()
+        context = sum(a_s * m_s for a_s, m_s in zip(a, memory, strict=True))
+        outputs.append(np.tanh(weights.output @ np.concatenate([context, h_t]) + weights.bias))
+        alignment.append(a)
+    return np.array(outputs), np.array(alignment)
+
+
+def numeric_gradient(loss, array, epsilon=1e-5):
+    """The gradient of loss() with respect to an array that it reads, by central differences."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + epsilon
+        above = loss()
+        array[index] = value - epsilon
+        below = loss()
+        array[index] = value
+        gradient[index] = (above - below) / (2 * epsilon)
+    return gradient

@@ -1,14 +1,18 @@
 """ONNX export: for every cell and task, onnxruntime computes the outputs of the engine from the file alone."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
 from charrnn.corpus.numbers import Standardizer, Table
+from charrnn.corpus.pairs import join_sources
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import StorageError
 from charrnn.models.architecture import Architecture
@@ -18,35 +22,39 @@ from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import DataOptions, ModelOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.seeding import Purpose, generator_key
 from charrnn.tasks.caption.coding import CaptionCoding
 from charrnn.tasks.caption.model import Captioner
 from charrnn.tasks.classify.coding import LabelCoding
 from charrnn.tasks.classify.model import Classifier
+from charrnn.tasks.encoder_decoder.symbols import END, Symbols
 from charrnn.tasks.language.model import TextModel
 from charrnn.tasks.records import Pair
 from charrnn.tasks.series.columns import Columns
 from charrnn.tasks.series.model import Forecaster
 from charrnn.tasks.tag.coding import TagCoding
 from charrnn.tasks.tag.model import Tagger
-from charrnn.tasks.translate.coding import PairCoding
+from charrnn.tasks.transcribe.coding import MatrixCoding
+from charrnn.tasks.transcribe.matrices import Matrix
+from charrnn.tasks.transcribe.model import Transcriber
+from charrnn.tasks.translate.coding import TextPairCoding
 from charrnn.tasks.translate.model import Translator
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime")
-from charrnn.runs.onnx import ports, save_onnx  # noqa: E402 - it imports onnx
+from charrnn.runs.onnx import ports, save_onnx, to_onnx  # noqa: E402 - it imports onnx
 
 D = 3
 H = 9
 RANDOM = SamplingOptions(temperature=1.5)
 DATA = DataOptions(task="tag", delay=2)
+README = (Path(__file__).parents[2] / "charrnn" / "runs" / "README.md").read_text()
 PAIRS = [Pair("abcde", "no"), Pair("badce", "yes"), Pair("ccabd", "no")]
 
 
-def make_checkpoint(task, architecture):
+def make_checkpoint(task, architecture, scale=0.8):
     """Random weights, large enough for outputs that differ clearly."""
     specs = architecture.specs()
-    parameters = np.random.default_rng(5).normal(0, 0.8, count_parameters(specs)).astype(np.float32)
+    parameters = np.random.default_rng(5).normal(0, scale, count_parameters(specs)).astype(np.float32)
     if architecture.ngram_size:
         named_views(specs, parameters)["ngrams.weight"][0] = 0  # n-gram 0 means none
     return Checkpoint(architecture, task, parameters)
@@ -231,20 +239,6 @@ def test_a_tagger_has_the_logits_of_each_tag_after_the_delay(embedding_size, exp
     assert np.abs(logits - without_ngrams)[delay:].max() > 0.1, "the n-grams have an effect"
 
 
-def test_a_translator_writes_the_target_after_the_tab(export):
-    checkpoint = record_model(PairCoding, [Pair("abcde", "edcba"), Pair("cab", "bac")])
-    exported = export(checkpoint)
-    sources = ["badc", "a", "ddd"]
-    expected = [target for target, _ in Translator(checkpoint).draw(sources, RANDOM, 1)]
-    limit = 2 * checkpoint.task["longest"] + 10
-    drawn = [
-        exported.draw(exported.ids(f"{source}\t"), limit, generator_key(1, Purpose.RECORD, k)).split("\n")[0]
-        for k, source in enumerate(sources)
-    ]
-    assert drawn == expected
-    assert len(set(drawn)) == 3
-
-
 @pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "embedding"])
 def test_a_caption_reads_its_vector_at_the_id_minus_1(embedding_size, export):
     vectors = np.random.default_rng(1).normal(7, 3, (3, 4))
@@ -291,7 +285,8 @@ def test_a_series_has_rows_and_predictions_in_their_own_units(targets, export):
 
 
 def test_ports_are_described_by_name_type_and_shape(tmp_path):
-    graph = save_onnx(tmp_path / "model.onnx", language_model("lstm", num_layers=2)).graph
+    path = tmp_path / "model.onnx"
+    graph = save_onnx(path, language_model("lstm", num_layers=2))[path].graph
     state = {"type": "float32", "shape": [2, "B", H]}
     assert ports(graph.input) == [
         {"name": "ids", "type": "int64", "shape": ["T", "B"]},
@@ -310,3 +305,185 @@ def test_a_network_that_is_too_large_for_an_onnx_file_is_refused(tmp_path):
     with pytest.raises(StorageError, match="weights of 4,297,785,372 bytes"):
         save_onnx(tmp_path / "model.onnx", Checkpoint(architecture, {"name": "lm"}, np.empty(0)))
     assert not list(tmp_path.iterdir())
+
+
+def source_model(coding, scale=0.5, **model):
+    """scale: of the weights. With large weights a vanilla RNN amplifies rounding errors; with small ones the targets of
+    different sources are the same."""
+    architecture = coding.architecture(ModelOptions(hidden_size=H, **model))
+    return make_checkpoint({"name": coding.name, **coding.to_dict()}, architecture, scale)
+
+
+def translator(**model):
+    coding = TextPairCoding(Symbols(tuple("abcd")), Symbols(tuple("vwxyz")), 5)
+    return source_model(coding, **model)
+
+
+def transcriber(subsample=1, **model):
+    scale = Standardizer(np.array([1.7e6, -3.0]), np.array([0.5, 40.0]))
+    return source_model(MatrixCoding(scale, subsample, Symbols(tuple("vwxyz")), 5), **model)
+
+
+class ExportedPair:
+    """The files of an encoder and a decoder as a program in another language uses them."""
+
+    def __init__(self, path, checkpoint):
+        files = list(save_onnx(path, checkpoint))
+        assert [file.name for file in files] == ["model.encoder.onnx", "model.decoder.onnx"]
+        for file in files:
+            onnx.checker.check_model(str(file), full_check=True)
+        self.encoder, self.decoder = map(onnxruntime.InferenceSession, files)
+
+    def run(self, session, inputs):
+        """inputs: by name. Returns the outputs by name."""
+        names = [port.name for port in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    def encode(self, name, sources):
+        """sources: one array for each stream, (S,) or (S, D). name: of the input that reads them."""
+        lengths = np.array([len(source) for source in sources])
+        x = np.full((lengths.max(), len(sources), *sources[0].shape[1:]), 1, sources[0].dtype)
+        for stream, source in enumerate(sources):
+            x[: len(source), stream] = source
+        return self.run(self.encoder, {name: x, "lengths": lengths})
+
+    def decode(self, ids, memory, states):
+        """ids: (T, B). memory: the inputs that all steps share. states: h, and c of an LSTM."""
+        outputs = self.run(self.decoder, {"ids": ids} | memory | states)
+        next_states = {name: outputs.pop(f"next_{name}") for name in states}
+        return outputs, next_states
+
+
+def check_pair(checkpoint, name, sources, encoded, path):
+    """Compares all outputs of the exported graphs with those of the network, for unequal lengths.
+
+    sources: what the encoder's graph reads. encoded: what the network reads.
+    """
+    architecture = checkpoint.architecture
+    streams = len(sources)
+    steps = 5
+    ids = np.random.default_rng(1).integers(0, architecture.output_size, (steps, streams))
+    source = join_sources(encoded, streams)
+    network = Network(architecture, checkpoint.parameters, streams, steps, source_length=len(source.x))
+    state = np.zeros(architecture.state_shape(streams), np.float32)
+    memory = network.encode(source, state).copy()
+    first_state = state.copy()
+    hidden = network.forward_hidden(Batch(ids, ids, source=source), state)
+    expected = network.head_outputs(hidden, None).reshape(steps, streams, -1)
+
+    def assert_equal(actual, desired):
+        np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-5)
+
+    exported = ExportedPair(path, checkpoint)
+    states = exported.encode(name, sources)
+    shared = {}
+    if architecture.attends:
+        shared = {"memory": states.pop("memory"), "lengths": source.lengths}
+        for stream, length in enumerate(source.lengths):  # the sources of the network end at the last step
+            assert_equal(shared["memory"][stream, :length], memory[len(memory) - length :, stream])
+    assert_equal(np.stack(list(states.values()), axis=1), first_state)
+    outputs, next_states = exported.decode(ids, shared, states)
+    assert_equal(outputs["logits"], expected)
+    assert_equal(np.stack(list(next_states.values()), axis=1), state)
+    assert set(outputs) == ({"logits", "alignment"} if architecture.attends else {"logits"})
+    if architecture.attends:
+        alignment = network.attention.alignment  # (B, T, S)
+        for stream, length in enumerate(source.lengths):
+            assert_equal(outputs["alignment"][stream, :, :length], alignment[stream, :, len(memory) - length :])
+            assert not outputs["alignment"][stream, :, length:].any()
+    for step in range(steps):
+        outputs, states = exported.decode(ids[[step]], shared, states)
+        assert_equal(outputs["logits"][0], expected[step])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("attention", [False, True], ids=["no attention", "attention"])
+@pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "embedding"])
+def test_encoder_and_decoder_of_a_translator_equal_the_engine(cell, layers, attention, embedding_size, tmp_path):
+    checkpoint = translator(cell=cell, num_layers=layers, attention=attention, embedding_size=embedding_size)
+    rng = np.random.default_rng(layers)
+    sources = [np.append(rng.integers(1, 5, length), END) for length in (3, 6, 0, 2)]
+    check_pair(checkpoint, "ids", sources, [source.astype(np.uint32) for source in sources], tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("attention", [False, True], ids=["no attention", "attention"])
+@pytest.mark.parametrize("subsample", [1, 3])
+def test_encoder_and_decoder_of_a_transcriber_read_rows_in_their_own_units(cell, attention, subsample, tmp_path):
+    checkpoint = transcriber(subsample, cell=cell, num_layers=2, attention=attention, embedding_size=D)
+    coding = MatrixCoding.from_dict(checkpoint.task)
+    rng = np.random.default_rng(subsample)
+    matrices = [coding.scale.mean + coding.scale.std * rng.normal(size=(subsample * steps, 2)) for steps in (3, 1, 5)]
+    sources = [matrix.reshape(-1, 2 * subsample) for matrix in matrices]
+    encoded = [coding.encode_source(Matrix("a.npy", matrix)) for matrix in matrices]
+    check_pair(checkpoint, "rows", sources, encoded, tmp_path / "model.onnx")
+
+
+def test_encoder_and_decoder_have_the_metadata_of_the_checkpoint(tmp_path):
+    checkpoint = translator()
+    exported = ExportedPair(tmp_path / "model.onnx", checkpoint)
+    for session in (exported.encoder, exported.decoder):
+        metadata = session.get_modelmeta().custom_metadata_map
+        assert {name: json.loads(text) for name, text in metadata.items()} == {
+            "task": checkpoint.task,
+            "architecture": checkpoint.architecture.to_dict(),
+        }
+
+
+def run_readme_program(number, path, checkpoint, monkeypatch, capsys):
+    """Runs the program of README.md for an encoder and a decoder in a directory. Returns what it prints.
+
+    number: of the last block: 1 for a translator, 2 for a transcriber.
+    """
+    monkeypatch.chdir(path)
+    save_onnx(Path("model.onnx"), checkpoint)
+    text = README.partition("## ONNX files of an encoder and a decoder\n")[2]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(blocks[0] + blocks[number], {})
+    return capsys.readouterr().out.removesuffix("\n")
+
+
+def most_likely(model, sources):
+    return [target for [(target, _)] in model.predict(sources, beam=1)]
+
+
+@pytest.mark.parametrize("separator", [None, " "], ids=["characters", "symbols"])
+@pytest.mark.parametrize("attention", [False, True], ids=["no attention", "attention"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_program_for_a_translator_writes_the_most_likely_targets(
+    cell, attention, separator, tmp_path, monkeypatch, capsys
+):
+    sources = ["3 May 2021", "12.11.98"]
+    source = Symbols.from_texts(sources, separator)
+    target = Symbols(tuple(ascii_lowercase), separator)
+    checkpoint = source_model(TextPairCoding(source, target, 5), scale=0.7, cell=cell, attention=attention)
+    expected = most_likely(Translator(checkpoint), sources)
+    assert run_readme_program(1, tmp_path, checkpoint, monkeypatch, capsys) == str(expected)
+    assert len(set(expected)) == 2
+
+
+@pytest.mark.parametrize("subsample", [1, 3])
+def test_the_program_for_a_transcriber_writes_the_most_likely_targets(subsample, tmp_path, monkeypatch, capsys):
+    checkpoint = transcriber(subsample)
+    coding = MatrixCoding.from_dict(checkpoint.task)
+    rng = np.random.default_rng(3)
+    matrices = []
+    for name, rows in (("first.npy", 10), ("second.npy", 5)):
+        values = (coding.scale.mean + coding.scale.std * rng.normal(size=(rows, 2))).astype(np.float32)
+        np.save(tmp_path / name, values)
+        matrices.append(Matrix(name, values))
+    expected = most_likely(Transcriber(checkpoint), matrices)
+    assert run_readme_program(2, tmp_path, checkpoint, monkeypatch, capsys) == str(expected)
+    assert len(set(expected)) == 2
+
+
+def test_readme_lists_the_inputs_and_outputs_of_an_encoder_and_a_decoder():
+    text = README.partition("## ONNX files of an encoder and a decoder\n")[2]
+    models = [to_onnx(checkpoint) for checkpoint in (translator(), transcriber())]
+    for side in ("input", "output"):
+        for part in ("encoder", "decoder"):
+            table = text.partition(f"| {side} of the {part} |")[2].partition("\n\n")[0]
+            listed = re.findall(r"^\| `(\w+)` \| (\w+) \|", table, re.MULTILINE)
+            actual = [port for model in models for port in ports(getattr(model[part].graph, side))]
+            assert set(listed) == {(port["name"], port["type"]) for port in actual}

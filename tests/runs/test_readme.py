@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -14,6 +15,9 @@ from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import FORMAT, load_checkpoint
 from charrnn.runs.directory import Run
 from charrnn.runs.reports import Metrics, Result, read_config
+from charrnn.tasks.encoder_decoder.coding import SourceRecord
+from charrnn.tasks.encoder_decoder.symbols import END
+from charrnn.tasks.transcribe.matrices import read_matrix
 from charrnn.training.start import new_run
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +30,7 @@ TASK_OPTIONS = {
     "caption": ("shapes.txt", {"features": str(ROOT / "data" / "shapes.csv")}),
     "series": ("season.csv", {"task": "series"}),
 }
+NO_ENCODER = [task for task in TASK_OPTIONS if task != "translate"]
 
 
 def section(title):
@@ -144,7 +149,7 @@ def test_the_additions_to_the_pytorch_module_hold_the_weights_of_each_task(task_
     names = {}
     exec(block("Weights in PyTorch", "python").partition("\npath = ")[0], names)
     text = section("Weights in PyTorch")
-    for task in TASK_OPTIONS:
+    for task in NO_ENCODER:
         checkpoint = load_checkpoint(task_run(task).best)
         architecture = checkpoint.architecture.to_dict()
         module = names["LanguageModel"](**architecture)
@@ -152,6 +157,44 @@ def test_the_additions_to_the_pytorch_module_hold_the_weights_of_each_task(task_
             setattr(module, attribute, eval(expression, {"nn": torch.nn, **architecture}))
         weights = {name: torch.tensor(weight) for name, weight in checkpoint.weights.items()}
         module.load_state_dict(weights, strict=True)
+
+
+def check_encoder_decoder(run, pairs):
+    """Compares the losses of pairs in one batch, computed by the module of README.md, with those of the model."""
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    pad = torch.nn.utils.rnn.pad_sequence
+    names = {}
+    exec(block("Encoder and decoder in PyTorch", "python"), names)
+    model = charrnn.load(run.path)
+    records = model.coding.records([SourceRecord(*pair) for pair in pairs])
+    sources = [torch.tensor(source if source.ndim == 2 else source.astype(int)) for source in records.sources]
+    targets = [torch.tensor([*target.tolist(), END]) for target in records.targets]
+    ids = pad([torch.tensor([END, *target.tolist()]) for target in records.targets])
+    logits = names["model"](pad(sources), torch.tensor(records.source_lengths), ids)
+    for n, (target, pair) in enumerate(zip(targets, pairs, strict=True)):
+        loss = torch.nn.functional.cross_entropy(logits[: len(target), n], target)
+        assert loss.item() == pytest.approx(model.score(*pair), abs=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("embedding_size", [0, 4])
+@pytest.mark.parametrize("attention", [False, True])
+def test_the_pytorch_module_computes_the_losses_of_a_translator(cell, embedding_size, attention, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"cell": cell, "num_layers": 2, "hidden_size": 7, "embedding_size": embedding_size}
+    run = train("translate", Path("runs/dates-001"), attention=attention, **options)
+    check_encoder_decoder(run, [("17 Mar 1950", "1950-03-17"), ("January 31, 1905", "1905-01-31")])
+
+
+def test_the_pytorch_module_computes_the_losses_of_a_transcriber(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    for name, rows in (("a.npy", 5), ("b.npy", 9)):
+        np.save(name, rng.normal(7, 3, (rows, 2)))
+    Path("clips.tsv").write_text("a.npy\tone\nb.npy\tthree\n" * 5)
+    monkeypatch.setitem(TASK_OPTIONS, "transcribe", (tmp_path / "clips.tsv", {"task": "transcribe", "subsample": 2}))
+    run = train("transcribe", Path("runs/dates-001"), embedding_size=4)
+    check_encoder_decoder(run, [(read_matrix("a.npy"), "one"), (read_matrix("b.npy"), "three")])
 
 
 def test_the_program_for_onnx_writes_text(language_run, tmp_path, monkeypatch, capsys):
@@ -175,8 +218,8 @@ def test_the_tables_of_onnx_files_list_all_inputs_and_outputs(task_run):
     inputs, _, outputs = section("ONNX files").partition("| output |")
     actual_inputs = set()
     actual_outputs = set()
-    for task in TASK_OPTIONS:
-        graph = to_onnx(load_checkpoint(task_run(task).best)).graph
+    for task in NO_ENCODER:
+        graph = to_onnx(load_checkpoint(task_run(task).best))[""].graph
         actual_inputs |= {(port["name"], port["type"]) for port in ports(graph.input)}
         actual_outputs |= {(port["name"], port["type"]) for port in ports(graph.output)}
     assert set(re.findall(r"^\| `(\w+)` \| (\w+) \|", inputs, re.MULTILINE)) == actual_inputs

@@ -98,7 +98,7 @@ def test_an_invalid_value_is_named_with_its_limit(option, text, facts):
     ("grid", "search", "options", "facts"),
     [
         ([], [], {}, ["--grid or --search"]),
-        (["lr=1"], ["cell=choice:gru"], {}, ["--grid and --search exclude each other"]),
+        (["lr=1"], ["cell=choice:gru"], {}, ["--grid and --search cannot be used together"]),
         (["lr=1", "learning-rate=2"], [], {}, ["--learning-rate", "varied twice"]),
         ([], ["lr=log:1:2"], {"learning_rate": 0.1}, ["--learning-rate", "both given and varied"]),
         (["seed=1,2"], [], {}, ["--seed cannot be varied"]),

@@ -1,4 +1,4 @@
-"""--init-from: a run of any task can start from a model of any other. Each character keeps its own weights."""
+"""--init-from: which tasks can start from a model of another one. Each character keeps its own weights."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ OPTIONS = {
     "bytes": {"bytes": True},
     **{task: {"task": task} for task in ("classify", "tag", "translate", "series")},
 }
-WITH_CHARACTERS = [name for name in DATA if name not in ("bytes", "series")]
+WITH_CHARACTERS = [name for name in DATA if name not in ("bytes", "series", "translate")]
 
 
 def config(tmp_path, name, text, **options):
@@ -132,6 +132,8 @@ def test_a_series_with_other_columns_is_refused(source_text, text, tmp_path):
     ("source_name", "name", "message"),
     [
         *[("series", name, "a model of --task series has no vocabulary") for name in (*WITH_CHARACTERS, "bytes")],
+        *[("translate", name, "a model of --task translate has no vocabulary") for name in (*WITH_CHARACTERS, "bytes")],
+        *[(name, "translate", "cannot start one of translate") for name in (*WITH_CHARACTERS, "bytes", "series")],
         *[("bytes", name, "one of the two models has a vocabulary of bytes") for name in WITH_CHARACTERS],
         *[(name, "bytes", "one of the two models has a vocabulary of bytes") for name in WITH_CHARACTERS],
         *[(name, "series", "the model has other columns") for name in (*WITH_CHARACTERS, "bytes")],

@@ -20,6 +20,7 @@ FILES = {
     "classify": "ab\tx\nba\ty\n" * 9,
     "tag": "ab\txy\nba\tyx\n" * 9,
     "translate": "ab\tcd\nba\tdc\n" * 9,
+    "transcribe": "a.csv\tab\nb.csv\tba\n" * 9,
     "caption": "ab\nba\n" * 9,
     "series": "a,b\n" + "1,2\n2,3\n" * 9,
 }
@@ -28,6 +29,7 @@ CAPABILITIES = {
     "classify": PredictsRecords,
     "tag": PredictsRecords,
     "translate": PredictsRecords,
+    "transcribe": PredictsRecords,
     "caption": DescribesVectors,
     "series": ForecastsRows,
 }
@@ -46,6 +48,9 @@ tasks = pytest.mark.parametrize("name", FILES)
 def make_config(folder, name):
     (folder / "corpus").write_text(FILES[name])
     options = RESOLVED | {"task": name, "hidden_size": 4}
+    if name == "transcribe":
+        for matrix in ("a.csv", "b.csv"):
+            np.savetxt(folder / matrix, np.arange(6).reshape(3, 2), delimiter=",")
     if name == "caption":
         np.savetxt(folder / "vectors.csv", np.arange(36).reshape(18, 2), delimiter=",")
         options["features"] = str(folder / "vectors.csv")

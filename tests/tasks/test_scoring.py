@@ -8,21 +8,21 @@ from charrnn.options import DataOptions
 from charrnn.tasks import scoring
 from charrnn.tasks.records import Pair
 from charrnn.tasks.scoring import mean_loss, scored_outputs
-from charrnn.tasks.translate.coding import PairCoding
-from charrnn.tasks.translate.model import Translator
+from charrnn.tasks.tag.coding import TagCoding
+from charrnn.tasks.tag.model import Tagger
 
-PAIRS = [Pair("abc" * n, "ab" * (n % 3 + 1)) for n in (1, 0, 4, 2, 7, 1)]
+PAIRS = [Pair("abc" * n, "xyy" * n) for n in (1, 3, 4, 2, 7, 1)]
 
 
 @pytest.fixture(params=CELLS)
 def model(request, record_model):
-    return record_model(Translator, PairCoding.from_records(PAIRS, DataOptions()), cell=request.param, num_layers=2)
+    return record_model(Tagger, TagCoding.from_records(PAIRS, DataOptions()), cell=request.param, num_layers=2)
 
 
 def test_outputs_are_in_the_order_of_the_records(model, monkeypatch):
     together = scored_outputs(model, model.coding.records(PAIRS))
     alone = [scored_outputs(model, model.coding.records([pair])) for pair in PAIRS]
-    assert [len(outputs) for outputs in alone] == [len(pair.output) + 1 for pair in PAIRS]
+    assert [len(outputs) for outputs in alone] == [len(pair.output) for pair in PAIRS]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-12, atol=1e-14)
     monkeypatch.setattr(scoring, "MAX_STREAMS", 2)
     np.testing.assert_allclose(scored_outputs(model, model.coding.records(PAIRS)), together, rtol=1e-12, atol=1e-14)
@@ -39,4 +39,4 @@ def test_the_mean_loss_is_that_of_the_outputs(model, monkeypatch):
 
 
 def test_no_records_have_no_outputs(model):
-    assert scored_outputs(model, model.coding.records([])).shape == (0, len(model.vocabulary))
+    assert scored_outputs(model, model.coding.records([])).shape == (0, len(model.coding.tags))

@@ -7,7 +7,7 @@ import mmap
 
 import numpy as np
 
-from charrnn.corpus.batch import Batch
+from charrnn.corpus.batch import Batch, Source
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import CACHE_LINE, Array
 from charrnn.nn.optimizers import OPTIMIZERS
@@ -39,6 +39,13 @@ class Arena:
         self.has_loss_mask = self._take((), "bool")
         self.has_reset_mask = self._take((), "bool")
         self.features = self._take((train.batch_size, architecture.features), dtype)
+        self.has_source = architecture.memory_width > 0
+        source_times = (train.seq_length if self.has_source else 0, train.batch_size)
+        self.source_x = self._take_steps(source_times, architecture.source == "ids", architecture.source_size, dtype)
+        self.source_lengths = self._take((train.batch_size,), "int64")
+        # The batches of records with sources have different numbers of steps, up to the lengths of the arrays.
+        self.steps = self._take((), "int64")
+        self.source_steps = self._take((), "int64")
         self.ngrams = self._take((*times, architecture.ngrams_per_step), "uint32")
         self.num_scored = self._take((), "float64")  # number of scored steps in the whole batch
         self.results = self._take((train.workers, architecture.num_sums), "float64")  # of each worker's last phase
@@ -50,28 +57,39 @@ class Arena:
         """Copies the batch of a step into the arena."""
         self.step[...] = step
         self.num_scored[...] = batch.num_scored
-        self.x[:] = batch.x
-        self.targets[:] = batch.targets
+        steps = len(batch.x)
+        self.steps[...] = steps
+        self.x[:steps] = batch.x
+        self.targets[:steps] = batch.targets
         self.has_loss_mask[...] = batch.loss_mask is not None
         self.has_reset_mask[...] = batch.reset_mask is not None
         if batch.loss_mask is not None:
-            self.loss_mask[:] = batch.loss_mask
+            self.loss_mask[:steps] = batch.loss_mask
         if batch.reset_mask is not None:
-            self.reset_mask[:] = batch.reset_mask
+            self.reset_mask[:steps] = batch.reset_mask
         if batch.features is not None:
             self.features[:] = batch.features
         if batch.ngrams is not None:
-            self.ngrams[:] = batch.ngrams
+            self.ngrams[:steps] = batch.ngrams
+        if batch.source is not None:
+            self.source_steps[...] = len(batch.source.x)
+            self.source_x[: len(batch.source.x)] = batch.source.x
+            self.source_lengths[:] = batch.source.lengths
 
     def batch(self, rows: slice) -> Batch:
         """The batch of some streams, as views of the arena."""
+        steps = int(self.steps)
+        source = None
+        if self.has_source:
+            source = Source(self.source_x[: int(self.source_steps)], self.source_lengths)
         batch = Batch(
-            x=self.x,
-            targets=self.targets,
-            loss_mask=self.loss_mask if self.has_loss_mask else None,
-            reset_mask=self.reset_mask if self.has_reset_mask else None,
+            x=self.x[:steps],
+            targets=self.targets[:steps],
+            loss_mask=self.loss_mask[:steps] if self.has_loss_mask else None,
+            reset_mask=self.reset_mask[:steps] if self.has_reset_mask else None,
             features=self.features if self.features.size else None,
-            ngrams=self.ngrams if self.ngrams.size else None,
+            ngrams=self.ngrams[:steps] if self.ngrams.size else None,
+            source=source,
         )
         return batch.select_streams(rows)
 

@@ -40,7 +40,9 @@ class Worker:
         self.rows = partition(train.batch_size, rank, train.workers)
         self.slice = partition(arena.parameters.size, rank, train.workers, SLICE_UNIT)
         self.streams = self.rows.stop - self.rows.start
-        self.network = Network(architecture, arena.parameters, self.streams, train.seq_length, arena.grads[rank])
+        self.network = Network(
+            architecture, arena.parameters, self.streams, train.seq_length, arena.grads[rank], train.seq_length
+        )
         self.is_matrix: Array | None = None
         if train.weight_decay:
             self.is_matrix = matrix_mask(architecture.specs(), np.empty_like(arena.parameters))

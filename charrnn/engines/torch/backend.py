@@ -1,4 +1,4 @@
-"""Computes with trained networks on PyTorch."""
+"""Runs trained networks with PyTorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.corpus.batch import Batch
+from charrnn.corpus.batch import Batch, Source
+from charrnn.engines.torch.encoder import attend, encode
 from charrnn.engines.torch.network import TorchNetwork
 from charrnn.engines.torch.packing import DeviceBatch
 from charrnn.models.architecture import Architecture
@@ -22,11 +23,18 @@ class TorchBackend:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def network(self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int) -> TorchScoringNetwork:
+    def network(
+        self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int, source_length: int = 0
+    ) -> TorchScoringNetwork:
         return TorchScoringNetwork(self.device, architecture, flat)
 
     def stepper(self, architecture: Architecture, flat: Array, streams: int) -> TorchStepper:
         return TorchStepper(self.device, architecture, flat, streams)
+
+    def decoder(
+        self, architecture: Architecture, flat: Array, source: Source, streams_per_source: int
+    ) -> TorchDecoderStepper:
+        return TorchDecoderStepper(self.device, architecture, flat, source, streams_per_source)
 
 
 class TorchScoringNetwork(ScoringNetwork):
@@ -83,7 +91,7 @@ class TorchStepper:
     def _step(self, x: Tensor) -> Array:
         """x (B, D)."""
         with torch.no_grad():
-            self.device_state = self.network.read_vectors(x[None], self.device_state)
+            _, self.device_state = self.network.read_vectors(x[None], self.device_state)
         return self._outputs()
 
     def _outputs(self) -> Array:
@@ -92,3 +100,41 @@ class TorchStepper:
 
     def _copy_to_device(self, array: Array) -> Tensor:
         return torch.tensor(array, dtype=self.flat.dtype, device=self.flat.device)
+
+
+class TorchDecoderStepper:
+    """Reads the sources, then one symbol of each stream at a time. See engines.base.DecoderStepper."""
+
+    def __init__(
+        self, device: torch.device, architecture: Architecture, flat: Array, source: Source, streams_per_source: int
+    ) -> None:
+        parameters = torch.tensor(flat, device=device)
+        self.network = TorchNetwork(architecture, parameters)
+        self.K = streams_per_source
+        x = np.zeros((1, len(source.lengths)), np.uint32)
+        batch = DeviceBatch.from_batch(Batch(x, x, source=source), device, parameters.dtype)
+        assert batch.source is not None
+        self.is_step = batch.source.is_step.repeat_interleave(self.K, dim=1)
+        with torch.no_grad():
+            memory, state = encode(architecture, self.network.named, batch.source, None)
+        self.memory = memory.repeat_interleave(self.K, dim=1)
+        self.state = state.repeat_interleave(self.K, dim=2)
+        self.weights: Tensor | None = None  # (N K, 1, S), of the attention at the last step
+
+    def step(self, ids: Sequence[int] | Array) -> Array:
+        x = torch.tensor(np.asarray(ids, np.int64), device=self.memory.device)[None]
+        with torch.no_grad():
+            y, self.state = self.network.read_vectors(self.network.symbol_vectors(x), self.state)
+            if self.network.architecture.attends:
+                y, self.weights = attend(self.network.named, y, self.memory, self.is_step)
+            return self.network.mean_outputs(y[0], None).cpu().numpy()  # type: ignore[no-any-return]
+
+    def select_streams(self, rows: Array) -> None:
+        self.state = self.state.index_select(2, torch.tensor(rows, device=self.state.device))
+
+    @property
+    def alignment(self) -> Array | None:
+        if self.weights is None:
+            return None
+        num_sources = len(self.weights) // self.K
+        return self.weights.reshape(num_sources, self.K, -1).cpu().numpy()  # type: ignore[no-any-return]

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charrnn.engines.torch.encoder import attend, encode
 from charrnn.engines.torch.packing import DeviceBatch, Packed
 from charrnn.models.architecture import Architecture
 from charrnn.models.heads import LinearHead, make_heads
-from charrnn.models.network import layer_weights
+from charrnn.models.network import layer_weights, split_dropout_masks
 from charrnn.nn.parameters import named_views
 from charrnn.nn.recurrent import LayerWeights
 
@@ -99,16 +100,26 @@ class TorchNetwork:
         weights = layer_weights(self.named, self.architecture.num_layers)
         if recurrent_masks:
             weights = [w._replace(w_hh=w.w_hh * mask) for w, mask in zip(weights, recurrent_masks, strict=True)]
+        masks = split_dropout_masks(self.architecture, dropout_masks)
         x = self._inputs(batch)
-        if batch.packed is None:
-            y, state = self._run_layers(weights, x, state * batch.carry, dropout_masks, sizes=None)
+        if batch.source is not None:
+            memory, state = encode(self.architecture, self.named, batch.source, masks.encoder)
+            y, state = self._run_layers(weights, x, state, masks.layers, sizes=None)
+            if self.architecture.attends:
+                y, _ = attend(self.named, y, memory, batch.source.is_step)
+            if masks.attention is not None:
+                y = y * masks.attention
             return y.reshape(-1, self.architecture.hidden_size), state
-        return self._run_packed(weights, x, state, batch.carry, batch.packed, dropout_masks)
+        if batch.packed is None:
+            y, state = self._run_layers(weights, x, state * batch.carry, masks.layers, sizes=None)
+            return y.reshape(-1, self.architecture.hidden_size), state
+        return self._run_packed(weights, x, state, batch.carry, batch.packed, masks.layers)
 
-    def read_vectors(self, x: Tensor, state: Tensor) -> Tensor:
-        """Reads input vectors of the first layer (T, B, D). Returns the final state."""
+    def read_vectors(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads input vectors of the first layer (T, B, D). Returns the top layer's outputs (T, B, H), the final
+        state."""
         weights = layer_weights(self.named, self.architecture.num_layers)
-        return self._run_layers(weights, x, state, dropout_masks=None, sizes=None)[1]
+        return self._run_layers(weights, x, state, dropout_masks=None, sizes=None)
 
     def _run_packed(
         self,

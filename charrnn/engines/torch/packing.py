@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from charrnn.corpus.batch import Batch
+from charrnn.engines.torch.encoder import DeviceSource
 from charrnn.nn.arrays import Array
 
 
@@ -85,11 +86,12 @@ class DeviceBatch:
     packed: Packed | None = None  # None: no stream is reset after the first step
     features: Tensor | None = None  # (B, F)
     ngrams: Tensor | None = None  # (n, n-grams per step), of the scored rows
+    source: DeviceSource | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether only `x`, `targets` and `carry` are present. Their shapes are the same for all plain batches."""
-        optional = (self.loss_mask, self.packed, self.features, self.ngrams)
+        optional = (self.loss_mask, self.packed, self.features, self.ngrams, self.source)
         return all(tensor is None for tensor in optional)
 
     @classmethod
@@ -134,4 +136,5 @@ class DeviceBatch:
             packed=packed,
             features=copy_optional(batch.features),
             ngrams=copy_optional(ngrams),
+            source=None if batch.source is None else DeviceSource.from_source(batch.source, copy),
         )

@@ -38,7 +38,7 @@ def all_reduce(tensor: Tensor) -> None:
 
 @contextlib.contextmanager
 def raising_worker_error() -> Iterator[None]:
-    """Raises WorkerError if the communication fails, because another process has died."""
+    """Raises WorkerError if communication fails, which means that another process has died."""
     try:
         yield
     except RuntimeError:

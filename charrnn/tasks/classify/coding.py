@@ -38,7 +38,7 @@ class LabelCoding(Coding):
             raise CorpusError(f"only one label: {labels.pop()!r}", "at least two are needed")
         if len(labels) >= len(pairs) > 2:
             problem = f"{len(labels)} labels for {len(pairs)} records"
-            raise CorpusError(problem, "are text and label in the right order?")
+            raise CorpusError(problem, "are the text and the label in the right order?")
         vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], vocabulary)
         return cls(vocabulary, tuple(sorted(labels)))
 

@@ -44,7 +44,10 @@ class TextModel(TrainedModel):
         return vocabulary, lines
 
     def record_end(self, lines: bool | None = None) -> int | None:
-        """The id after which the state is reset, if any. lines: whether lines are records (default: as trained)."""
+        """The id after which the state is reset, or None.
+
+        lines: whether each line is a record (default: as in training).
+        """
         return self.vocabulary.newline if (self.lines if lines is None else lines) else None
 
     @property
@@ -184,7 +187,7 @@ class TextModel(TrainedModel):
         self._logits = self._stepper.restore(state)
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
-        """The ids of a text file. Raises CorpusError."""
+        """The ids of the characters of a text file. Raises CorpusError."""
         from charrnn.corpus.reading import display_name, read_codes  # not needed to write text
 
         chunks = list(read_codes([path], DataOptions(bytes=self.vocabulary.is_bytes), []))

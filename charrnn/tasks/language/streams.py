@@ -20,8 +20,8 @@ class TextStream:
     """Batches for training. The readers start at evenly spaced places and read the text repeatedly.
 
     Each reader continues at the place where it stopped in the last batch. The state is reset at the start of the text.
-    It also restarts at some start symbols, so that the network learns how texts begin. A restart happens only at the
-    first time step of a batch, where it costs no time.
+    It is also reset at some of the start symbols, so that the network learns how texts begin. These resets happen only
+    at the first time step of a batch, where they take no extra time.
     """
 
     def __init__(
@@ -52,6 +52,10 @@ class TextStream:
     @property
     def epoch_steps(self) -> float:
         return self.pairs / (len(self.starts) * self.seq_length)
+
+    @property
+    def symbols_per_step(self) -> float:
+        return len(self.starts) * self.seq_length
 
     def batch(self, step: int) -> Batch:
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]

@@ -26,6 +26,10 @@ class SegmentStream:
     def epoch_steps(self) -> float:
         return max(1, len(self.records.x)) / (self.batch_size * self.seq_length)
 
+    @property
+    def symbols_per_step(self) -> float:
+        return self.batch_size * self.seq_length
+
     def batch(self, step: int) -> Batch:
         rng = random_generator(self.seed, Purpose.ORDER, step)
         lengths = self.records.lengths

@@ -36,10 +36,11 @@ class Tagger(RecordModel):
         return self.predict(texts)
 
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """The fields records, chars, loss, accuracy (fraction of characters with the right tag) and record_accuracy
-        (fraction of records with only right tags).
+        """Returns a dict of `records`, `chars`, `loss`, `accuracy` and `record_accuracy`.
 
-        A tag that was not in the training data counts as wrong and has no part in the loss.
+        `accuracy` is the fraction of characters with the correct tag, `record_accuracy` the fraction of records in
+        which all tags are correct. A tag that was not in the training data counts as wrong and is not included in the
+        loss.
         """
         if skip_unknown:
             pairs = [self.coding.without_unknown(pair) for pair in pairs]

@@ -36,7 +36,7 @@ SURROGATES = (0xD800, 0xDFFF)  # first and last; JSON reads two consecutive surr
 
 
 def max_key_length(vocabulary_size: int) -> int:
-    """The longest n-gram whose key fits 63 bits."""
+    """The maximum length of an n-gram whose key fits in 63 bits."""
     return 63 // (vocabulary_size + 1).bit_length()
 
 
@@ -158,8 +158,10 @@ class NgramFeatures:
         return LocatedNgrams(first_feature, lengths, offsets, self.lookahead)
 
     def _num_positions(self, length: int) -> int:
-        """The number of positions of an n-gram of this length. It ends at the character or up to `length` steps later,
-        but at most `lookahead` steps later."""
+        """The number of positions that an n-gram of this length can have relative to a character.
+
+        The n-gram ends at the character or up to min(length, lookahead) steps after it.
+        """
         return min(length, self.lookahead) + 1
 
     @property

@@ -45,7 +45,7 @@ class InputSymbols:
         return len(self.vocabulary) + len(self.longer)
 
     def ids_of(self, longer: Iterable[str]) -> Array:
-        """The ids of some `longer` symbols."""
+        """The ids of the given symbols, which are all in `self.longer`."""
         ids = {text: len(self.vocabulary) + n for n, text in enumerate(self.longer)}
         return np.array([ids[text] for text in longer], np.int64)
 

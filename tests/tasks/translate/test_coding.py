@@ -1,53 +1,61 @@
-"""The encoding of pairs of texts."""
+"""The coding of pairs of texts."""
 
 import json
 
-import numpy as np
 import pytest
 
 from charrnn.errors import CorpusError
-from charrnn.options import DataOptions
-from charrnn.tasks.records import Pair
-from charrnn.tasks.translate.coding import PairCoding
+from charrnn.options import ModelOptions
+from charrnn.tasks.encoder_decoder.coding import SourceRecord
+from charrnn.tasks.encoder_decoder.symbols import END, Symbols
+from charrnn.tasks.translate.coding import TextPairCoding
 
-PAIRS = [Pair("ab", "cd"), Pair("", "c")]
+
+def make_coding():
+    return TextPairCoding(Symbols(("a", "b")), Symbols(("c", "dd"), " "), longest=2)
 
 
-def test_the_target_is_scored_from_the_tab_to_the_line_end():
-    coding = PairCoding.from_records(PAIRS, DataOptions())
-    records = coding.records(PAIRS)
-    decode = coding.vocabulary.decode
-    assert decode(records.x) == "ab\tcd" + "\tc"
-    assert decode(records.targets) == "b\tcd\n" + "c\n"
-    assert records.loss_mask.tolist() == [False, False, True, True, True, True, True]
-    assert records.starts.tolist() == [0, 5, 7]
+def test_a_source_and_a_target_have_their_own_symbols_and_an_end():
+    records = make_coding().records([SourceRecord("ab", "c dd"), SourceRecord("", "c")])
+    assert [source.tolist() for source in records.sources] == [[1, 2, END], [END]]
+    assert [target.tolist() for target in records.targets] == [[1, 2], [1]]
+    assert records.end == END
+
+
+def test_the_architecture_has_an_encoder_of_the_source_symbols():
+    architecture = make_coding().architecture(ModelOptions(hidden_size=6, embedding_size=4))
+    shape = (architecture.source, architecture.source_size, architecture.input_size, architecture.output_size)
+    assert shape == ("ids", 3, 3, 3)
+    assert (architecture.hidden_size, architecture.embedding_size, architecture.attention) == (6, 4, True)
 
 
 def test_metadata_survive_json():
-    coding = PairCoding.from_records(PAIRS, DataOptions())
-    restored = PairCoding.from_dict(json.loads(json.dumps(coding.to_dict())))
-    assert restored.longest == coding.longest == 2
-    np.testing.assert_array_equal(restored.vocabulary.codes, coding.vocabulary.codes)
+    coding = make_coding()
+    restored = TextPairCoding.from_dict(json.loads(json.dumps(coding.to_dict())))
+    assert restored.to_dict() == coding.to_dict()
+    assert (restored.longest, restored.target.separator) == (2, " ")
 
 
 @pytest.mark.parametrize(
-    "damage", [{"longest": 0}, {"longest": 10**10}, {"longest": 1.5}, {"vocabulary": [97]}, {"bytes": True}]
+    "damage",
+    [
+        {"longest": 0},
+        {"longest": 10**10},
+        {"longest": 1.5},
+        {"source": {"symbols": ["b", "a"], "separator": None}},
+        {"target": {"symbols": ["a", ""], "separator": " "}},
+    ],
 )
 def test_damaged_metadata_are_refused(damage):
-    with pytest.raises(ValueError, match=r"checkpoint|vocabulary"):
-        PairCoding.from_dict(PairCoding.from_records(PAIRS, DataOptions()).to_dict() | damage)
+    with pytest.raises(ValueError, match="checkpoint"):
+        TextPairCoding.from_dict(make_coding().to_dict() | damage)
 
 
-def test_a_coding_includes_the_vocabulary_and_longest_target_of_the_model_that_it_starts_from():
-    source = PairCoding.from_records(PAIRS, DataOptions())
-    coding = PairCoding.from_records([Pair("z", "b")], DataOptions(), source.vocabulary, source)
-    assert (coding.longest, coding.vocabulary.decode(range(7))) == (2, "\t\nabcdz")
-    assert coding.vocabulary.decode(source.outputs_in(coding)) == "\t\nabcd"
-
-
-def test_unknown_characters_are_refused_or_skipped():
-    coding = PairCoding.from_records(PAIRS, DataOptions())
-    with pytest.raises(CorpusError, match=r"'z'.* at position 1"):
-        coding.records([Pair("ab", "dz")])
-    records = coding.records([Pair("azb", "zd")], skip_unknown=True)
-    assert coding.vocabulary.decode(records.x) == "ab\td"
+def test_unknown_symbols_are_refused_or_skipped():
+    coding = make_coding()
+    with pytest.raises(CorpusError, match=r"character 'z' at position 1"):
+        coding.records([SourceRecord("azb", "c")])
+    with pytest.raises(CorpusError, match=r"symbol 'z' at position 1"):
+        coding.records([SourceRecord("ab", "c z")])
+    records = coding.records([SourceRecord("azb", "z c")], skip_unknown=True)
+    assert (records.sources[0].tolist(), records.targets[0].tolist()) == ([1, 2, END], [1])

@@ -1,89 +1,48 @@
-"""A trained translator: its answers, its evaluation, and the edit distance."""
+"""A trained translator: the evaluation of a file. tests/tasks/encoder_decoder covers its answers."""
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
-from charrnn.nn.stack import CELLS
-from charrnn.options import DataOptions, SamplingOptions
-from charrnn.tasks.base import PredictionOptions
-from charrnn.tasks.records import Pair
-from charrnn.tasks.translate.coding import PairCoding
-from charrnn.tasks.translate.model import Translator, edit_distance
-
-PAIRS = [Pair("ab", "cd"), Pair("", "c"), Pair("dcba", "abab"), Pair("c", "ab")]
-SOURCES = [pair.source for pair in PAIRS]
+from charrnn.tasks.base import EvaluationFile
+from charrnn.tasks.encoder_decoder.coding import SourceRecord
+from charrnn.tasks.encoder_decoder.symbols import Symbols
+from charrnn.tasks.translate.coding import TextPairCoding
+from charrnn.tasks.translate.model import Translator
 
 
-@pytest.fixture(params=CELLS)
-def model(request, record_model):
-    coding = PairCoding.from_records(PAIRS, DataOptions())
-    return record_model(Translator, coding, cell=request.param, embedding_size=3)
+@pytest.fixture
+def model(source_model):
+    coding = TextPairCoding(Symbols(("a", "b")), Symbols(("c", "dd"), " "), longest=2)
+    return source_model(Translator, coding)
 
 
-def test_answers_are_ranked_and_their_log_probabilities_are_their_scores(model):
-    for source, answers in zip(SOURCES, model.predict(SOURCES, top=3), strict=True):
-        log_p = [p for _, p in answers]
-        assert len(answers) == 3 and log_p == sorted(log_p, reverse=True)
-        for target, p in answers:
-            if len(target) < 2 * model.coding.longest + 10:  # otherwise the target has no end
-                assert model.score(source, target) * (len(target) + 1) == pytest.approx(-p)
+def evaluate(model, tmp_path, text, **options):
+    (tmp_path / "test.tsv").write_text(text)
+    return model.evaluate_file(EvaluationFile(str(tmp_path / "test.tsv"), **options))
 
 
-def test_a_drawn_answer_depends_on_the_seed_and_the_number_of_its_record(model):
-    options = SamplingOptions(temperature=1.5)
-    together = model.draw(SOURCES, options, seed=1)
-    assert model.draw(SOURCES[2:], options, seed=1, first_number=2) == together[2:]
-    assert model.draw(SOURCES, options, seed=2) != together
+def test_a_file_is_evaluated_as_its_records_are(model, tmp_path):
+    records = [SourceRecord("ab", "c dd"), SourceRecord("ab", "dd"), SourceRecord("", "c")]
+    result = evaluate(model, tmp_path, "ab\tc dd\nab\tdd\n\tc\n")
+    assert result == model.evaluate(records)
+    assert result["records"] == 2
 
 
-def test_records_of_answers_list_several_targets_only_on_request(model):
-    (answer,) = model.predict_records(["ab"], PredictionOptions())
-    assert set(answer) == {"output", "log_probability"}
-    (answer,) = model.predict_records(["ab"], PredictionOptions(top=2, beam=5))
-    assert answer["top"] == model.predict(["ab"], top=2, beam=5)[0]
-    options = PredictionOptions(sampling=SamplingOptions(temperature=1.5), seed=3, first_number=7)
-    (answer,) = model.predict_records(["ab"], options)
-    assert (answer["output"], answer["log_probability"]) == model.draw(["ab"], options.sampling, 3, first_number=7)[0]
-
-
-def test_the_evaluation_takes_records_with_the_same_source_as_alternatives(model):
-    (((answer, _),),) = model.predict(["ab"])
-    result = model.evaluate([Pair("ab", answer), Pair("ab", "dddddddddd")])
-    assert (result["records"], result["exact"], result["cer"], result["chars"]) == (1, 1, 0, len(answer))
-    wrong = answer + "d"
-    result = model.evaluate([Pair("ab", wrong)])
-    assert (result["exact"], result["cer"]) == (0, 1 / len(wrong))
-
-
-def test_the_loss_of_an_evaluation_is_that_of_the_scores(model):
-    losses = [model.score(*pair) * (len(pair.output) + 1) for pair in PAIRS]
-    num_scored = sum(len(pair.output) + 1 for pair in PAIRS)
-    assert model.evaluate(PAIRS)["loss"] == pytest.approx(sum(losses) / num_scored)
-
-
-def test_unknown_characters_of_a_source_are_refused_or_skipped(model):
-    with pytest.raises(CorpusError, match="'z'"):
-        model.predict(["azb"])
-    with pytest.raises(CorpusError, match="'z'"):
-        model.score("ab", "z")
-    assert model.predict(["azb"], skip_unknown=True) == model.predict(["ab"])
-    assert np.isfinite(model.evaluate([Pair("ab", "zz")])["loss"])
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.text("abc", max_size=6), st.text("abc", max_size=6), st.text("abc", max_size=6))
-def test_the_edit_distance_is_a_metric(a, b, c):
-    assert edit_distance(a, a) == 0
-    assert edit_distance(a, b) == edit_distance(b, a) >= abs(len(a) - len(b))
-    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
-    assert (edit_distance(a, b) > 0) == (a != b)
+def test_unknown_symbols_of_a_file_are_refused_or_skipped(model, tmp_path):
+    with pytest.raises(CorpusError, match="character 'z' at position 0"):
+        evaluate(model, tmp_path, "zab\tc dd\n")
+    expected = evaluate(model, tmp_path, "ab\tc dd\n")
+    assert evaluate(model, tmp_path, "zab\tc dd\n", skip_unknown=True) == expected
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "distance"), [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "ac", 1), ("ab", "ba", 2)]
+    ("text", "message"),
+    [
+        ("ab\tc\nab c\n", r"test\.tsv, line 2: no tab"),
+        ("ab\tc\nab\t\n", r"test\.tsv, line 2: no output"),
+        ("", r"test\.tsv: no records"),
+    ],
 )
-def test_edit_distances_computed_by_hand(a, b, distance):
-    assert edit_distance(a, b) == distance
+def test_a_file_without_valid_records_is_refused(model, tmp_path, text, message):
+    with pytest.raises(CorpusError, match=message):
+        evaluate(model, tmp_path, text)

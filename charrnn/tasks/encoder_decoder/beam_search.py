@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.corpus.batch import Batch
-from charrnn.engines.base import Backend, Stepper
+from charrnn.corpus.pairs import join_sources
+from charrnn.engines.base import Backend, DecoderStepper
 from charrnn.models.architecture import Architecture
 from charrnn.models.sampling import draw_texts
 from charrnn.nn.arrays import Array
@@ -41,7 +41,8 @@ class Decoder:
         """
 
         def search_group(group: list[int]) -> list[list[Hypothesis]]:
-            stepper, logits = self._read_sources([sources[n] for n in group], beam)
+            stepper = self._read_sources([sources[n] for n in group], beam)
+            logits = stepper.step([self.end] * (len(group) * beam))
             return BeamSearch(stepper, len(group), beam, limit, self.end).run(logits)
 
         return _map_groups(search_group, sources, max(1, MAX_STREAMS // beam))
@@ -57,28 +58,17 @@ class Decoder:
         """A random target of each source. uniforms: a generator of random numbers for each source."""
 
         def draw_group(group: list[int]) -> list[Hypothesis]:
-            stepper, logits = self._read_sources([sources[n] for n in group], 1)
+            stepper = self._read_sources([sources[n] for n in group], 1)
+            logits = stepper.step([self.end] * len(group))
             drawn = draw_texts(stepper.step, logits, options, [uniforms[n] for n in group], self.end, limit)
             return [(np.array(ids, np.uint32), -sum(nats)) for ids, nats in drawn]
 
         return _map_groups(draw_group, sources, MAX_STREAMS)
 
-    def _read_sources(self, sources: list[Array], beam: int) -> tuple[Stepper, Array]:
-        """A stepper that has read the sources, each in `beam` streams, and the logits (N K, V) of the first symbol.
-
-        The sources are padded at their starts, so that all of them end at the last step.
-        """
-        steps = max(map(len, sources))
-        x = np.zeros((steps, len(sources)), np.uint32)
-        reset_mask = np.zeros((steps, len(sources), 1), bool)
-        for n, source in enumerate(sources):
-            x[steps - len(source) :, n] = source
-            reset_mask[steps - len(source), n] = True
-        state = np.zeros(self.architecture.state_shape(len(sources)), self.parameters.dtype)
-        network = self.backend.network(self.architecture, self.parameters, len(sources), steps)
-        network.forward_hidden(Batch(x, x, reset_mask=reset_mask), state)
-        stepper = self.backend.stepper(self.architecture, self.parameters, len(sources) * beam)
-        return stepper, stepper.restore(np.repeat(state, beam, axis=2))
+    def _read_sources(self, sources: list[Array], beam: int) -> DecoderStepper:
+        """A stepper that has read the sources, with `beam` streams for each of them."""
+        source = join_sources(sources, len(sources))
+        return self.backend.decoder(self.architecture, self.parameters, source, beam)
 
 
 class Candidates(NamedTuple):
@@ -93,7 +83,7 @@ class BeamSearch:
     """A beam search for N sources. Each step extends the hypotheses by a symbol, retires those that end, and selects
     the best of the others."""
 
-    def __init__(self, stepper: Stepper, num_sources: int, beam: int, limit: int, end: int) -> None:
+    def __init__(self, stepper: DecoderStepper, num_sources: int, beam: int, limit: int, end: int) -> None:
         self.stepper = stepper
         self.beam = beam
         self.limit = limit

@@ -1,0 +1,130 @@
+"""Records of an encoder and decoder: a source sequence and a target sequence each, in batches of similar lengths.
+
+R records, B streams, S source steps and T target steps of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from charrnn.corpus.batch import Batch, Source
+from charrnn.nn.arrays import Array
+from charrnn.seeding import Purpose, random_generator
+
+POOL_BATCHES = 50  # batches whose records are sorted by length together
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRecords:
+    """R records. The decoder reads `end` and then the target; it predicts the target and then `end`."""
+
+    sources: Sequence[Array]  # (S_r,) ids, or (S_r, D) numbers
+    targets: Sequence[Array]  # (T_r,) ids, without `end`
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @cached_property
+    def source_lengths(self) -> Array:
+        return np.array([len(source) for source in self.sources], np.int64)
+
+    @cached_property
+    def target_lengths(self) -> Array:
+        """With `end`."""
+        return np.array([len(target) + 1 for target in self.targets], np.int64)
+
+    def batch(self, chosen: Sequence[int], batch_size: int) -> Batch:
+        """The chosen records, each in a stream of its own; the other streams are empty."""
+        steps = max(len(self.targets[r]) + 1 for r in chosen)
+        x = np.zeros((steps, batch_size), np.uint32)
+        targets = np.zeros((steps, batch_size), np.uint32)
+        loss_mask = np.zeros((steps, batch_size), np.float32)
+        for stream, r in enumerate(chosen):
+            target = self.targets[r]
+            x[0, stream] = self.end
+            x[1 : len(target) + 1, stream] = target
+            targets[: len(target), stream] = target
+            targets[len(target), stream] = self.end
+            loss_mask[: len(target) + 1, stream] = 1
+        source = join_sources([self.sources[r] for r in chosen], batch_size)
+        return Batch(x, targets, loss_mask=loss_mask, source=source)
+
+
+def join_sources(sources: Sequence[Array], batch_size: int) -> Source:
+    """Sources side by side, aligned at their ends; the other streams are empty."""
+    lengths = np.zeros(batch_size, np.int64)
+    lengths[: len(sources)] = [len(source) for source in sources]
+    steps = max(1, int(lengths.max()))
+    x = np.zeros((steps, batch_size, *sources[0].shape[1:]), sources[0].dtype)
+    for stream, source in enumerate(sources):
+        x[steps - len(source) :, stream] = source
+    return Source(x, lengths)
+
+
+class PairStream:
+    """B records per step, for training. In each epoch the records are shuffled; records of similar length then share a
+    batch."""
+
+    def __init__(self, records: SourceRecords, batch_size: int, seed: int) -> None:
+        self.records = records
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_batches = -(-len(records) // batch_size)
+        self._last_order: tuple[int, list[Array]] | None = None  # epoch, the records of each batch
+
+    @property
+    def epoch_steps(self) -> float:
+        return self.num_batches
+
+    @property
+    def symbols_per_step(self) -> float:
+        records = self.records
+        return float(records.source_lengths.sum() + records.target_lengths.sum()) / self.num_batches
+
+    def batch(self, step: int) -> Batch:
+        epoch, place = divmod(step, self.num_batches)
+        return self.records.batch(self._order(epoch)[place].tolist(), self.batch_size)
+
+    def _order(self, epoch: int) -> list[Array]:
+        if self._last_order is None or self._last_order[0] != epoch:
+            rng = random_generator(self.seed, Purpose.ORDER, epoch)
+            shuffled = rng.permutation(len(self.records))
+            batches: list[Array] = []
+            pool_size = POOL_BATCHES * self.batch_size
+            for start in range(0, len(shuffled), pool_size):
+                pool = shuffled[start : start + pool_size]
+                batches += split_by_length(self.records, pool, self.batch_size)
+            self._last_order = (epoch, [batches[n] for n in rng.permutation(len(batches)).tolist()])
+        return self._last_order[1]
+
+
+class PairPass:
+    """Every record once, for validation and scoring."""
+
+    def __init__(self, records: SourceRecords, batch_size: int) -> None:
+        self.records = records
+        self.batch_size = batch_size
+        self.batches = split_by_length(records, np.arange(len(records)), batch_size)
+
+    @property
+    def steps(self) -> int:
+        return len(self.batches)
+
+    @property
+    def predictions(self) -> int:
+        return int(self.records.target_lengths.sum())
+
+    def batch(self, step: int) -> Batch:
+        return self.records.batch(self.batches[step].tolist(), self.batch_size)
+
+
+def split_by_length(records: SourceRecords, chosen: Array, batch_size: int) -> list[Array]:
+    """The chosen records in batches, sorted by the lengths of target and source."""
+    order = np.lexsort((records.source_lengths[chosen], records.target_lengths[chosen]))
+    ordered = chosen[order]
+    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]

@@ -1,0 +1,1 @@
+"""What tasks with an encoder and a decoder have in common: symbols, batches, beam search, evaluation."""

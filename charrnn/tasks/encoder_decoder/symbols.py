@@ -1,0 +1,98 @@
+"""The symbols of the texts of a task: characters, or the parts between separators."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.nn.arrays import Array
+
+END = 0  # the id of the symbol that ends a text; the ids of the other symbols follow
+MAX_SEPARATOR = 100  # characters
+
+
+@dataclass(frozen=True, eq=False)
+class Symbols:
+    """A vocabulary of texts. With a separator, `a ts a` consists of the symbols a, ts and a."""
+
+    symbols: tuple[str, ...]  # sorted
+    separator: str | None = None
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str], separator: str | None, other: Symbols | None = None) -> Symbols:
+        """The symbols of some texts, and those of another vocabulary, with its separator. Raises UsageError."""
+        if other is not None:
+            if separator not in (None, other.separator):
+                kind = "characters" if other.separator is None else f"separated by {other.separator!r}"
+                raise UsageError(f"separator {separator!r}: the symbols of the model of --init-from are {kind}")
+            separator = other.separator
+        symbols = {symbol for text in texts for symbol in split_text(text, separator)}
+        if other is not None:
+            symbols |= set(other.symbols)
+        return cls(tuple(sorted(symbols)), separator)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Symbols:
+        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        symbols = values["symbols"]
+        separator = values["separator"]
+        if not isinstance(symbols, list) or not all(isinstance(symbol, str) and symbol for symbol in symbols):
+            raise ValueError("the symbols in the checkpoint are not a list of texts")
+        if any(a >= b for a, b in itertools.pairwise(symbols)):
+            raise ValueError("the symbols in the checkpoint are not sorted")
+        if separator is None and any(len(symbol) != 1 for symbol in symbols):
+            raise ValueError("a symbol in the checkpoint is not a character")
+        if separator is not None and (not isinstance(separator, str) or not 0 < len(separator) <= MAX_SEPARATOR):
+            raise ValueError("invalid separator in the checkpoint")
+        return cls(tuple(symbols), separator)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"symbols": list(self.symbols), "separator": self.separator}
+
+    @property
+    def size(self) -> int:
+        """The number of ids, that of END included."""
+        return len(self.symbols) + 1
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {symbol: n for n, symbol in enumerate(self.symbols, 1)}
+
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self._ids
+
+    def split(self, text: str) -> list[str]:
+        return split_text(text, self.separator)
+
+    def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
+        """Text -> ids (N,). Raises CorpusError for an unknown symbol, unless unknown symbols are to be skipped."""
+        ids = self._ids
+        symbols = self.split(text)
+        if skip_unknown:
+            symbols = [symbol for symbol in symbols if symbol in ids]
+        try:
+            return np.array([ids[symbol] for symbol in symbols], np.uint32)
+        except KeyError as error:
+            symbol = error.args[0]
+            kind = "character" if self.separator is None else "symbol"
+            problem = f"{kind} {symbol!r} at position {symbols.index(symbol)} is not in the vocabulary"
+            raise CorpusError(problem, "skip it with --on-unknown skip") from None
+
+    def decode(self, ids: Sequence[int] | Array) -> str:
+        """Ids -> text."""
+        return (self.separator or "").join(self.symbols[i - 1] for i in np.asarray(ids, np.int64).tolist())
+
+    def ids_in(self, other: Symbols) -> Array:
+        """The id of each symbol, END first, in another vocabulary that contains all of them."""
+        return np.array([END, *(other._ids[symbol] for symbol in self.symbols)])
+
+
+def split_text(text: str, separator: str | None) -> list[str]:
+    """The symbols of a text. Repeated separators count as one."""
+    return list(text) if separator is None else [symbol for symbol in text.split(separator) if symbol]

@@ -1,0 +1,78 @@
+"""Reads the files of the task `translate`: one record per line, `source<TAB>target`."""
+
+from __future__ import annotations
+
+from charrnn.corpus.lines import read_lines
+from charrnn.corpus.reading import display_name
+from charrnn.errors import CorpusError, UsageError
+from charrnn.options import RunConfig
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.tasks.encoder_decoder.coding import SourceRecord
+from charrnn.tasks.encoder_decoder.symbols import Symbols
+from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records
+from charrnn.tasks.records import parse_pair
+from charrnn.tasks.translate.coding import TextPairCoding
+from charrnn.tasks.translate.model import Translator
+from charrnn.tasks.windowed import split_records
+
+
+class TranslateTask(SourceTask):
+    """Pairs of texts to train on."""
+
+    @classmethod
+    def read(cls, config: RunConfig, source: Checkpoint | None = None) -> TranslateTask:
+        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
+        data = config.data
+        notices: list[str] = []
+        records = read_records(config.corpus, data.encoding, notices)
+        names = ", ".join(map(display_name, config.corpus))
+        if not records:
+            raise CorpusError(f"{names}: no records")
+        val_records = [] if data.val_file is None else read_records([data.val_file], data.encoding, notices)
+        if data.val_file is not None and not val_records:
+            raise CorpusError(f"{data.val_file}: no records to validate on")
+        parts = split_records(records, data, config.train.seed, notices)
+        if val_records:
+            parts["val"] = val_records
+        if not parts["train"]:
+            raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
+        known = None
+        if source is not None:
+            if source.task["name"] != TextPairCoding.name:
+                raise UsageError(f"--init-from: a model of --task {source.task['name']} cannot start one of translate")
+            known = source.parse_task(TextPairCoding.from_dict)
+        coding = make_coding([*records, *val_records], data.source_separator, data.target_separator, known)
+        fingerprint = fingerprint_records(
+            *([(record.source, b"", record.target) for record in part] for part in (records, val_records))
+        )
+        return cls(Translator, coding, parts, fingerprint, notices)
+
+
+def read_records(paths: list[str] | tuple[str, ...], encoding: str, notices: list[str]) -> list[SourceRecord]:
+    """The records of some files. Raises CorpusError for a line that is not a record."""
+    return [SourceRecord(*parse_pair(line)) for line in read_lines(paths, encoding, notices)]
+
+
+def make_coding(
+    records: list[SourceRecord],
+    source_separator: str | None,
+    target_separator: str | None,
+    known: TextPairCoding | None = None,
+) -> TextPairCoding:
+    """The coding that some records need, and that includes a known one. Raises UsageError for a separator that does not
+    occur."""
+    sources = [record.source for record in records]
+    targets = [record.target for record in records]
+    for option, separator, texts in (
+        ("--source-separator", source_separator, sources),
+        ("--target-separator", target_separator, targets),
+    ):
+        if separator is not None and not any(separator in text for text in texts):
+            raise UsageError(f"{option} {separator!r}: it occurs in no record")
+    target = Symbols.from_texts(targets, target_separator, None if known is None else known.target)
+    longest = max(len(target.split(text)) for text in targets)
+    return TextPairCoding(
+        source=Symbols.from_texts(sources, source_separator, None if known is None else known.source),
+        target=target,
+        longest=max(1, longest if known is None else max(longest, known.longest)),
+    )

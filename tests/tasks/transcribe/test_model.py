@@ -1,0 +1,99 @@
+"""A trained transcriber: its answers for files, and the evaluation of a file."""
+
+import numpy as np
+import pytest
+
+from charrnn.corpus.numbers import Standardizer
+from charrnn.errors import CorpusError
+from charrnn.options import SamplingOptions
+from charrnn.tasks.base import EvaluationFile, PredictionOptions
+from charrnn.tasks.encoder_decoder.symbols import Symbols
+from charrnn.tasks.transcribe.coding import MatrixCoding
+from charrnn.tasks.transcribe.matrices import read_matrix, read_records
+from charrnn.tasks.transcribe.model import Transcriber
+
+
+@pytest.fixture(params=[1, 3])
+def model(request, source_model):
+    scale = Standardizer(np.array([1.0, -2.0]), np.array([2.0, 0.5]))
+    return source_model(Transcriber, MatrixCoding(scale, request.param, Symbols(tuple(" abc")), longest=3))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Three matrices of different lengths."""
+    rng = np.random.default_rng(1)
+    paths = []
+    for n in (1, 4, 7):
+        paths.append(str(tmp_path / f"{n}.npy"))
+        np.save(paths[-1], rng.standard_normal((n, 2)))
+    return paths
+
+
+def evaluate(model, tmp_path, text, **options):
+    (tmp_path / "test.tsv").write_text(text)
+    return model.evaluate_file(EvaluationFile(str(tmp_path / "test.tsv"), **options))
+
+
+def test_the_answers_for_paths_are_those_for_their_matrices(model, paths):
+    answers = model.predict_records(paths, PredictionOptions(top=2))
+    matrices = [read_matrix(path) for path in paths]
+    for answer, ranked in zip(answers, model.predict(matrices, top=2), strict=True):
+        assert answer["top"] == ranked
+        assert (answer["output"], answer["log_probability"]) == ranked[0]
+    assert len({answer["log_probability"] for answer in answers}) == 3
+    options = PredictionOptions(sampling=SamplingOptions(temperature=1.5), seed=3)
+    drawn = [(answer["output"], answer["log_probability"]) for answer in model.predict_records(paths, options)]
+    assert drawn == model.draw(matrices, options.sampling, 3)
+
+
+def test_the_log_probability_of_an_answer_is_its_score(model, paths):
+    for path in paths:
+        matrix = read_matrix(path)
+        (((answer, log_p),),) = model.predict([matrix])
+        if len(answer) < 2 * 3 + 10:  # otherwise the answer has no end
+            assert model.score(matrix, answer) * (len(answer) + 1) == pytest.approx(-log_p)
+
+
+def test_a_matrix_that_the_model_cannot_read_is_refused(model, paths, tmp_path):
+    with pytest.raises(CorpusError, match=r"missing\.npy: No such file"):
+        model.predict_records([paths[0], str(tmp_path / "missing.npy")], PredictionOptions())
+    np.save(tmp_path / "wide.npy", np.zeros((2, 5)))
+    with pytest.raises(CorpusError, match=r"wide\.npy: rows of 5 numbers \(the model reads rows of 2\)"):
+        model.predict_records([str(tmp_path / "wide.npy")], PredictionOptions())
+
+
+def test_a_file_is_evaluated_as_its_records_are(model, paths, tmp_path):
+    text = "1.npy\ta b\n4.npy\tabc\n4.npy\tcab\n7.npy\tb\n"
+    result = evaluate(model, tmp_path, text)
+    assert result == model.evaluate(read_records([str(tmp_path / "test.tsv")], "utf-8", []))
+    assert result["records"] == 3  # two records of the same matrix are alternatives
+    assert set(result) == {"records", "chars", "loss", "exact", "cer", "wer"}
+
+
+def test_the_best_answers_are_exact(model, paths, tmp_path):
+    answers = [answer["output"] for answer in model.predict_records(paths, PredictionOptions())]
+    text = "".join(f"{path}\t{answer}\n" for path, answer in zip(paths, answers, strict=True) if answer)
+    assert text
+    result = evaluate(model, tmp_path, text)
+    assert (result["exact"], result["cer"], result["wer"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"test\.tsv: no records"),
+        ("1.npy\ta\n2.npy\tb\n", r"test\.tsv, line 2: .*2\.npy: No such file"),
+        ("1.npy\ta\n4.npy b\n", r"test\.tsv, line 2: no tab"),
+    ],
+)
+@pytest.mark.usefixtures("paths")
+def test_a_file_without_valid_records_is_refused(model, tmp_path, text, message):
+    with pytest.raises(CorpusError, match=message):
+        evaluate(model, tmp_path, text)
+
+
+def test_unknown_symbols_of_a_reference_have_no_part_in_the_loss(model, paths, tmp_path):
+    result = evaluate(model, tmp_path, "4.npy\tzz\n")
+    assert result["loss"] == pytest.approx(model.score(read_matrix(paths[1]), ""))
+    assert result["exact"] == 0
