@@ -83,7 +83,7 @@ class RecurrentLayer:
     slots: ClassVar[tuple[Slot, ...]]
     num_gates: ClassVar[int]
     num_states: ClassVar[int] = 1  # arrays in a state: h, or h and c
-    num_saved: ClassVar[int] = 0  # arrays that a step saves for the backward pass, besides gates and state
+    num_saved: ClassVar[int] = 0  # arrays that a step saves for the backward pass, in addition to gates and state
     num_scratch: ClassVar[int] = 0  # work arrays of `local_derivatives`
     quantity_names: ClassVar[tuple[str, ...]] = ("h",)  # see `quantities`
 

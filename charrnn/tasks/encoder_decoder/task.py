@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from charrnn.corpus.pairs import PairPass, PairStream, SourceRecords
-from charrnn.errors import UsageError
+from charrnn.corpus.reading import display_name
+from charrnn.errors import CorpusError, UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import initial_parameters
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.nn.parameters import named_views
-from charrnn.options import ModelOptions
+from charrnn.options import ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
 from charrnn.tasks.encoder_decoder.model import SourceModel
+from charrnn.tasks.windowed import split_records
 
 DEFAULT_BATCH_SIZE = 32
 MIN_BATCHES = 8  # in an epoch; with few records the default batch is smaller
 MAX_LENGTH = 4096  # default upper limit of the steps of a source, and of a target
+
+
+def read_parts(
+    config: RunConfig, read: Callable[[Sequence[str], str, list[str]], list[SourceRecord]], notices: list[str]
+) -> tuple[dict[str, list[SourceRecord]], list[SourceRecord], list[SourceRecord]]:
+    """Reads and splits the files of a run.
+
+    read: reads the records of some files in an encoding, and appends its notices to a list. Returns the records of each
+    part, the records of the corpus, and those of --val-file. Raises CorpusError.
+    """
+    data = config.data
+    records = read(config.corpus, data.encoding, notices)
+    names = ", ".join(map(display_name, config.corpus))
+    if not records:
+        raise CorpusError(f"{names}: no records")
+    val_records = [] if data.val_file is None else read([data.val_file], data.encoding, notices)
+    if data.val_file is not None and not val_records:
+        raise CorpusError(f"{data.val_file}: no records to validate on")
+    parts = split_records(records, data, config.train.seed, notices)
+    if val_records:
+        parts["val"] = val_records
+    if not parts["train"]:
+        raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
+    return parts, records, val_records
 
 
 class SourceTask:

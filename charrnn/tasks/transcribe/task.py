@@ -10,17 +10,15 @@ import os
 import numpy as np
 
 from charrnn.corpus.numbers import Standardizer
-from charrnn.corpus.reading import display_name
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import UsageError
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records
+from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records, read_parts
 from charrnn.tasks.transcribe.coding import MatrixCoding
 from charrnn.tasks.transcribe.matrices import read_records
 from charrnn.tasks.transcribe.model import Transcriber
-from charrnn.tasks.windowed import split_records
 
 
 class TranscribeTask(SourceTask):
@@ -31,18 +29,7 @@ class TranscribeTask(SourceTask):
         """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
-        records = read_records(config.corpus, data.encoding, notices)
-        names = ", ".join(map(display_name, config.corpus))
-        if not records:
-            raise CorpusError(f"{names}: no records")
-        val_records = [] if data.val_file is None else read_records([data.val_file], data.encoding, notices)
-        if data.val_file is not None and not val_records:
-            raise CorpusError(f"{data.val_file}: no records to validate on")
-        parts = split_records(records, data, config.train.seed, notices)
-        if val_records:
-            parts["val"] = val_records
-        if not parts["train"]:
-            raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
+        parts, records, val_records = read_parts(config, read_records, notices)
         every = [*records, *val_records]
         targets = [record.target for record in every]
         known = None

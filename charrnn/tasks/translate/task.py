@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from charrnn.corpus.lines import read_lines
-from charrnn.corpus.reading import display_name
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import UsageError
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records
+from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records, read_parts
 from charrnn.tasks.records import parse_pair
 from charrnn.tasks.translate.coding import TextPairCoding
 from charrnn.tasks.translate.model import Translator
-from charrnn.tasks.windowed import split_records
 
 
 class TranslateTask(SourceTask):
@@ -24,18 +24,7 @@ class TranslateTask(SourceTask):
         """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
-        records = read_records(config.corpus, data.encoding, notices)
-        names = ", ".join(map(display_name, config.corpus))
-        if not records:
-            raise CorpusError(f"{names}: no records")
-        val_records = [] if data.val_file is None else read_records([data.val_file], data.encoding, notices)
-        if data.val_file is not None and not val_records:
-            raise CorpusError(f"{data.val_file}: no records to validate on")
-        parts = split_records(records, data, config.train.seed, notices)
-        if val_records:
-            parts["val"] = val_records
-        if not parts["train"]:
-            raise CorpusError(f"{names}: no records left to train on", "lower --val-fraction or --test-fraction")
+        parts, records, val_records = read_parts(config, read_records, notices)
         known = None
         if source is not None:
             if source.task["name"] != TextPairCoding.name:
@@ -48,7 +37,7 @@ class TranslateTask(SourceTask):
         return cls(Translator, coding, parts, fingerprint, notices)
 
 
-def read_records(paths: list[str] | tuple[str, ...], encoding: str, notices: list[str]) -> list[SourceRecord]:
+def read_records(paths: Sequence[str], encoding: str, notices: list[str]) -> list[SourceRecord]:
     """The records of some files. Raises CorpusError for a line that is not a record."""
     return [SourceRecord(*parse_pair(line)) for line in read_lines(paths, encoding, notices)]
 
