@@ -5,7 +5,7 @@ Any other exception is a bug: exit code 1, with a traceback.
 
 
 class CharRNNError(Exception):
-    """An error that the user can correct. str() gives the whole line: the message, and in parentheses the hint."""
+    """An error that the user can correct. str() gives the message, followed by the hint in parentheses."""
 
     exit_code = 1
 

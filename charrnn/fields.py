@@ -1,17 +1,22 @@
-"""Dataclass fields that are checked: types and ranges, and conversion from and to plain dictionaries."""
+"""Dataclass fields with checked types and ranges, and their conversion from and to plain dictionaries."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any, Self
 
 from charrnn.errors import UsageError
 
-LARGEST_INTEGER = 2**63 - 1  # of every integer field that has no limit of its own
+LARGEST_INTEGER = 2**63 - 1  # the limit of integer fields that have no limit of their own
+
+# The types of the fields of a class, by name.
+field_types: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def checked_field(
@@ -41,10 +46,13 @@ class CheckedFields:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Raises UsageError for unknown names, wrong types and values out of range; TypeError if a field is missing."""
+        """Makes an object from the values of its fields.
+
+        Raises UsageError for unknown names, wrong types and values out of range, TypeError if a field is missing.
+        """
         if not isinstance(values, dict):
             raise UsageError("expected an object with named values")
-        hints = typing.get_type_hints(cls)
+        hints = field_types(cls)
         unknown = sorted(set(values) - set(hints))
         if unknown:
             raise UsageError(f"unknown setting {unknown[0]!r}")
@@ -70,7 +78,7 @@ def _check_value(option: str, value: Any, limits: typing.Mapping[str, Any]) -> N
         raise UsageError(f"{option} {value}: must be a finite number")
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER and not (limits and limits["high"]):
         digits = len(str(abs(value)))
-        raise UsageError(f"{option}: a number of {digits} digits", f"the largest is {LARGEST_INTEGER}")
+        raise UsageError(f"{option}: the number has {digits} digits", f"the limit is {LARGEST_INTEGER}")
     if value is None or not limits:
         return
     if limits["choices"] and value not in limits["choices"]:
@@ -86,7 +94,7 @@ def _check_value(option: str, value: Any, limits: typing.Mapping[str, Any]) -> N
 
 
 def _runtime_types(hint: Any) -> tuple[type, ...]:
-    """The classes that an annotation such as `float | None` allows; an int is allowed where a float is."""
+    """The classes that an annotation such as `float | None` allows. An int is allowed wherever a float is."""
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kinds = tuple(typing.get_origin(kind) or kind for kind in members)
     return (*kinds, int) if float in kinds else kinds

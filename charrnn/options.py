@@ -24,7 +24,7 @@ MAX_BATCH = 10**8  # upper limit of batch_size and seq_length; a larger value is
 MAX_STEPS = 10**12
 ALIASES = {"lr": "learning_rate"}  # short names of options
 
-MODEL_IS_GIVEN = "the architecture is that of the other model"
+MODEL_IS_GIVEN = "the architecture is taken from the other model"
 EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason if it is not obvious
     ("val_file", "val_fraction", ""),
     ("bytes", "encoding", ""),
@@ -57,14 +57,14 @@ def check_exclusive(options: dict[str, Any], pairs: ExclusivePairs = EXCLUSIVE) 
 
 
 def select_options(cls: type[Options], options: dict[str, Any]) -> Options:
-    """An object of the class from those of the options that are its fields. Raises UsageError."""
+    """Makes an object of the class from the options that are fields of the class. Raises UsageError."""
     names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return cls.from_dict({name: value for name, value in options.items() if name in names})
 
 
 @dataclass(frozen=True)
 class ModelOptions(CheckedFields):
-    """The shape of a network, as far as a user chooses it."""
+    """The options that determine the shape of a network."""
 
     cell: str = checked_field("lstm", "Recurrent cell: lstm, gru or rnn (tanh).", choices=CELLS)
     hidden_size: int = checked_field(
@@ -82,7 +82,7 @@ class ModelOptions(CheckedFields):
         high=65536,
         default_text="0; for --task tag 64",
     )
-    attention: bool = checked_field(True, "translate: whether the decoder attends to the encoder's outputs.")
+    attention: bool = checked_field(True, "translate, transcribe: the decoder attends to the encoder's outputs.")
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class DataOptions(CheckedFields):
 
     task: str = checked_field(
         "lm",
-        "What the network learns: lm (text), classify, tag or translate (records), series (numbers), "
-        "caption (text from vectors, see --features).",
+        "Task to learn: lm (text), classify, tag or translate (records), transcribe (text from matrices), "
+        "series (numbers), caption (text from vectors, see --features).",
         choices=TASKS,
     )
     bytes: bool = checked_field(False, "Use byte values instead of characters as the vocabulary: any file can be read.")
     encoding: str = checked_field("utf-8", "Text encoding of the corpus.")
-    lines: bool = checked_field(False, "Each line is a separate record: the state is reset after each newline.")
+    lines: bool = checked_field(False, "Each line is a separate record: the state is reset at the start of each line.")
     val_fraction: float = checked_field(
         0.1, "Fraction of the data used for validation, after the training part.", low=0, below=1
     )
@@ -107,7 +107,11 @@ class DataOptions(CheckedFields):
         None, "Vectors that the lines describe, one row for each line: .npy or .csv. Implies --task caption."
     )
     delay: int | None = checked_field(
-        None, "tag: time steps between a character and its tag.", low=0, high=10**6, default_text="fits the records"
+        None,
+        "tag: time steps between a character and its tag.",
+        low=0,
+        high=10**6,
+        default_text="depends on the records",
     )
     source_separator: str | None = checked_field(
         None, "translate: separator between the symbols of a source.", default_text="each character is a symbol"
@@ -138,14 +142,14 @@ class TrainingOptions(CheckedFields):
     )
     seq_length: int | None = checked_field(
         None,
-        "Time steps of truncated back-propagation through time (T); of a source and of a target at most so many.",
+        "Time steps of truncated back-propagation through time (T); also the maximum length of sources and targets.",
         low=1,
         high=MAX_BATCH,
         default_text="64, less for a small corpus",
     )
     optimizer: str = checked_field("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
     learning_rate: float | None = checked_field(
-        None, "Peak learning rate.", low=0, default_text="fits the optimizer and the hidden size"
+        None, "Peak learning rate.", low=0, default_text="depends on the optimizer and the hidden size"
     )
     schedule: str = checked_field(
         "constant", "Learning rate over the budget: constant, cosine or linear.", choices=SCHEDULES
@@ -281,7 +285,7 @@ class RunConfig:
 
     @classmethod
     def from_options(cls, corpus: Sequence[str], options: dict[str, Any]) -> RunConfig:
-        """From the options of `charrnn train` that were given, by name. Raises UsageError.
+        """Makes a configuration from the given options of `charrnn train`, by name. Raises UsageError.
 
         Paths become absolute, so that the run can be resumed from any directory.
         """

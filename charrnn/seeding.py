@@ -1,7 +1,7 @@
-"""The keys of all random generators: (seed, purpose, ...). So no two purposes share random numbers.
+"""The keys of all random generators: (seed, purpose, ...). Different purposes never share random numbers.
 
-No other module calls `numpy.random.default_rng` with a key of its own. The numbers of the purposes are part of the
-results: changing one of them changes what every seed computes. They start at 1, because NumPy pads short keys with
+No other module calls `numpy.random.default_rng` with a key of its own. The results of every seed depend on the numbers
+of the purposes, so these numbers must not be changed. They start at 1, because NumPy pads short keys with
 zeros.
 """
 
@@ -13,17 +13,17 @@ import numpy as np
 
 
 class Purpose(enum.IntEnum):
-    """What a generator is for, and what follows in its key."""
+    """The purpose of a generator. Each comment also names the element, if any, that follows it in the key."""
 
     DROPOUT = 1  # masks of the layers' outputs; step
     RECURRENT_DROPOUT = 2  # masks of the recurrent weights; step
     ORDER = 3  # order of the windows, places of the segments; epoch or step
-    SPLIT = 4  # which record is in which part of the data
+    SPLIT = 4  # assignment of the records to the parts of the data
     CHRONO_INIT = 5  # initial gate biases
     RESTARTS = 6  # which streams of a text restart from the zero state; step
     AUGMENT = 7  # random changes that a task makes to a training batch; step
     TRIAL = 8  # the values that a sweep tries; trial
-    RECORD = 9  # an answer that is drawn; number of the record
+    RECORD = 9  # sampling of the output of a record; number of the record
     PARAMETERS = 10  # initial values; number of the parameter
 
 

@@ -5,8 +5,6 @@ import functools
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parents[1] / "charrnn"
 # From the bottom to the top. `charrnn` is charrnn/__init__.py. A module may import from the layers below its own, and
 # from its own layer as long as no two modules import each other.
@@ -89,21 +87,20 @@ def task_folder(module):
     return parts[2] if parts[1:2] == ["tasks"] and len(parts) > 2 and parts[2] in TASKS else None
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_each_module_has_a_docstring(module):
-    first_line = (ast.get_docstring(parse(module)) or "").split("\n")[0]
-    assert len(first_line) > 15
+def test_each_module_has_a_docstring():
+    first_lines = {module: (ast.get_docstring(parse(module)) or "").split("\n")[0] for module in MODULES}
+    assert [module for module, line in first_lines.items() if len(line) <= 15] == []
 
 
 def test_each_package_is_a_layer():
     assert {layer(module) for module in MODULES} == set(LAYERS)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_downwards(module):
-    height = LAYERS.index(layer(module))
-    assert {name for name in own_imports(module) if LAYERS.index(layer(name)) > height} == set()
-    assert own_imports(module) <= set(MODULES)
+def test_imports_point_downwards():
+    for module in MODULES:
+        height = LAYERS.index(layer(module))
+        assert {name for name in own_imports(module) if LAYERS.index(layer(name)) > height} == set(), module
+        assert own_imports(module) <= set(MODULES), module
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -124,32 +121,35 @@ def test_no_modules_import_each_other_in_a_circle():
     assert visited == set(MODULES)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if task_folder(name)])
-def test_tasks_do_not_import_each_other(module):
-    assert {task_folder(name) for name in own_imports(module)} <= {None, task_folder(module)}
+def test_tasks_do_not_import_each_other():
+    for module in filter(task_folder, MODULES):
+        assert {task_folder(name) for name in own_imports(module)} <= {None, task_folder(module)}, module
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) in TASK_INDEPENDENT and name != BENCH])
-def test_what_all_tasks_share_imports_no_task(module):
-    assert {task_folder(name) for name in own_imports(module)} <= {None}
+def test_what_all_tasks_share_imports_no_task():
+    for module in MODULES:
+        if layer(module) in TASK_INDEPENDENT and module != BENCH:
+            assert {task_folder(name) for name in own_imports(module)} <= {None}, module
 
 
 def test_the_benchmark_imports_only_the_language_model():
     assert {task_folder(name) for name in own_imports(BENCH)} == {None, "language"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) == "nn"])
-def test_nn_imports_only_numpy(module):
-    assert all(layer(name) == "nn" for name in own_imports(module))
-    top_level = {name.split(".")[0] for name in imports(module)} - {"charrnn"}
-    assert top_level <= {"__future__", "numpy", "collections", "itertools", "typing", "math"}
+def test_nn_imports_only_numpy():
+    for module in MODULES:
+        if layer(module) == "nn":
+            assert all(layer(name) == "nn" for name in own_imports(module)), module
+            top_level = {name.split(".")[0] for name in imports(module)} - {"charrnn"}
+            assert top_level <= {"__future__", "numpy", "collections", "itertools", "typing", "math"}, module
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_third_party_libraries_are_imported_only_where_they_belong(module):
-    libraries = third_party_imports(module)
-    assert libraries <= EVERYWHERE | set(LIBRARIES)
-    assert {name for name in libraries - EVERYWHERE if not f"{module}.".startswith(_prefixes(name))} == set()
+def test_third_party_libraries_are_imported_only_where_they_belong():
+    for module in MODULES:
+        libraries = third_party_imports(module)
+        assert libraries <= EVERYWHERE | set(LIBRARIES), module
+        misplaced = {name for name in libraries - EVERYWHERE if not f"{module}.".startswith(_prefixes(name))}
+        assert misplaced == set(), module
 
 
 def test_each_library_is_imported_where_it_belongs():

@@ -1,5 +1,6 @@
 """The examples in the READMEs run as written, and the names that the READMEs mention exist."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -48,7 +49,7 @@ def with_small_budget(words):
     if words[0] == "sweep":
         return [*words, "--max-steps", "2", "--trials", "2", "--workers", "1"]
     if words[0] == "bench":
-        return [*words, "--seconds", "0.5"]
+        return [*words, "--seconds", "0.1", "--hidden-size", "8"]
     return words
 
 
@@ -58,14 +59,23 @@ def run(*words):
     assert ending.value.code == 0
 
 
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
     """A folder with data/, corpus.txt and the runs corpus-001 and fables-001."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "data").symlink_to(ROOT / "data")
+    (folder / "corpus.txt").write_text(TEXT)
+    with contextlib.chdir(folder):
+        for name, file in (("corpus", "corpus.txt"), ("fables", "data/fables.txt")):
+            run("train", file, "--run", f"runs/{name}-001", "--hidden-size", "8", "--max-steps", "4", "--quiet")
+    return folder
+
+
+@pytest.fixture
+def runs(trained, tmp_path, monkeypatch):
+    """The test runs in a copy of this folder."""
+    shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    Path("data").symlink_to(ROOT / "data")
-    Path("corpus.txt").write_text(TEXT)
-    for name, file in (("corpus", "corpus.txt"), ("fables", "data/fables.txt")):
-        run("train", file, "--run", f"runs/{name}-001", "--hidden-size", "8", "--max-steps", "4", "--quiet")
 
 
 def test_the_readme_has_an_example_of_each_command():

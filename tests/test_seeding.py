@@ -38,14 +38,14 @@ def test_generators_of_different_purposes_with_the_same_seed_differ(seed):
     assert len(states) == len(Purpose) * (len(KEYS) - 1)  # for each purpose the keys () and (0,) are the same
 
 
-@pytest.mark.parametrize("purpose", Purpose)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_generator_of_a_purpose_depends_on_its_key(seed, purpose):
-    def numbers(key):
+def test_the_generator_of_a_purpose_depends_on_its_key(seed):
+    def numbers(purpose, key):
         return tuple(random_generator(seed, purpose, key).random(4).tolist())
 
-    assert numbers(2) == numbers(2)
-    assert len({numbers(key) for key in range(20)}) == 20
+    for purpose in Purpose:
+        assert numbers(purpose, 2) == numbers(purpose, 2)
+        assert len({numbers(purpose, key) for key in range(20)}) == 20
 
 
 @pytest.mark.parametrize("purpose", Purpose)

@@ -1,8 +1,8 @@
 """Passages of a text that occur word for word in the training text of a model.
 
 The training text is searched in stretches, which bounds the memory. In each stretch the hashes of all windows of one
-width are compared with those of the text (Karp & Rabin 1987). Equal hashes only select places: the symbols at these
-places are compared as well.
+width are compared with those of the text (Karp & Rabin 1987). Equal hashes only select candidates, whose symbols are
+then compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from charrnn.nn.arrays import Array
 from charrnn.tasks.language.corpus import Corpus
 
 PASSAGE = 30  # the shortest passage that counts as copied
-STRETCH = 1 << 16  # symbols of the training text that are searched together; their hashes fit the cache
+STRETCH = 1 << 16  # symbols of the training text that are searched together; their hashes fit into the cache
 BASE = 0x9E3779B1  # of the hash polynomial
 FILTER_BITS = 20  # leading bits of a hash that select the places where the whole hash is compared
 
@@ -49,7 +49,7 @@ class Copies:
 
 
 def merge_copies(copies: Sequence[Copies]) -> Copies:
-    """The copies of several texts as those of one: lengths are added, the longest passage is kept."""
+    """Merges the copies of several texts: adds their lengths and keeps the longest passage."""
     return replace(
         max(copies, key=lambda one: one.length),
         text_length=sum(one.text_length for one in copies),
@@ -118,7 +118,7 @@ def _count_copied(ids: Array, training_ids: Array) -> int:
 
 
 def _stretches(training_ids: Array, overlap: int) -> Iterator[tuple[int, Array]]:
-    """(start, symbols) of each stretch. It includes the first `overlap` symbols of the next stretch."""
+    """Yields (start, symbols) of each stretch. The symbols include the first `overlap` ones of the next stretch."""
     step = max(STRETCH, overlap)
     for start in range(0, len(training_ids), step):
         yield start, training_ids[start : start + step + overlap]
@@ -127,8 +127,8 @@ def _stretches(training_ids: Array, overlap: int) -> Iterator[tuple[int, Array]]
 def window_hashes(ids: Array, width: int) -> Array:
     """Hashes (N - width + 1,) of all windows of ids (N,), modulo 2^32.
 
-    The hash of a window is made from those of two windows of half its width. If the width is not a power of two, the
-    last two overlap. Width 6, for the symbols abcdef and the base B:
+    The hash of a window is computed from the hashes of two windows of half its width. If the width is not a power of
+    two, the two windows of the last step overlap. Width 6, for the symbols abcdef and the base B:
 
         ab = a B + b,  abcd = ab B^2 + cd,  abcdef = abcd B^4 + cdef
     """
@@ -156,5 +156,5 @@ def matching_places(hashes: Array, wanted: Array) -> list[int]:
 
 
 def _to_string(ids: Array) -> str:
-    """One character for each id. Strings can be searched and used as keys."""
+    """Converts ids to a string of one character for each id. A string can be searched and used as a key."""
     return ids.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")

@@ -61,7 +61,8 @@ def read_gradient_flows(runs: Sequence[Run], steps: int, checkpoint: str) -> lis
         parameters = _initial_parameters(run, config, model) if checkpoint == "initial" else model.parameters
         ids = read_corpus(model).val
         if len(ids) < steps + 2:
-            raise UsageError(f"--steps {steps}: {run.path} has too short a validation part", f"at most {len(ids) - 2}")
+            problem = f"--steps {steps}: the validation part of {run.path} is too short"
+            raise UsageError(problem, f"at most {len(ids) - 2}")
         with threadpool_limits(1):
             quartiles = relative_gradient_norms(
                 model.architecture, parameters.astype(np.float64), ids, steps, model.record_end()
@@ -126,7 +127,7 @@ def gradient_norms(
     dstate = np.zeros_like(state)
     norms = np.empty((architecture.num_layers, steps + 1, streams))
     for k, (batch, state_before) in enumerate(zip(reversed(batches), reversed(states_before), strict=False)):
-        network.forward_hidden(batch, state_before)  # restores what the backward pass of this step needs
+        network.forward_hidden(batch, state_before)  # restores the gates and states for the backward pass of this step
         for n, layer in reversed(list(enumerate(network.stack.layers))):
             dstate[n, 0] += dy[0]  # h is read by the next step and by the layer above
             norms[n, k] = np.sqrt(np.square(dstate[n]).sum(axis=(0, 2)))

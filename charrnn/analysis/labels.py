@@ -11,7 +11,7 @@ from charrnn.options import RunConfig
 from charrnn.runs.directory import Run
 
 OMITTED = ("workers", "init_from", "save_every", "sample_every")
-# These mostly follow from other options. They are shown only if the runs differ in nothing else.
+# The values of these options mostly depend on other options. They are shown only if the runs differ in no other option.
 SECONDARY = ("dropout", "recurrent_dropout", "max_minutes", "max_steps", "max_epochs", "eval_every")
 SHOWN_WITHOUT_NAME = ("cell", "optimizer", "schedule", "task")
 SHORT_NAMES = {"num_layers": "layers", "learning_rate": "lr", "recurrent_dropout": "rec. dropout"}
@@ -20,7 +20,7 @@ SHORT_NAMES = {"num_layers": "layers", "learning_rate": "lr", "recurrent_dropout
 def run_labels(runs: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
     """A label for each run, such as "corpus-002: gru, lr 0.01".
 
-    The learning rate follows the hidden size. It is shown only if the labels would not differ without it.
+    The default learning rate depends on the hidden size. It is shown only if some labels would be equal without it.
     """
     options = [config.to_options() for config in configs]
     names = [name for name in dict.fromkeys(itertools.chain(*options)) if name not in OMITTED]

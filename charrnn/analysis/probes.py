@@ -1,8 +1,8 @@
 """Probes: properties of a text that a unit may have learned to represent. To add a probe, add it to PROBES.
 
 A probe is a function of a text. It returns one number for each character: the property after that character has been
-read, computed from this character and those before it, because a network knows no more. A quotation therefore starts at
-its opening mark and ends before its closing mark.
+read, computed from this character and those before it, because a network has read no further. A quotation therefore
+starts at its opening mark and ends before its closing mark.
 """
 
 from __future__ import annotations

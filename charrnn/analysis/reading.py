@@ -1,4 +1,4 @@
-"""How a language model reads a text: the loss of each character, and the values of the units after it."""
+"""Runs a language model on a text: the loss of each character, and the values of the units after it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Unit = tuple[int, int]  # layer, and unit in the layer; both are counted from 0
 class TextReading:
     """A text of N characters and a language model that reads it.
 
-    A character of several bytes counts as one, also for a byte model. Its loss is the sum over its bytes. The values of
-    the units are those after its last byte.
+    A character of several bytes counts as one character, even for a byte model. Its loss is the sum over its bytes. The
+    values of the units are those after its last byte.
     """
 
     def __init__(self, model: TextModel, ids: Array) -> None:
-        """ids: of the text, at least one."""
+        """ids: the ids of the text, at least one."""
         self.model = model
         self.ids = ids
         self.text, self.last_places = model.vocabulary.characters(ids)  # (N,), the place of each character's last id
@@ -39,10 +39,10 @@ class TextReading:
         return nats
 
     def quantity_name(self, name: str | None) -> str:
-        """The name itself, or the activity if it is None. Raises UsageError if the cell has no such quantity."""
+        """Returns `name`, by default the name of the activity. Raises UsageError if the cell has no such quantity."""
         if name is not None and name not in self.quantity_names:
-            problem = f"{name}: the cell {self.model.architecture.cell} has no such quantity"
-            raise UsageError(problem, f"it has {', '.join(self.quantity_names)}")
+            problem = f"the cell {self.model.architecture.cell} has no quantity {name}"
+            raise UsageError(problem, f"its quantities are {', '.join(self.quantity_names)}")
         return name or self.quantity_names[0]
 
     def quantities(self, name: str | None = None) -> Iterator[tuple[Array, Array]]:
@@ -56,13 +56,13 @@ class TextReading:
         # Places count predictions. Prediction p is made after id p - 1 of the text has been read.
         character_at = np.full(len(self.ids) + 1, -1)
         character_at[self.last_places + 1] = np.arange(len(self.last_places))
-        # The id at the end is predicted, never read. It makes the network read the last character.
+        # The id that is appended is only a target. With it, the network also reads the last character of the text.
         ids = self.model.prepend_start(np.append(self.ids, self.model.vocabulary.start))
         with threadpool_limits(1):
             text_pass, network, state = prepare_scoring(
                 NumpyBackend(), architecture, self.model.parameters, ids, self.model.record_end()
             )
-            assert isinstance(network, Network)  # only the engine on NumPy keeps the quantities
+            assert isinstance(network, Network)  # only the NumPy engine keeps the quantities
             for step in range(text_pass.steps):
                 network.forward_hidden(text_pass.batch(step), state)
                 places = text_pass.places(step)  # (T, B)

@@ -15,7 +15,7 @@ ROUNDING = 1e-12  # a variance below this fraction of the mean square is the rou
 
 @dataclass(frozen=True)
 class UnitMatch:
-    """A unit whose activity correlates with a probe. The correlation is that on the second half of the text."""
+    """A unit whose activity correlates with a probe. The correlation is measured on the second half of the text."""
 
     probe: str
     layer: int
@@ -48,7 +48,7 @@ def find_units(reading: TextReading) -> list[UnitMatch]:
 
 
 class CorrelationSums:
-    """Sums for Pearson's correlation of P probes with U units, over characters that are added in parts."""
+    """The sums in Pearson's correlation of P probes with U units. The characters are added in parts."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -59,7 +59,7 @@ class CorrelationSums:
         self.products: Array = np.zeros(())  # (P, U)
 
     def add(self, probes: Array, units: Array) -> None:
-        """probes (P, n) and units (n, U) for n characters."""
+        """Adds n characters. probes: (P, n). units: (n, U)."""
         probes = probes.astype(np.float64)
         units = units.astype(np.float64)
         self.count += len(units)

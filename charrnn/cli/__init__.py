@@ -1,1 +1,1 @@
-"""The command line: the only place that prints. No mathematics."""
+"""The command line. Only this package prints, and it contains no mathematics."""

@@ -1,4 +1,4 @@
-"""The command line: finds the command, runs it, and turns errors into one line and an exit code."""
+"""Entry point of the command line: runs a command and reports an error as one line with an exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from charrnn.errors import CharRNNError, OutOfMemoryError, UsageError
 
 
 class Command(NamedTuple):
-    """A command: its function in a module of this package, and the first line of its help."""
+    """A command: the module of this package and the function that implement it, and the first line of its help."""
 
     module: str
     function: str
@@ -30,25 +30,25 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train", "train", "Train a model."),
     "sample": Command("sample", "sample", "Generate text with a trained model, character by character."),
-    "predict": Command("predict", "predict", "Answer each line of a file with a trained model."),
-    "eval": Command("evaluate", "evaluate", "Measure the loss and the errors of a trained model on a file."),
+    "predict": Command("predict", "predict", "Predict the output for each line of a file with a trained model."),
+    "eval": Command("evaluate", "evaluate", "Compute the loss and other metrics of a trained model on a file."),
     "view": Command("view", "view", "Show what a network computes at each character of a text."),
     "info": Command("info", "info", "Show the options, vocabulary and state of a run or a checkpoint."),
     "runs": Command("runs", "runs", "List all runs, the lowest validation loss first."),
     "bench": Command("bench", "bench", "Time training and sampling on this machine."),
-    "sweep": Command("sweep", "sweep", "Search for good options: many runs on one corpus."),
+    "sweep": Command("sweep", "sweep", "Search for good options by training many runs on one corpus."),
     "plot": Command("plot", "plot", "Draw the losses of runs, the trials of a sweep, or the flow of gradients."),
     "export": Command("export", "export", "Save a trained network as an ONNX file."),
     "page": Command("page", "page", "Make a web page that contains a model and generates text."),
 }
 DESCRIPTION = "Train character-level RNN, LSTM and GRU networks on the CPU, and use them."
-FIRST_STEPS = "First steps: charrnn train FILE, then charrnn sample. The --help of each command has examples."
+FIRST_STEPS = "First steps: charrnn train FILE, then charrnn sample. For examples, see charrnn COMMAND --help."
 HELP_FLAGS = ("-h", "--help")
 OPTIONS = {
     "-h, --help": "Show this page.",
     "--version": "Show the version.",
-    "--install-completion": "Install the completion of the shell.",
-    "--show-completion": "Show the completion script of the shell.",
+    "--install-completion": "Install completion for the current shell.",
+    "--show-completion": "Show the completion script for the current shell.",
 }
 COMPLETION_FLAGS = ("--install-completion", "--show-completion")
 COMPLETION_VARIABLE = "_CHARRNN_COMPLETE"  # set by the completion script of a shell
@@ -58,7 +58,7 @@ WRITE_ERRORS = (errno.EIO, errno.EBADF, errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs a command and exits. An error is one line on stderr; only a bug has a traceback."""
     prepare_streams()
-    # NumPy warns of values that are not finite. They are detected where they matter.
+    # Values that are not finite are checked for explicitly where they matter, so NumPy need not warn of them.
     warnings.simplefilter("ignore", RuntimeWarning)
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except CharRNNError as error:
         _fail(str(error), error.exit_code)
     except (BrokenPipeError, SystemExit):
-        code = 0  # the reader of a pipe has ended, as in `charrnn sample | head`; Typer turns this into an exit
+        code = 0  # the reader has closed the pipe, as in `charrnn sample | head`; Typer raises SystemExit
     except KeyboardInterrupt:
         code = 130
     except MemoryError:
@@ -103,14 +103,14 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
 
 def _complete(arguments: list[str]) -> int:
-    """Answers a shell that completes a command line, or installs the completion."""
+    """Prints completions for a shell, or installs or shows the completion script."""
     app = _new_app(add_completion=True)
     for name in COMMANDS:
         _add_command(app, name)
     try:
         return _call_app(app, arguments, "charrnn")
     except (LookupError, ValueError) as error:
-        raise UsageError(f"{COMPLETION_VARIABLE} is for the completion script of a shell: {error}") from None
+        raise UsageError(f"invalid {COMPLETION_VARIABLE}, which only a completion script should set: {error}") from None
 
 
 def _new_app(*, add_completion: bool) -> Any:
@@ -150,7 +150,7 @@ def load_command(name: str) -> Callable[..., None]:
 
 
 def help_text(function: Callable[..., None]) -> str:
-    """The docstring with each paragraph in one line. Indented paragraphs are examples; they keep their lines."""
+    """Returns the docstring with each paragraph joined to one line. Indented paragraphs (examples) keep their lines."""
     paragraphs = [paragraph.split("\n") for paragraph in inspect.cleandoc(function.__doc__ or "").split("\n\n")]
     return "\n\n".join(
         "\n".join(map(str.strip, lines)) if lines[0].startswith("  ") else " ".join(lines) for lines in paragraphs
@@ -158,7 +158,7 @@ def help_text(function: Callable[..., None]) -> str:
 
 
 def _help_page() -> str:
-    """The commands with their summaries, as plain text: importing what draws the other pages would take longer."""
+    """Returns the page that lists all commands. It is plain text, because importing Typer and Rich takes longer."""
     width = min(80, shutil.get_terminal_size().columns)
     indent = 4 + max(map(len, COMMANDS))
     lines = ["Usage: charrnn COMMAND [OPTIONS]", "", DESCRIPTION, "", "Commands:"]

@@ -27,7 +27,7 @@ EXCLUSIVE = (  # pairs of options of one command that cannot be used together, a
     ("resume", "run", ""),
     ("resume", "init_from", ""),
     ("run", "model", ""),
-    ("copies", "model", "the training text is known for a run only"),
+    ("copies", "model", "the training text is known only for a run"),
     ("prime", "prime_file", ""),
     ("per_line", "per_char", ""),
     ("unit", "find", ""),
@@ -52,7 +52,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.", rich_help_panel=OUTPUT_PANEL)
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show no progress and no notices.", rich_help_panel=OUTPUT_PANEL)
+    bool, typer.Option("--quiet", "-q", help="Do not show progress and notices.", rich_help_panel=OUTPUT_PANEL)
 ]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run to use.", show_default="the newest")]
 RunArgument = Annotated[
@@ -92,7 +92,10 @@ def given_options(options: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def needs_extra(name: str, library: str) -> Iterator[None]:
-    """Raises UsageError if an import inside fails because the library of an extra is not installed."""
+    """Context manager that raises UsageError if an import in its body fails because `library` is not installed.
+
+    name: the extra of charrnn that installs the library.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -129,10 +132,10 @@ def load_model(
     methods: Collection[str] = (),
     device: str = "cpu",
 ) -> TrainedModel:
-    """The model that --run or --model names. Without them, the model of the newest run that has one of the methods.
+    """Loads the model that --run or --model names, or the model of the newest suitable run if neither is given.
 
-    methods: what the command needs, such as `sample_many`. A model that is named is returned even if it has none of
-    them.
+    methods: the newest run is suitable if its model has at least one of these methods, such as `sample_many`. A model
+    that is named is not checked.
     """
     from charrnn.engines.select import new_backend
     from charrnn.runs.directory import Run, find_run, newest_run
@@ -159,16 +162,19 @@ def load_model(
 
 
 def load_text_model(run: Path | None, model: Path | None, checkpoint: str | None) -> TextModel:
-    """The same for a model that can continue any text. Raises UsageError for other models."""
+    """Loads a model that can continue any text, like `load_model`. Raises UsageError for other models."""
     return as_text_model(load_model(run, model, checkpoint, methods=["sample_many"]))
 
 
 def as_text_model(model: TrainedModel, user: str = "this command") -> TextModel:
-    """The model itself. Raises UsageError if it cannot continue any text. user: what needs such a model."""
+    """Returns the model as a TextModel. Raises UsageError if the model cannot continue any text.
+
+    user: the command or option that requires a TextModel, for the message.
+    """
     from charrnn.tasks.base import GeneratesText
 
     if not isinstance(model, GeneratesText):
-        raise UsageError(f"{model.checkpoint.path}: a model of --task {model.task}", f"{user} needs --task lm")
+        raise UsageError(f"{model.checkpoint.path}: trained with --task {model.task}", f"{user} requires --task lm")
     return typing.cast("TextModel", model)
 
 
@@ -177,4 +183,4 @@ def refuse_run_as_file(file: str) -> None:
     from charrnn.runs.directory import find_run
 
     if not os.path.exists(file) and find_run(Path(file)).is_dir():
-        raise UsageError(f"{file}: a run, not a file", f"to use the run, give --run {file}")
+        raise UsageError(f"{file}: is a run, not a file", f"to use the run, give --run {file}")

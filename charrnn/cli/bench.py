@@ -42,13 +42,13 @@ def bench(
       charrnn bench words.tsv --task translate
       charrnn bench --phases --dropout 0.1
 
-    Without files a random text of 65 symbols is used. Dropout is off by default.
+    Without files, a random text with 65 different symbols is used. Dropout is off by default.
 
-    gflops: 6 floating-point operations per character for each parameter that is part of a matrix product.
-    sgemm_gflops: the speed of a large float32 product on as many cores, measured alternately with training.
-    fraction_of_peak: their ratio.
+    gflops: the speed of training, with 6 floating-point operations per character and parameter in a matrix product.
+    sgemm_gflops: the speed of a large float32 matrix product on the same number of cores, measured alternately with
+    training. fraction_of_peak: gflops / sgemm_gflops.
 
-    --phases shows how long each phase of a run of 5 minutes takes, and its share of the time.
+    --phases shows the duration of each phase of a 5-minute run and its share of the total time.
     """
     from charrnn.tasks.registry import read_task
     from charrnn.training.bench import measure, random_text

@@ -1,4 +1,4 @@
-"""charrnn eval: the loss and the errors of a model on a file."""
+"""charrnn eval: computes the loss and other metrics of a model on a file."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
     from charrnn.tasks.language.model import TextModel
 
-MAX_LABELS = 20  # of a confusion matrix that is printed
+MAX_LABELS = 20  # a confusion matrix with more labels is not printed
 
 File = Annotated[
     str,
-    typer.Argument(help="File of the same kind as in training, .gz too; - is standard input.", show_default=False),
+    typer.Argument(help="File in the training format, optionally .gz; - is standard input.", show_default=False),
 ]
 Features = Annotated[
     str | None, typer.Option(help="Vectors of the lines, .npy or .csv. For --task caption.", show_default=False)
@@ -61,7 +61,7 @@ def evaluate(
     device: Device = "cpu",
     json_output: Json = False,
 ) -> None:
-    """Measure the loss and the errors of a trained model on a file.
+    """Compute the loss and other metrics of a trained model on a file.
 
     [bold]Examples[/bold]
 
@@ -70,7 +70,7 @@ def evaluate(
       echo "To be, or not to be" | charrnn eval - --per-char --top 5
       charrnn eval books.test.tsv --run runs/books-001
 
-    The loss is in nats for each scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
+    The loss is in nats per scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
     through the text. The first character is predicted too, from the start symbol.
 
     --per-line, --per-char and --lines are for language models.
@@ -97,7 +97,7 @@ def evaluate(
 def _evaluate_parts(
     model: TextModel, ids: Array, per_line: bool, per_char: bool, top: int | None, *, lines: bool, json_output: bool
 ) -> None:
-    """Prints the loss of each character or line of a text, or with `lines` alone the loss of the text.
+    """Prints the loss of each character or line of a text. If only `lines` is true, prints the loss of the text.
 
     lines: whether the state is reset at each line. Otherwise it is reset as in training.
     """
@@ -171,9 +171,9 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
 
 
 def _confusion_lines(labels: list[str], confusion: list[list[int]]) -> Iterator[str]:
-    """A row for each true label. Labels that training has not seen come last; they have no column."""
+    """Yields a row for each true label. Labels that are not in the training data come last and have no column."""
     if len(confusion) > MAX_LABELS:
-        yield f"confusion of {len(confusion)} labels: see --json"
+        yield f"confusion matrix of {len(confusion)} labels: see --json"
         return
     names = [format_value(label) for label in labels]
     num_known = len(confusion[0])

@@ -30,15 +30,15 @@ def export(
       charrnn export --run runs/corpus-001 model.onnx --json
 
     The network reads ids (T time steps, B streams) and a state, which is zero at the start of a text. It returns the
-    logits after each step and the state after the last step. A model of numbers reads and returns them in their own
-    units. A model of vectors reads a vector at each step whose id is -1.
+    logits after each step and the state after the last step. A model of numbers reads and returns numbers in their
+    original units. A model of vectors reads a vector at each step whose id is -1.
 
     A model of --task translate or transcribe is saved as two files: model.encoder.onnx and model.decoder.onnx. The
     encoder reads sources (S time steps) and their lengths. It returns the memory and the initial state, which the
     decoder reads.
 
-    The metadata are JSON: task (with the vocabulary), architecture, and for models of text start, the id of the start
-    symbol.
+    The metadata are JSON: task (with the vocabulary), architecture and, for language models, start (the id of the start
+    symbol).
     """
     if file.suffix.lower() != ".onnx":
         raise UsageError(f"{file}: must end in .onnx")

@@ -1,4 +1,4 @@
-"""A number for each character of a text in a terminal: as background colours, or as digits without colours."""
+"""Shows a number for each character of a text in a terminal, as background colours or as digits."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LEGEND_WIDTH = 49  # cells
 
 @dataclass(frozen=True)
 class Scale:
-    """What the values mean and how they are shown. A scale with negative values is symmetric around zero."""
+    """The caption and the range of the values, and how they are drawn. A scale with negative values is symmetric."""
 
     caption: str
     low: float
     high: float
-    ticks: int  # values written on the legend
-    digit_step: float  # how much a digit counts
+    ticks: int  # number of values on the legend
+    digit_step: float  # the digit n stands for about n x digit_step
     open_ended: bool = False  # whether there may be values above `high`
 
     @property
@@ -42,7 +42,10 @@ class Scale:
 
 
 def select_colours(mode: str) -> ColorSystem | None:
-    """24-bit or 256 colours, as the terminal supports, or None for digits. mode: "always", "auto" or "never"."""
+    """Returns 24-bit colours if the terminal supports them, else 256 colours, or None if digits are to be shown.
+
+    mode: "always", "auto" or "never".
+    """
     from rich.color import ColorSystem
     from rich.console import Console
 
@@ -70,8 +73,11 @@ def coloured_lines(text: str, values: Sequence[float], scale: Scale, system: Col
 
 
 def digit_lines(text: str, values: Sequence[float], scale: Scale, width: int) -> Iterator[str]:
-    """The text in lines of at most `width` cells. The digits of its values are below the characters; on a diverging
-    scale the positive values are above and the negative ones below. A value near zero has no digit."""
+    """Yields the text in lines of at most `width` cells with the digits of its values below, followed by a legend.
+
+    On a diverging scale, positive values are above the characters and negative values below. A value near zero has no
+    digit.
+    """
     for symbols, part in _rows(text, width):
         if scale.is_diverging:
             yield _digits(symbols, values[part], scale)
@@ -79,7 +85,7 @@ def digit_lines(text: str, values: Sequence[float], scale: Scale, width: int) ->
         yield _digits(symbols, [-value for value in values[part]] if scale.is_diverging else values[part], scale)
     position = "positive above a character, negative below" if scale.is_diverging else "below each character"
     yield ""
-    yield f"{scale.caption}, in steps of {scale.digit_step:g} (9: or more): {position}"
+    yield f"{scale.caption}, in steps of {scale.digit_step:g} (9 = 9 or more): {position}"
 
 
 def _digits(symbols: Sequence[str], values: Sequence[float], scale: Scale) -> str:

@@ -16,11 +16,11 @@ from charrnn.errors import CorpusError, UsageError
 if TYPE_CHECKING:
     from charrnn.tasks.language.model import TextModel
 
-MIN_CORRELATION = 0.3  # of a unit that the page offers
+MIN_CORRELATION = 0.3  # the page does not offer units with a smaller absolute correlation
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write, .html.", show_default=False)]
 Float32 = Annotated[
-    bool, typer.Option("--float32", help="Store the weights as float32 instead of float16: twice the size.")
+    bool, typer.Option("--float32", help="Store the weights as float32 instead of float16, which doubles the size.")
 ]
 
 

@@ -1,4 +1,4 @@
-"""The parameters of commands: from functions and option classes to Typer, and from TOML files."""
+"""Declares the parameters of commands to Typer, from function signatures and option classes, and reads TOML files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from charrnn.errors import UsageError
-from charrnn.fields import CheckedFields, flag
+from charrnn.fields import CheckedFields, field_types, flag
 from charrnn.options import ALIASES, DataOptions, ModelOptions, SamplingOptions, TrainingOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -106,7 +106,7 @@ class Parameter:
         )
 
     def convert(self, value: Any) -> Any:
-        """From Typer's value to that of the function. Raises UsageError."""
+        """Converts a value that Typer passes to the value that the command's function expects. Raises UsageError."""
         if value is None or value == []:
             return self.default
         if self.is_list:
@@ -126,12 +126,12 @@ class Parameter:
         return value
 
     def from_toml(self, value: Any) -> Any:
-        """From a value in a TOML file to Typer's value. Raises UsageError."""
+        """Converts a value in a TOML file to a value as Typer reads it from the command line. Raises UsageError."""
         expected = ""
         if self.type is bool:
             expected = "" if isinstance(value, bool) else "true or false"
         elif isinstance(value, bool | dict) or (isinstance(value, list) and not self.is_list):
-            expected = "a list of values" if self.is_list else NUMBERS.get(self.type, "a text")
+            expected = "a list of values" if self.is_list else NUMBERS.get(self.type, "a string")
         if expected:
             raise UsageError(f"{self.config_names[0]} = {value!r}: must be {expected}")
         if self.type is bool:
@@ -152,7 +152,7 @@ def command_parameters(command: Callable[..., Any]) -> list[Parameter]:
 
 
 def for_typer(command: Callable[..., None]) -> Callable[..., None]:
-    """The function that Typer calls in place of a command's function."""
+    """Returns a function for Typer that converts the values and calls the command's function with them."""
     parameters = command_parameters(command)
 
     @functools.wraps(command)
@@ -164,9 +164,9 @@ def for_typer(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_options(*classes: type[CheckedFields], without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Adds an option to a command for each field of the classes. They arrive in its **options.
+    """Decorator that adds an option to a command for each field of the classes. The command gets them as **options.
 
-    without: fields to leave out. An option that was not given is None, so that the command can tell.
+    without: names of fields to leave out. The value of an option that was not given is None.
     """
 
     def decorate(command: Command) -> Command:
@@ -186,7 +186,7 @@ def _with_signature(command: Command, parameters: list[inspect.Parameter]) -> Co
 
 
 def _field_option(cls: type[CheckedFields], spec: dataclasses.Field[Any]) -> inspect.Parameter:
-    hint = typing.get_type_hints(cls)[spec.name]
+    hint = field_types(cls)[spec.name]
     value_type, is_list = _value_type(hint)
     default = spec.metadata["default_text"] or spec.default
     # A flag that is on by default has an opposite that turns it off.
@@ -224,7 +224,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
 
 
 def _toml_defaults(path: Path, parameters: dict[str, Parameter]) -> dict[str, Any]:
-    """The options in a TOML file by the names of the parameters. parameters: by their names in the file."""
+    """Reads a TOML file. Returns the values by parameter name. parameters: the parameters by name in the file."""
     from charrnn.runs.files import read_regular
 
     try:

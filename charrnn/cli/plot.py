@@ -47,7 +47,7 @@ Steps = Annotated[
     typer.Option(min=1, max=10_000, help="With --gradients: the largest k.", show_default=str(DEFAULT_STEPS)),
 ]
 Checkpoint = Annotated[
-    str | None, typer.Option(help="With --gradients: which weights, initial, best or last.", show_default="best")
+    str | None, typer.Option(help="With --gradients: the weights to use: initial, best or last.", show_default="best")
 ]
 
 
@@ -78,14 +78,14 @@ def plot(
     with the options that differ between the runs.
 
     --gradients draws the norm of the gradient of the loss at time t with respect to the hidden state at time t - k,
-    relative to that at k = 0: the median over many t of the validation text, with quartiles, for each layer. It also
-    prints some of the values.
+    relative to the norm at k = 0. It draws the median over many t of the validation text, with quartiles, for each
+    layer, and prints some of the values.
     """
     check_choice("--x", x, "chars", "steps", "seconds")
     if output is not None:
         check_figure_path(output)
     if runs and sweep is not None:
-        raise UsageError("--sweep excludes runs")
+        raise UsageError("--sweep cannot be combined with runs")
     if not runs and sweep is None:
         raise UsageError("nothing to draw: name a run or give --sweep")
     if gradients and sweep is not None:

@@ -1,4 +1,4 @@
-"""charrnn predict: the answers of a model to new inputs."""
+"""charrnn predict: predicts the outputs for new inputs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 OPTION_NAMES = {"top": "--top", "beam": "--beam", "sampling": "the sampling options"}
 
 Input = Annotated[
-    str, typer.Argument(help="File with an input in each line, or a CSV file, .gz too; - is standard input.")
+    str, typer.Argument(help="File with one input per line, or a CSV file, optionally .gz; - is standard input.")
 ]
 Top = Annotated[
     int | None,
-    typer.Option(min=1, help="classify, translate: number of answers, the most likely first.", show_default="1"),
+    typer.Option(min=1, help="classify, translate: number of predictions, the most likely first.", show_default="1"),
 ]
 Beam = Annotated[
     int | None,
@@ -50,10 +50,10 @@ Steps = Annotated[
     typer.Option(
         min=1,
         max=10**7,
-        help="series: predict this many rows after the last one. Each prediction is the next input.",
+        help="series: predict this many rows after the last one. Each predicted row is the next input.",
     ),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of answers that are drawn.", show_default="random")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of sampled predictions.", show_default="random")]
 
 
 @with_options(SamplingOptions)
@@ -71,7 +71,7 @@ def predict(
     json_output: Json = False,
     **options: Any,
 ) -> None:
-    """Answer each line of a file with a trained model.
+    """Predict the output for each line of a file with a trained model.
 
     [bold]Examples[/bold]
 
@@ -80,12 +80,12 @@ def predict(
       charrnn predict words.txt --temperature 0.8 --seed 1
       charrnn predict sunspots.csv --steps 20
 
-    Each answer is printed as soon as its line has been read. A classifier prints the label and its probability, a
-    tagger the tags, a translator the most likely target. With --top, several answers and their probabilities (log
+    Each prediction is printed as soon as its line has been read. A classifier prints the label and its probability, a
+    tagger the tags, a translator the most likely target. With --top, several predictions and their probabilities (log
     probabilities of a translator) are separated by tabs.
 
-    With a sampling option such as --temperature, a translator draws its answers. Line n of an input has the same answer
-    for the same --seed, whatever the other lines are.
+    With a sampling option such as --temperature, a translator samples its predictions. For a given --seed, the
+    prediction for a line depends only on the line and its number.
 
     A series model reads a CSV file and prints the predicted columns, one row for each row of the file.
     """
@@ -114,7 +114,7 @@ def predict(
     if steps is not None:
         raise UsageError("--steps needs a model of --task series")
     if not isinstance(loaded, PredictsRecords):
-        raise UsageError(f"{loaded.checkpoint.path}: a model of --task {loaded.task}", "use charrnn sample")
+        raise UsageError(f"{loaded.checkpoint.path}: trained with --task {loaded.task}", "use charrnn sample")
     _predict_lines(loaded, input, prediction, json_output=json_output)
 
 
@@ -131,7 +131,7 @@ def _predict_table(model: ForecastsRows, path: str, steps: int | None, *, json_o
 
 
 def _predict_lines(model: PredictsRecords, path: str, options: PredictionOptions, *, json_output: bool) -> None:
-    """Prints the answers to the lines of a file, each as soon as its line has been read."""
+    """Prints a prediction for each line of a file, as soon as the line has been read."""
     from charrnn.corpus.lines import read_available_lines
 
     for lines in read_available_lines(path, DataOptions.encoding, []):

@@ -11,13 +11,13 @@ from charrnn.tasks.registry import model_class
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
 from charrnn.training.trainer import Trainer
 
-LOSS_SMOOTHING = 0.98  # of the running mean on the bar
-MAX_COLUMNS = 3  # of the errors of a series
+LOSS_SMOOTHING = 0.98  # decay of the running mean of the loss that the bar shows
+MAX_COLUMNS = 3  # columns of a series whose errors are shown
 UNITS_NOTE = "losses are in nats per character; bpc is bits per character, 1 nat = 1.44 bits"
 
 
 def describe_run(trainer: Trainer) -> list[str]:
-    """The lines at the start: the run, its budget, the data, the model and the training options."""
+    """Describes a run before it starts: its directory, budget, data, model and training options, one per line."""
     model = trainer.config.model
     train = trainer.train
     state = trainer.state

@@ -17,7 +17,7 @@ FIELDS = {"metrics": Metrics.names(), "result": Result.names()}
 
 
 def update(text: str) -> str:
-    """The text with all its generated parts made again."""
+    """Returns the text with all generated parts regenerated."""
     return GENERATED.sub(lambda match: f"<!-- generated: {match[1]} -->\n{_generate(match[1])}\n<!-- end -->", text)
 
 

@@ -54,7 +54,7 @@ Where = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FIELD=VALUE",
-        help="List these runs only; the comparison is =, !=, <, <=, > or >=. Repeatable.",
+        help="List only matching runs; the comparison can be =, !=, <, <=, > or >=. Repeatable.",
         show_default=False,
     ),
 ]
@@ -65,7 +65,7 @@ GroupBy = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,...",
-        help="Compare groups of runs that have the same values of these fields, by their best losses.",
+        help="Group runs that have the same values of these fields, and compare the best losses of the groups.",
         show_default=False,
     ),
 ]
@@ -129,7 +129,7 @@ def _print_overview(rows: list[dict[str, Any]], directory: Path, *, has_runs: bo
     from charrnn.runs.directory import STUDY
 
     for study in sorted(directory.glob(f"*/{STUDY}")):
-        print_stderr(f"a sweep: charrnn runs {shlex.quote(str(study.parent))}")
+        print_stderr(f"to list the runs of a sweep: charrnn runs {shlex.quote(str(study.parent))}")
     if not rows:
         if not has_runs:
             print_stderr(f"no runs in {directory}")

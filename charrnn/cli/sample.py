@@ -48,7 +48,7 @@ Length = Annotated[
         show_default=str(DEFAULT_LENGTH),
     ),
 ]
-NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="Number of samples, generated side by side.")]
+NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="Number of samples, generated at the same time.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Seed of the first sample; sample k has seed + k.", show_default="random")
 ]
@@ -99,16 +99,16 @@ def sample(
       charrnn sample --features images.npy --greedy
       charrnn sample --length 2000 --copies
 
-    Characters are printed as they are generated. Several samples are separated by a line of dashes. A model of lines
-    (train --lines) generates one line for each sample.
+    Characters are printed as they are generated. Several samples are separated by a line of dashes. A model trained
+    with --lines generates one line for each sample.
 
-    --json prints a line for each sample: prime, text, seed, nats (the mean loss of its characters), and with --copies
-    the field copies.
+    --json prints one object per sample, with the fields prime, text, seed, nats (the mean loss of its characters) and,
+    with --copies, copies.
     """
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(prime=prime, prime_file=prime_file, copies=copies, model=model)
     if length == 0 and (num_samples > 1 or json_output or copies):
-        raise UsageError("--length 0 needs a single sample without --json and --copies")
+        raise UsageError("--length 0 cannot be combined with --num-samples, --json or --copies")
     if stop and "" in stop:
         raise UsageError("--stop: the text is empty")
     if named_run is not None and run is not None:
@@ -128,9 +128,9 @@ def sample(
 
     if isinstance(loaded, DescribesVectors):
         if features is None:
-            raise UsageError("this model describes vectors", "give the vectors with --features")
+            raise UsageError("this model writes texts for vectors", "give the vectors with --features")
         if copies or stop or num_samples > 1 or length == 0:
-            raise UsageError("--features excludes --copies, --stop, --num-samples and --length 0")
+            raise UsageError("--features cannot be combined with --copies, --stop, --num-samples or --length 0")
         _describe(loaded, features, prime, sampling, first_seed, length, prefix=prefix, json_output=json_output)
         return
     text_model = as_text_model(loaded)
@@ -199,7 +199,7 @@ def _describe(
 
 
 def _describe_copies(copies: Copies, unit: str) -> str:
-    """One line about the copied passages. unit: of their lengths."""
+    """Describes the copied passages in one line. unit: the unit of their lengths."""
     from charrnn.analysis.copies import PASSAGE
 
     if copies.share is None or copies.offset is None:
@@ -221,7 +221,7 @@ class Sample:
     """A sample that is being generated. Its text ends before the first stop text."""
 
     def __init__(self, seed: int, stops: list[str], *, is_printed: bool, is_kept: bool) -> None:
-        """is_printed: whether the text is printed as it grows. is_kept: whether `text` is needed at the end."""
+        """is_printed: whether the text is printed as it is generated. is_kept: whether it is collected in `text`."""
         self.seed = seed
         self.is_printed = is_printed
         self.is_kept = is_kept
@@ -242,7 +242,7 @@ class Sample:
             self._release(self._stoppable.add(text))
 
     def finish(self) -> None:
-        """Releases the rest of the text."""
+        """Prints and collects the rest of the text, which could have been the start of a stop text."""
         self._release(self._stoppable.finish())
 
     def _release(self, text: str) -> None:

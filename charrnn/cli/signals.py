@@ -1,4 +1,4 @@
-"""Signals: the first one asks a command to save and stop, a second one ends it at once."""
+"""Signal handling: the first signal asks a command to save and stop, and a second signal ends it at once."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def interrupting(work: Interruptible) -> Iterator[None]:
 
 
 def exit_interrupted(number: int, command: str) -> NoReturn:
-    """Prints the command that continues the work. The exit code is that of a process that the signal has ended."""
+    """Prints the command that continues the work, and exits with 128 + number, the usual code after a signal."""
     print_stderr(f"interrupted and saved; to continue: {command}")
     raise typer.Exit(128 + number)

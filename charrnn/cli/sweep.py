@@ -51,7 +51,7 @@ Trials = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Number of trials in the study, however many commands work on it.",
+        help="Total number of trials in the study, including those of other commands.",
         show_default=f"{DEFAULT_TRIALS}, or the whole grid",
         rich_help_panel=PANEL,
     ),
@@ -87,7 +87,7 @@ Repeats = Annotated[
     typer.Option(
         min=1,
         max=1000,
-        help="Number of runs of each trial, with different seeds. The median loss counts.",
+        help="Number of runs of each trial, with different seeds. Trials are compared by their median loss.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -109,7 +109,7 @@ def sweep(
     quiet: Quiet = False,
     **options: Any,
 ) -> None:
-    """Search for good options: many runs on one corpus.
+    """Search for good options by training many runs on one corpus.
 
     [bold]Examples[/bold]
 
@@ -118,10 +118,10 @@ def sweep(
       charrnn sweep corpus.txt --search lr=log:1e-4:1e-2 --storage /shared/study.journal
 
     Each trial is a run, saved as runs/<study>/<number>. Trials are compared by their validation loss.
-    Options of train have the same value in all trials. The hidden size is 256 unless it is given or varied.
-    To continue a sweep that was interrupted or killed, run the same command again.
-    If the same command is started several times, the processes share the work, also on several machines with one
-    --storage.
+    Options of train that are given directly have the same value in all trials. The hidden size is 256 unless it is
+    given or varied. To continue a sweep that was interrupted or killed, run the same command again.
+    If the same command is started several times, the processes share the work. They can run on several machines if
+    they use the same --storage.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     corpus = corpus or []
@@ -222,13 +222,13 @@ def _print_report(report: dict[str, Any], plan: Plan) -> None:
     print_table(table)
     if report["importances"]:
         shares = (f"{name.replace('_', ' ')} {share:.0%}" for name, share in report["importances"].items())
-        print("share of the differences that each option explains: " + ", ".join(shares))
+        print("share of the variance of the losses that each option explains: " + ", ".join(shares))
     if report["command"]:
-        print(f"train the best again: {format_value(report['command'])}")
+        print(f"to train the best model again: {format_value(report['command'])}")
 
 
 def _raise_reason(trials: list[dict[str, Any]]) -> None:
-    """Raises the error of a sweep that has no completed trial, unless other processes still train trials of it."""
+    """Raises an error for a sweep without a completed trial, unless other processes are still training its trials."""
     if trials and all(row["state"] == "diverged" for row in trials):
         raise DivergedError("every trial diverged", "try lower learning rates")
     if not any(row["state"] == "running" for row in trials):

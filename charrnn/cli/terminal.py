@@ -59,16 +59,16 @@ def format_duration(seconds: float) -> str:
 
 
 def prepare_streams() -> None:
-    """Makes the standard streams usable, also if some of them are closed.
+    """Makes the standard streams usable, even if some of them are closed.
 
     A closed standard input is empty. Writing to a closed standard output is an error. Output that cannot be written to
-    standard error is dropped. A file that is opened later does not get the number of a closed stream.
+    standard error is discarded. A file that is opened later does not get the file descriptor of a closed stream.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # gets the lowest number that is free
+            os.open(os.devnull, mode)  # gets the lowest free descriptor, which is `number`
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None or sys.stderr is sys.__stderr__:
@@ -79,7 +79,7 @@ def prepare_streams() -> None:
 
 
 class LossyFile(io.FileIO):
-    """A file that drops what cannot be written, so that a full or closed stderr does not end a training."""
+    """A file that ignores write errors, so that training continues if stderr is full or closed."""
 
     def write(self, data: Any) -> int:
         try:
@@ -125,7 +125,7 @@ class Bar:
                 self.bar.write("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
 
     def print_wrapped(self, text: str) -> None:
-        """Prints a line above the bar. On a terminal it is broken between words, with an indent."""
+        """Prints a line above the bar. On a terminal, it is wrapped between words and the other lines are indented."""
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else UNLIMITED
         wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
         for line in wrapper.wrap(text):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CorpusArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Files, .gz too, joined in this order; - is standard input.", show_default=False),
+    typer.Argument(help="Files, optionally .gz, joined in this order; - is standard input.", show_default=False),
 ]
 RunDirectory = Annotated[
     Path | None,
@@ -78,7 +78,7 @@ def train(
     schedule covers the whole budget. --resume without a budget finishes an interrupted run. With a larger budget it
     continues a run that has ended.
     """
-    # The workers share the cores. Threads of the BLAS would only use memory. Set before NumPy is imported.
+    # The workers use all cores, so BLAS threads would only use memory. This must be set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import TrainingDisplay
     from charrnn.engines.processes import torchrun_variable
@@ -106,7 +106,7 @@ def train(
 
 
 def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
-    """A new run."""
+    """Creates a run and returns its trainer."""
     from charrnn.tasks.registry import load_model
     from charrnn.training.defaults import TASK_DEFAULTED
     from charrnn.training.start import new_run

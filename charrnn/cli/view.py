@@ -1,4 +1,4 @@
-"""charrnn view: what a network computes at each character of a text."""
+"""charrnn view: shows the loss or the value of a unit at each character of a text."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 SHOWN_CHARS = 2_000  # of the validation part, if no text is given
 SEARCHED_CHARS = 50_000
 MIN_SEARCHED_CHARS = 2_000  # correlations on fewer characters are not reliable
-MAX_DRAWN_UNITS = 12  # of those found
-MAX_NATS = 6  # on the scale
+MAX_DRAWN_UNITS = 12  # maximum number of units in a figure
+MAX_NATS = 6  # upper end of the scale of losses
 VALUES_PANEL = "Values"
 
 Text = Annotated[
     str | None,
     typer.Argument(
         metavar="TEXT",
-        help="Text file, .gz too; - is standard input.",
+        help="Text file, optionally .gz; - is standard input.",
         show_default="the start of the run's validation part",
     ),
 ]
@@ -112,16 +112,16 @@ def view(
       charrnn view --unit 0.17 --output unit.png
       charrnn view letter.txt --json
 
-    By default each character is coloured by its loss in nats, given all characters before it. With --unit the colour is
-    the value of the unit after the character has been read. Without TEXT the first 2,000 characters of the run's
+    By default, each character is coloured by its loss in nats, given all characters before it. With --unit, the colour
+    shows the value of the unit after the character has been read. Without TEXT, the first 2,000 characters of the run's
     validation part are shown, and --find searches the first 50,000. If the output is not a terminal with colours, the
-    values are digits below the characters.
+    values are shown as digits below the characters.
 
     --find lists properties of the text, each with the unit that correlates most with it on the first half of the text,
     and Pearson's correlation on the second half. --output draws these units, or the --unit.
 
-    --json prints a line for each character: char, nats, and with --unit the field value. With --find it prints a line
-    for each unit: probe, layer, unit, correlation.
+    --json prints one object per character, with the fields char, nats and, with --unit, value. With --find, it prints
+    one object per unit, with the fields probe, layer, unit and correlation.
     """
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_choice("--colour", colour, "always", "auto", "never")

@@ -1,4 +1,4 @@
-"""A batch: what one step of training or scoring needs, and nothing else."""
+"""A batch: the data of one step of training or scoring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charrnn.nn.arrays import Array
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What an encoder reads: B sequences of up to S steps, aligned at their ends."""
+    """The input of an encoder: B sequences of up to S steps, aligned at their ends."""
 
     x: Array  # (S, B) ids, or (S, B, D) numbers; a sequence of length n fills the last n steps
     lengths: Array  # (B,), 0 for an empty stream
@@ -39,7 +39,7 @@ class Batch:
     reset_mask: Array | None = None  # (T, B, 1) bool, True where the step starts from the zero state; None: nowhere
     features: Array | None = None  # (B, F), vectors that replace the first input of each stream
     ngrams: Array | None = None  # (T, B, K), ids of the n-grams around each step; 0 means none
-    source: Source | None = None  # of an encoder and decoder; the state then starts from the encoder's
+    source: Source | None = None  # input of the encoder, which computes the initial state; None: no encoder
 
     def select_streams(self, rows: slice) -> Batch:
         """A batch of some of the streams."""

@@ -17,19 +17,19 @@ class Line(NamedTuple):
 
     @property
     def place(self) -> str:
-        """For messages: `words.tsv, line 7`."""
+        """The file and the line number for messages, such as `words.tsv, line 7`."""
         return f"{display_name(self.path)}, line {self.number}"
 
 
 def read_lines(paths: Sequence[str], encoding: str, notices: list[str]) -> Iterator[Line]:
-    """Yields the lines of some files in order. A line ends in LF or CR LF. Raises what read_texts raises."""
+    """Yields the lines of some files in order. A line ends in LF or CR LF. Raises the errors of `read_texts`."""
     for path in paths:
         for lines in read_available_lines(path, encoding, notices):
             yield from lines
 
 
 def read_available_lines(path: str, encoding: str, notices: list[str]) -> Iterator[list[Line]]:
-    """Yields the lines of a file, each time as many as can be read without waiting, but at least one."""
+    """Yields the lines of a file in lists: all lines that can be read without waiting, and at least one."""
     number = 1
     incomplete = ""  # a line whose end has not been read yet
     for text in read_texts([path], encoding, notices):

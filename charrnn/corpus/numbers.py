@@ -1,4 +1,4 @@
-"""Numbers from files: tables with a header, and files with one vector per row. How columns are standardised."""
+"""Reads numbers from tables with a header and from files with one vector per row. Standardises columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charrnn.corpus.reading import display_name
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 
-PRECISION = 1e-12  # a column that varies by less than this fraction of its largest value is taken as constant
+PRECISION = 1e-12  # a column that varies by less than this fraction of its largest value is treated as constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Table:
 
 
 def read_table(path: str, notices: list[str], encoding: str = "utf-8") -> Table:
-    """Reads a CSV file with a header. Raises CorpusError if it is not one."""
+    """Reads a CSV file with a header. Raises CorpusError if the file is not a valid table."""
     name = display_name(path)
     rows = _read_csv(path, notices, encoding)
     if not rows:
@@ -110,7 +110,7 @@ def _read_csv_vectors(path: str) -> Array:
 
 
 def _not_a_table(path: str) -> CorpusError:
-    return CorpusError(f"{path}: not a table of numbers with one row per line of text")
+    return CorpusError(f"{path}: not a matrix of numbers", "all rows must have the same length")
 
 
 def _read_csv(path: str, notices: list[str], encoding: str) -> list[list[str]]:
@@ -131,23 +131,24 @@ class Standardizer:
 
     @classmethod
     def fit(cls, values: Array, levels: Array | None = None) -> Standardizer:
-        """From rows (N, D). Raises CorpusError if the squares of the numbers overflow.
+        """Computes the statistics of rows (N, D). Raises CorpusError if the squares of the numbers overflow.
 
-        levels: rows (M, D), if the values are their differences. The rounding errors of differences depend on them.
+        levels: if the values are differences, the rows (M, D) from which they were computed. The rounding errors of the
+            differences depend on the magnitude of these rows.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             mean = values.mean(axis=0)
             std = values.std(axis=0)
         if not np.isfinite([mean, std]).all():
-            problem = f"numbers up to {np.abs(values).max():g} have no finite standard deviation"
-            raise CorpusError(problem, "scale them down")
+            problem = f"the standard deviation of numbers up to {np.abs(values).max():g} is not finite"
+            raise CorpusError(problem, "scale the numbers down")
         # Because of rounding errors, the standard deviation of a constant column is not exactly zero.
         largest_values = np.abs(values if levels is None else levels).max(axis=0)
         return cls(mean, np.where(std > PRECISION * largest_values, std, 1.0))
 
     @classmethod
     def from_dict(cls, values: Any, width: int) -> Standardizer:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
         mean = np.array([float(number) for number in values["mean"]])
         std = np.array([float(number) for number in values["std"]])
         if len(mean) != width or len(std) != width or not np.isfinite([mean, std]).all() or (std <= 0).any():
@@ -178,7 +179,7 @@ def _is_number(text: str) -> bool:
 
 
 def _parse_number(text: str) -> float:
-    """Raises ValueError."""
+    """The number in a text. Raises ValueError if the text is not a finite number."""
     if not _is_number(text):
         raise ValueError(f"{text.strip()!r} is not a number")
     number = float(text)

@@ -1,4 +1,4 @@
-"""Records of an encoder and decoder: a source sequence and a target sequence each, in batches of similar lengths.
+"""Records for an encoder and a decoder: pairs of a source and a target sequence, in batches of similar lengths.
 
 R records, B streams, S source steps and T target steps of a batch.
 """
@@ -15,7 +15,7 @@ from charrnn.corpus.batch import Batch, Source
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
 
-POOL_BATCHES = 50  # batches whose records are sorted by length together
+POOL_BATCHES = 50  # number of batches whose records are sorted by length together
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class SourceRecords:
 
     @cached_property
     def target_lengths(self) -> Array:
-        """With `end`."""
+        """The number of predicted symbols of each record: the target and `end`."""
         return np.array([len(target) + 1 for target in self.targets], np.int64)
 
     def batch(self, chosen: Sequence[int], batch_size: int) -> Batch:
-        """The chosen records, each in a stream of its own; the other streams are empty."""
+        """A batch of the chosen records, with one record in each stream. The remaining streams are empty."""
         steps = max(len(self.targets[r]) + 1 for r in chosen)
         x = np.zeros((steps, batch_size), np.uint32)
         targets = np.zeros((steps, batch_size), np.uint32)
@@ -56,7 +56,7 @@ class SourceRecords:
 
 
 def join_sources(sources: Sequence[Array], batch_size: int) -> Source:
-    """Sources side by side, aligned at their ends; the other streams are empty."""
+    """Joins sources into a batch, aligned at their ends. The remaining streams are empty."""
     lengths = np.zeros(batch_size, np.int64)
     lengths[: len(sources)] = [len(source) for source in sources]
     steps = max(1, int(lengths.max()))
@@ -67,8 +67,7 @@ def join_sources(sources: Sequence[Array], batch_size: int) -> Source:
 
 
 class PairStream:
-    """B records per step, for training. In each epoch the records are shuffled; records of similar length then share a
-    batch."""
+    """Training batches of B records of similar lengths. The records are shuffled in each epoch."""
 
     def __init__(self, records: SourceRecords, batch_size: int, seed: int) -> None:
         self.records = records
@@ -104,7 +103,7 @@ class PairStream:
 
 
 class PairPass:
-    """Every record once, for validation and scoring."""
+    """Reads every record once, for validation and scoring."""
 
     def __init__(self, records: SourceRecords, batch_size: int) -> None:
         self.records = records
@@ -124,7 +123,7 @@ class PairPass:
 
 
 def split_by_length(records: SourceRecords, chosen: Array, batch_size: int) -> list[Array]:
-    """The chosen records in batches, sorted by the lengths of target and source."""
+    """Sorts the chosen records by target length, then by source length, and splits them into batches."""
     order = np.lexsort((records.source_lengths[chosen], records.target_lengths[chosen]))
     ordered = chosen[order]
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]

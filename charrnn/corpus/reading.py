@@ -20,8 +20,8 @@ from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 
 CHUNK_SIZE = 1 << 20  # bytes
-# A gzip file may unpack to this multiple of its size, and always to this size. Gzip makes text about 3 times smaller,
-# repetitive text up to 100 times.
+# The unpacked size of a gzip file is limited to MAX_GZIP_RATIO times its packed size, or to MIN_GZIP_LIMIT if that is
+# larger. Gzip compresses text by a factor of about 3, and repetitive text by a factor of up to 100.
 MAX_GZIP_RATIO = 200
 MIN_GZIP_LIMIT = 1 << 26  # bytes
 
@@ -58,7 +58,7 @@ def read_codes(paths: Sequence[str], data: DataOptions, notices: list[str]) -> I
 
 
 def read_texts(paths: Sequence[str], encoding: str, notices: list[str]) -> Iterator[str]:
-    """Yields the text of some files in order, in pieces that are not empty. Drops byte order marks, see read_codes."""
+    """Yields the text of some files in order, in pieces that are not empty. Drops byte order marks (see read_codes)."""
     _check_encoding(encoding)
     for path in paths:
         with _open_file(path) as file:
@@ -100,7 +100,7 @@ def _open_binary(path: str) -> BufferedReader | gzip.GzipFile:
     is_file_or_pipe = stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
     if not is_file_or_pipe and not os.path.samefile(path, f"/dev/fd/{sys.stdin.fileno()}"):
         file.close()
-        raise CorpusError(f"{path}: a device, not a file", "files, pipes and standard input are read")
+        raise CorpusError(f"{path}: a device, not a file", "only files, pipes and standard input can be read")
     return _LimitedGzipFile(file) if path.endswith(".gz") else file
 
 
@@ -130,7 +130,7 @@ def _decode(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, noti
     chunk_start = 0  # position of the chunk in the file
     is_first = True
     while True:
-        chunk = file.read1(CHUNK_SIZE)  # a pipe may return less, so that its reader need not wait
+        chunk = file.read1(CHUNK_SIZE)  # returns the bytes that a pipe has, without waiting for more
         num_undecoded = len(decoder.getstate()[0])  # bytes of an incomplete character at the end of the last chunk
         try:
             text = decoder.decode(chunk, final=not chunk)
@@ -139,7 +139,7 @@ def _decode(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, noti
             byte = error.object[error.start] if error.start < len(error.object) else 0
             raise CorpusError(
                 f"{name}: not {encoding} at byte {position} (0x{byte:02x})",
-                "training takes --encoding latin-1, or --bytes for any file; iconv -f latin1 -t utf-8 converts one",
+                "train with --encoding latin-1, or with --bytes for any file; iconv -f latin1 -t utf-8 converts a file",
             ) from None
         except UnicodeError as error:
             problem = f"{name}: not {encoding}: {error}"

@@ -24,14 +24,14 @@ def smallest_uint(largest: int) -> type[np.unsignedinteger[Any]]:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Characters in code-point order, or byte values."""
+    """The symbols of a model: characters in code-point order, or byte values."""
 
     codes: Array  # (V,) uint32, ascending: code points or byte values
     is_bytes: bool = False
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
-        """From the metadata of a checkpoint. Raises KeyError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError or ValueError if they are damaged."""
         codes = values["vocabulary"]
         is_bytes = values["bytes"]
         is_list_of_codes = isinstance(codes, list) and all(type(code) is int for code in codes)
@@ -52,7 +52,7 @@ class Vocabulary:
 
     @classmethod
     def from_chunks(cls, chunks: Sequence[Array], is_bytes: bool) -> Vocabulary:
-        """All symbols in some arrays of codes."""
+        """The vocabulary of all symbols in some arrays of codes."""
         is_used = np.zeros(0x110000, bool)
         for chunk in chunks:
             is_used[chunk] = True
@@ -60,7 +60,7 @@ class Vocabulary:
 
     @classmethod
     def of_texts(cls, texts: Iterable[str], other: Vocabulary | None = None) -> Vocabulary:
-        """All characters in some texts, and those of another vocabulary."""
+        """The vocabulary of all characters in some texts and in another vocabulary."""
         codes = sorted({ord(character) for character in set("".join(texts))})
         vocabulary = cls(np.array(codes, np.uint32))
         return vocabulary if other is None else vocabulary.union(other)
@@ -112,11 +112,11 @@ class Vocabulary:
         return ids.astype(smallest_uint(len(self) - 1))
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
-        """Text -> ids. A byte vocabulary encodes the text as UTF-8. Errors as for `codes_to_ids`."""
+        """Text -> ids. A byte vocabulary encodes the text as UTF-8. Unknown symbols: see `codes_to_ids`."""
         return self.codes_to_ids(self.codes_of(text), skip_unknown=skip_unknown)
 
     def codes_of(self, text: str) -> Array:
-        """Text -> code points, or the bytes of its UTF-8 form. Raises CorpusError for a character without one."""
+        """Text -> code points or UTF-8 bytes. Raises CorpusError for a character that UTF-8 cannot encode."""
         if not self.is_bytes:
             return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         try:
@@ -135,7 +135,8 @@ class Vocabulary:
     def characters(self, ids: Array) -> tuple[str, Array]:
         """The characters of a text that is not empty, and for each character the position of its last id.
 
-        A byte vocabulary has up to four ids per character, as UTF-8 has bytes. Invalid bytes become U+FFFD.
+        With a byte vocabulary a character has one id for each of its up to four UTF-8 bytes. Invalid bytes become
+        U+FFFD.
         """
         if not self.is_bytes:
             return self.decode(ids), np.arange(len(ids))
@@ -147,5 +148,5 @@ class Vocabulary:
         return text, np.append(starts[1:], len(ids)) - 1
 
     def describe(self, code: int) -> str:
-        """A symbol for messages: character 'ß' (U+00DF), or byte 0xff."""
+        """The description of a symbol for messages, such as "character 'ß' (U+00DF)" or "byte 0xff"."""
         return f"byte 0x{code:02x}" if self.is_bytes else f"character {chr(code)!r} (U+{code:04X})"

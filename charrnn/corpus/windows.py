@@ -1,7 +1,7 @@
 """Windows: whole records packed into sequences of T steps. The state is reset at the start of each record.
 
-R records with N steps in total, W windows, B windows in a batch. An array `places` gives for each step of a window or
-batch the step of the records (0 ... N - 1) that is there. An empty step has place -1.
+R records with N steps in total, W windows, B windows in a batch. For each step of a window or batch, an array `places`
+contains the index of a step of the records (0 ... N - 1), or -1 if the step is empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from charrnn.corpus.batch import Batch
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
 
-# A task's changes to a batch: batch, places (T, B), generator (None when scoring) -> batch.
+# A function with which a task changes a batch: batch, places (T, B), generator (None when scoring) -> batch.
 Augment = Callable[[Batch, Array, np.random.Generator | None], Batch]
 
 
@@ -28,7 +28,7 @@ class Records:
     targets: Array  # (N,) ids, or (N, M) numbers
     loss_mask: Array  # (N,) bool, whether the step is scored
     starts: Array  # (R + 1,), the first step of each record, followed by N
-    features: Array | None = None  # (R, F), vectors that replace the first inputs; such records do not share windows
+    features: Array | None = None  # (R, F), vectors that replace the first inputs; each record then has its own window
     target_delay: int = 0  # steps between a character and the step that predicts its target
     augment: Augment | None = None
 
@@ -41,7 +41,7 @@ class Records:
 
 
 class Windows:
-    """Records packed into windows of T steps. Of a record with more than T steps only the last T are used."""
+    """Records packed into windows of T steps. Only the last T steps of a longer record are used."""
 
     def __init__(self, records: Records, seq_length: int) -> None:
         self.records = records
@@ -70,7 +70,7 @@ class Windows:
         return float((self.places < 0).sum()) / max(1, self.places.size)
 
     def batch(self, chosen: Array, rng: np.random.Generator | None = None) -> Batch:
-        """A batch of the chosen windows (B,); -1 is an empty window. rng: given in training, see `Augment`."""
+        """The batch of the chosen windows (B,), where -1 is an empty window. rng: for `Augment`, None when scoring."""
         places = self.batch_places(chosen)
         is_step = places >= 0
         records = self.records
@@ -89,7 +89,7 @@ class Windows:
 
 
 class WindowStream:
-    """B windows per training step. Each epoch has its own random order of the windows."""
+    """Training batches of B windows. The windows are shuffled in each epoch."""
 
     def __init__(self, windows: Windows, batch_size: int, seed: int) -> None:
         self.windows = windows
@@ -106,7 +106,7 @@ class WindowStream:
         return self.batch_size * self.windows.seq_length
 
     def batch(self, step: int) -> Batch:
-        counts = step * self.batch_size + np.arange(self.batch_size)  # windows read before, in all epochs
+        counts = step * self.batch_size + np.arange(self.batch_size)  # the windows, counted from 0 over all epochs
         epochs, ranks = np.divmod(counts, self.windows.number)
         chosen = np.empty_like(counts)
         for epoch in np.unique(epochs).tolist():
@@ -196,8 +196,8 @@ def _places(records: Records, lengths: Array, window: Array, offset: Array, shap
 def _mask_lost_targets(records: Records, seq_length: int) -> Array:
     """The loss mask (N,) of the records, without targets whose characters are not in a window.
 
-    A target follows its character after `target_delay` steps. In a record that is cut to its last T steps, the first
-    targets have lost their characters.
+    A target follows its character after `target_delay` steps. If a record is cut to its last T steps, the characters of
+    its first targets are cut off.
     """
     shortened = records.lengths > seq_length
     if not records.target_delay or not shortened.any():

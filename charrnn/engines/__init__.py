@@ -1,2 +1,1 @@
-"""Engines train networks and compute their outputs. base.py is the interface; there is one engine on NumPy and one on
-PyTorch."""
+"""Engines train networks and compute their outputs. base.py is the interface of the NumPy and the PyTorch engine."""

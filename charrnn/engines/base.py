@@ -1,4 +1,4 @@
-"""The interfaces of the engines. An `Engine` trains a network; a `Backend` computes with trained networks."""
+"""The interfaces of the engines. An `Engine` trains a network; a `Backend` runs trained networks."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Stepper(Protocol):
         """Replaces the state. Returns the outputs (B, V) that belong to it."""
 
     def select_streams(self, rows: Array) -> None:
-        """Replaces the state of each stream n by that of stream rows[n]."""
+        """Replaces the state of each stream n with the state of stream rows[n]."""
 
 
 class DecoderStepper(Protocol):
@@ -91,7 +91,7 @@ class DecoderStepper(Protocol):
         """Reads one symbol of each stream. Returns the outputs (N K, V), valid until the next call."""
 
     def select_streams(self, rows: Array) -> None:
-        """Stream n continues from the state of stream rows[n], which has the same source."""
+        """Replaces the state of each stream n with the state of stream rows[n], which has the same source."""
 
     @property
     def alignment(self) -> Array | None:
@@ -99,12 +99,15 @@ class DecoderStepper(Protocol):
 
 
 class Backend(Protocol):
-    """Computes with trained networks on one device. flat: the vector of all parameters."""
+    """Runs trained networks on one device. flat: the vector of all parameters."""
 
     def network(
         self, architecture: Architecture, flat: Array, batch_size: int, seq_length: int, source_length: int = 0
     ) -> ScoringNetwork:
-        """A network that scores batches of up to so many streams and time steps."""
+        """A network that scores batches of up to `batch_size` streams and `seq_length` time steps.
+
+        source_length: the largest number of source steps.
+        """
 
     def stepper(self, architecture: Architecture, flat: Array, streams: int) -> Stepper:
         """A stepper in the zero state."""
@@ -112,4 +115,4 @@ class Backend(Protocol):
     def decoder(
         self, architecture: Architecture, flat: Array, source: Source, streams_per_source: int
     ) -> DecoderStepper:
-        """A decoder that has read the sources, before its first symbol."""
+        """A decoder that has read the sources, but no symbol yet."""

@@ -34,7 +34,7 @@ def draw_masks(key: tuple[int, ...], shapes: Sequence[tuple[int, ...]], rate: fl
 def draw_step_masks(
     architecture: Architecture, train: ResolvedTraining, step: int, dtype: str, draw: DrawMasks = draw_masks
 ) -> StepMasks:
-    """The masks of a step. draw: draws them (default: with NumPy).
+    """Draws the masks of a step. draw: the function that draws arrays or tensors (default: with NumPy).
 
     The masks of the outputs are the same at all time steps (variational dropout, Gal & Ghahramani 2016). Those of the
     recurrent weights are DropConnect (Wan et al. 2013; Merity, Keskar & Socher 2018).

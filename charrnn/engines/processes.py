@@ -1,4 +1,4 @@
-"""Child processes with pipes, the variables of torchrun, and how work is divided between processes."""
+"""Child processes with pipes, the variables of torchrun, and the division of work among processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-# A worker computes in one thread. Other BLAS threads would only use memory.
+# A worker computes in one thread. Additional BLAS threads would only use memory.
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 

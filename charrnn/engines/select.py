@@ -46,7 +46,9 @@ def check_device(train: TrainingOptions) -> None:
     if train.precision != "float32" and not device.startswith("cuda"):
         raise UsageError(f"--precision {train.precision} needs --device cuda, not {device}")
     if processes > 1 and device not in ("torch", "cuda"):
-        raise UsageError(f"--device {device} under torchrun", "use --device torch, or cuda with one GPU per process")
+        raise UsageError(
+            f"--device {device} cannot be used with torchrun", "use --device torch, or cuda with one GPU per process"
+        )
     if device == "cpu":
         return
     available = available_devices()
@@ -56,7 +58,7 @@ def check_device(train: TrainingOptions) -> None:
     if device == "cuda" and last_gpu not in available:
         raise UsageError(f"--device cuda: torchrun needs {last_gpu}", f"available: {', '.join(available)}")
     if train.batch_size is not None and train.batch_size < processes:
-        raise UsageError(f"--batch-size {train.batch_size}: must be at least the {processes} processes of torchrun")
+        raise UsageError(f"--batch-size {train.batch_size}: must be at least {processes}", "one per torchrun process")
 
 
 def available_devices() -> list[str]:

@@ -1,4 +1,4 @@
-"""The architecture: it alone determines the names, shapes and initial values of a network's parameters.
+"""The architecture, which alone determines the names, shapes and initial values of a network's parameters.
 
 B streams, D input width, H hidden size, G = gates x H, L layers, V symbols.
 """
@@ -38,12 +38,12 @@ class Architecture(ModelOptions):
     ngram_size: int = checked_field(0, low=0, high=1 << 31)  # number of n-gram features, including that for "none"
     ngrams_per_step: int = checked_field(0, low=0, high=1 << 16)  # number of n-gram features of a step (K)
     ngram_share: float = checked_field(0.0, low=0, high=1)  # share of the n-gram head in the outputs
-    source: str = checked_field("none", choices=("none", "ids", "numbers"))  # what the encoder reads, if there is one
-    source_size: int = checked_field(1, low=1, high=MAX_SYMBOLS)  # number of source symbols, or of numbers a step
+    source: str = checked_field("none", choices=("none", "ids", "numbers"))  # input of the encoder; none: no encoder
+    source_size: int = checked_field(1, low=1, high=MAX_SYMBOLS)  # number of source symbols, or of numbers in a step
 
     @classmethod
     def from_options(cls, model: ModelOptions, **sizes: Any) -> Architecture:
-        """From the options of the user, and `sizes`: the other fields, which depend on the task."""
+        """Makes an architecture from the user's options and `sizes`, the fields that depend on the task."""
         return cls(**select_options(ModelOptions, model.to_dict()).to_dict(), **sizes)
 
     @property
@@ -68,13 +68,12 @@ class Architecture(ModelOptions):
 
     @property
     def num_dropout_masks(self) -> int:
-        """The number of layers whose outputs are dropped: those of the decoder, then those of the encoder, then the
-        attention."""
+        """The number of dropout masks: one per layer of the decoder and of the encoder, and one for the attention."""
         return self.num_layers * (2 if self.memory_width else 1) + self.attends
 
     @property
     def reads_one_hot(self) -> bool:
-        """Whether the first layer reads one-hot vectors: its product with W_ih then only selects columns."""
+        """Whether the first layer reads one-hot vectors. Their product with W_ih only selects columns."""
         return self.input == "ids" and not self.embedding_size
 
     @property
@@ -87,7 +86,9 @@ class Architecture(ModelOptions):
 
         Names and shapes are those of a PyTorch module with the attributes `rnn` (nn.LSTM, nn.GRU or nn.RNN), `head`
         (nn.Linear) and, if the architecture has them, `embedding` (nn.Embedding), `features` (nn.Linear) and `ngrams`
-        (nn.EmbeddingBag with mode="sum" and padding_idx=0).
+        (nn.EmbeddingBag with mode="sum" and padding_idx=0). A network with an encoder also has `encoder` (of the class
+        of `rnn`, bidirectional), `bridge` (nn.Linear) and, if the architecture has them, `source_embedding`
+        (nn.Embedding), `attention` (nn.Linear without bias) and `combine` (nn.Linear).
         """
         specs = []
         if self.embedding_size:
@@ -143,15 +144,17 @@ class Architecture(ModelOptions):
     def _layer_specs(
         self, module: str, layer: int, suffix: str, hidden: int, input: str, input_width: int, lower_width: int
     ) -> list[ParamSpec]:
-        """One layer of the module `rnn` or `encoder`, or one direction of it. lower_width: of the outputs of the layer
-        below."""
+        """The parameters of one layer, or of one direction of a layer, of the module `rnn` or `encoder`.
+
+        lower_width: the width of the outputs of the layer below.
+        """
         gates = CELLS[self.cell].num_gates
         width = lower_width if layer else input_width
         w_ih: Initialiser = glorot
         if layer == 0 and input == "ids":
             # With a one-hot input, a pre-activation is the sum of one input weight and H products with the state.
-            # Glorot's rule assumes a sum of D products, so its weights would be too small for the input to matter. An
-            # embedding vector has about the length of a one-hot vector.
+            # Glorot's rule assumes a sum of D products, so its weights would be too small for the input to matter. The
+            # same holds for an embedding vector, which is about as long as a one-hot vector.
             w_ih = uniform(INPUT_STD[self.cell] * math.sqrt(3))
         b_ih = open_forget_gate if self.cell == "lstm" else zeros
         return [
@@ -168,9 +171,9 @@ class Architecture(ModelOptions):
 
     @property
     def recurrent_weights(self) -> int:
-        """Number of the weights of the layers and of the attention in matrix products.
+        """The number of weights of the layers and of the attention that are used in matrix products.
 
-        The input weights of a layer with a one-hot input are not counted, because they are only selected.
+        The input weights of a layer with a one-hot input are not counted, because the layer only selects columns.
         """
         selected = set()
         if self.reads_one_hot:
@@ -183,7 +186,7 @@ class Architecture(ModelOptions):
 
     @property
     def weights_in_products(self) -> int:
-        """Number of the weights of the layers, of the attention and of the linear head in matrix products."""
+        """The number of weights of the layers, the attention and the linear head that are used in matrix products."""
         return self.recurrent_weights + self.output_size * self.hidden_size
 
     @property
@@ -192,12 +195,12 @@ class Architecture(ModelOptions):
         return 1 + (1 if self.loss == "softmax" else self.output_size)
 
     def state_shape(self, batch_size: int) -> tuple[int, int, int, int]:
-        """(L, num_states, B, H). The initial state is zero."""
+        """The shape of the state of the layers: (L, num_states, B, H)."""
         return state_shape(self.cell, self.num_layers, batch_size, self.hidden_size)
 
 
 def open_forget_gate(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015), else 0. Gates i, f, g, o."""
+    """A bias of 1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015), else 0. Gate order: i, f, g, o."""
     return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)
 
 
@@ -206,7 +209,7 @@ def chrono_initialise(
 ) -> None:
     """Sets gate biases so that each unit initially remembers for a random number of steps (Tallec & Ollivier 2018).
 
-    The numbers are uniform between 1 and `max_steps`. A vanilla RNN has no gates and is not changed.
+    The numbers are uniform between 1 and `max_steps` - 1. A vanilla RNN has no gates and is not changed.
     """
     hidden = architecture.hidden_size
     for layer in range(architecture.num_layers):

@@ -1,4 +1,4 @@
-"""The decoder of a network with sources, one time step at a time.
+"""The decoder of an encoder-decoder network, one time step at a time.
 
 N sources, K streams for each source (hypotheses of a beam search), S source steps, E width of the memory,
 H hidden size, V outputs.
@@ -20,7 +20,10 @@ from charrnn.nn.stepper import Stepper
 
 
 class SourceStepper:
-    """Reads the sources, then one symbol of each of the N K streams at a time. See engines.base.Stepper."""
+    """Encodes the sources, then reads one symbol of each of the N K streams at a time.
+
+    See engines.base.DecoderStepper.
+    """
 
     def __init__(self, architecture: Architecture, flat: Array, source: Source, streams_per_source: int) -> None:
         named = named_views(architecture.specs(), flat)
@@ -39,7 +42,7 @@ class SourceStepper:
         reader_weight = self.head_weight
         reader_bias = self.head_bias
         if self.attends:
-            # What is read from h: the query, and the part of W_c that multiplies h, with its bias.
+            # The stepper computes two products with h: the query, and the part of W_c [c; h] + b_c without the context.
             width = architecture.memory_width
             self.context_weight = np.ascontiguousarray(named["combine.weight"][:, :width].T)  # (E, H)
             reader_weight = np.concatenate([named["attention.weight"], named["combine.weight"][:, width:]])
@@ -54,11 +57,11 @@ class SourceStepper:
         return self._outputs(self.stepper.step(ids))
 
     def select_streams(self, rows: Array) -> None:
-        """Stream n continues from the state of stream rows[n], which has the same source."""
+        """Replaces the state of each stream n with the state of stream rows[n], which has the same source."""
         self.stepper.select_streams(rows)
 
     def _outputs(self, read: Array) -> Array:
-        """What is read from h (N K, E + H) -> the outputs (N K, V)."""
+        """The products with h (N K, E + H) -> the outputs (N K, V). Without attention, the two are the same."""
         if not self.attends:
             return read
         num_sources, _, width = self.memory.shape

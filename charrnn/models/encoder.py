@@ -1,4 +1,4 @@
-"""The encoder of a network with sources: source -> bidirectional stack -> memory, and initial state of the decoder.
+"""The encoder of an encoder-decoder network: source -> bidirectional stack -> memory and initial decoder state.
 
 S source steps, B streams, E width of the memory, H hidden size and L layers of the decoder.
 """
@@ -28,7 +28,7 @@ def encoder_weights(named: NamedArrays, num_layers: int) -> list[tuple[LayerWeig
 
 
 class Encoder:
-    """Reads the sources of a batch. The backward pass is that of the last forward pass."""
+    """Encodes the sources of a batch. `backward` is the backward pass of the last call of `forward`."""
 
     def __init__(self, architecture: Architecture, named: NamedArrays, batch_size: int, source_length: int) -> None:
         self.architecture = architecture
@@ -36,13 +36,13 @@ class Encoder:
         self.stack = BidirectionalStack(architecture.cell, weights, batch_size, source_length)
 
     def set_parameters(self, named: NamedArrays) -> None:
-        """From now on computes with other parameters."""
+        """Replaces the parameters."""
         self.stack.set_weights(encoder_weights(named, self.architecture.num_layers))
 
     def forward(self, named: NamedArrays, source: Source, state: Array, dropout_masks: Array | None = None) -> Array:
-        """Returns the memory (S, B, E). `state` (L, num_states, B, H) becomes the decoder's initial state.
+        """Returns the memory (S, B, E). Overwrites `state` (L, num_states, B, H) with the decoder's initial state.
 
-        dropout_masks: (L, B, E), multiply the outputs of each layer.
+        dropout_masks: (L, B, E), masks that multiply the outputs of each layer.
         """
         self.source = source
         embedding = named.get("source_embedding.weight")
@@ -55,7 +55,10 @@ class Encoder:
         return memory
 
     def backward(self, named: NamedArrays, grads: NamedArrays, dmemory: Array, dstate: Array) -> None:
-        """dmemory: (S, B, E), overwritten. dstate: the gradient of the decoder's initial state. Writes `grads`."""
+        """The backward pass of the last call of `forward`. Writes `grads`.
+
+        dmemory: (S, B, E), overwritten. dstate: the gradient of the decoder's initial state.
+        """
         streams = dstate.shape[2]
         dinitial = dstate.transpose(2, 0, 1, 3).reshape(streams, -1)
         np.matmul(dinitial.T, self.final, out=grads["bridge.weight"])

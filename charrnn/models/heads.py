@@ -1,8 +1,8 @@
 """Output heads compute the outputs of a network, from the hidden states of the top layer or from n-grams of the input.
 
 The outputs of a network are the weighted mean of its heads' outputs. The weight of a head is its share. The shares add
-up to 1. In training each head has its own loss, weighted by its share, so no head relies on what another one has
-memorised. The losses are convex in the outputs, so the loss of the mean is at most the mean of the losses (Jensen's
+up to 1. In training each head has its own loss, weighted by its share, so no head relies on patterns that another one
+has memorised. The losses are convex in the outputs, so the loss of the mean is at most the mean of the losses (Jensen's
 inequality).
 
 N rows (scored time steps), H hidden size, V outputs, K n-grams at one step.

@@ -24,7 +24,7 @@ from charrnn.nn.recurrent import LayerWeights
 from charrnn.nn.stack import RecurrentStack
 from charrnn.nn.stepper import Stepper
 
-MAX_HEAD_ELEMENTS = 1 << 19  # outputs computed at a time, so that they fit the cache even with a large vocabulary
+MAX_HEAD_ELEMENTS = 1 << 19  # outputs computed at a time, so that they fit into the cache even with a large vocabulary
 
 
 class Rows(NamedTuple):
@@ -113,7 +113,7 @@ class ScoringNetwork(ABC):
 
 
 class Network(ScoringNetwork):
-    """The network on NumPy for B streams of up to T steps.
+    """The network in NumPy for B streams of up to T steps.
 
     flat: the vector of all parameters.
     grads: a vector of the same size for the gradient. Without it the network cannot train.
@@ -157,7 +157,7 @@ class Network(ScoringNetwork):
             self.attention.weights = attention_weights(self.named)
 
     def encode(self, source: Source, state: Array, dropout_masks: Array | None = None) -> Array:
-        """Reads the sources. Returns the memory (S, B, E). `state` becomes the decoder's initial state."""
+        """Encodes the sources. Returns the memory (S, B, E). Overwrites `state` with the decoder's initial state."""
         assert self.encoder is not None
         return self.encoder.forward(self.named, source, state, dropout_masks)
 
@@ -170,8 +170,8 @@ class Network(ScoringNetwork):
     ) -> Array:
         """See ScoringNetwork.
 
-        dropout_masks: multiply the outputs of the layers (see `split_dropout_masks`).
-        recurrent_masks: one (G, H) for each layer of the decoder, multiply W_hh.
+        dropout_masks: masks that multiply the outputs of the layers (see `split_dropout_masks`).
+        recurrent_masks: for each layer of the decoder a mask (G, H) that multiplies W_hh.
         """
         masks = split_dropout_masks(self.architecture, dropout_masks)
         memory = None
@@ -284,7 +284,7 @@ class DropoutMasks(NamedTuple):
 
 
 def split_dropout_masks(architecture: Architecture, masks: Array | None) -> DropoutMasks:
-    """masks: (num_dropout_masks, B, W), where W is the greatest width."""
+    """Splits the masks (num_dropout_masks, B, W) of a step, where W is the largest width of all outputs."""
     if masks is None:
         return DropoutMasks()
     layers = architecture.num_layers
@@ -302,5 +302,5 @@ def _ngrams(batch: Batch, rows: Rows) -> Array | None:
 
 
 def _flat_targets(batch: Batch) -> Array:
-    """(N,) ids, or (N, M) numbers."""
+    """The targets as rows: (N,) ids, or (N, M) numbers."""
     return batch.targets.reshape(-1, *batch.targets.shape[2:])

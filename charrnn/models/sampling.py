@@ -1,4 +1,4 @@
-"""Choosing the next symbol of each of B streams. Pure functions: random numbers are arguments. V symbols."""
+"""Chooses the next symbol of each of B streams, with pure functions: random numbers are arguments. V symbols."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
 
 
 def choose(logits: Array, options: SamplingOptions, u: Array) -> tuple[Array, Array]:
-    """Logits (B, V), uniform random numbers u (B,) in [0, 1) -> ids (B,), and their nats (B,) before filtering."""
+    """Chooses a symbol for each stream. logits: (B, V). u: (B,), uniform random numbers in [0, 1).
+
+    Returns ids (B,), and their nats (B,) before filtering.
+    """
     shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
     if options.greedy or options.temperature == 0:
         ids = shifted.argmax(axis=1)

@@ -1,1 +1,1 @@
-"""The mathematics, arrays in and arrays out: parameters, cells, the loop over time, losses, optimizers, schedules."""
+"""The mathematics, as functions of arrays: parameters, cells, attention, losses, optimizers and schedules."""

@@ -26,7 +26,7 @@ MASKED = -1e9  # the score of a step that is not part of the source
 
 
 class AttentionWeights(NamedTuple):
-    """The parameters, or their gradients. Both layers are named and shaped as PyTorch's nn.Linear."""
+    """The parameters of the attention, or their gradients. The shapes are those of PyTorch's nn.Linear."""
 
     query: Array  # (E, H): W_a^T
     output: Array  # (H, E + H): W_c
@@ -34,15 +34,17 @@ class AttentionWeights(NamedTuple):
 
 
 class Attention:
-    """Computes the forward pass, and the gradients of the most recent forward pass."""
+    """The attention of all decoder steps. `backward` is the backward pass of the last call of `forward`."""
 
     def __init__(self, weights: AttentionWeights) -> None:
         self.weights = weights
 
     def forward(self, h: Array, memory: Array, is_source: Array) -> Array:
-        """h: (T, B, H). memory: (S, B, E). is_source: bool (S, B), False where a step is padding.
+        """Computes the output y of all decoder steps.
 
-        Returns y (T, B, H), which the caller may overwrite. `alignment` (B, T, S) are the weights (3).
+        h: (T, B, H). memory: (S, B, E). is_source: bool (S, B), False where a step is padding.
+
+        Returns y (T, B, H), which the caller may overwrite. Sets `alignment` (B, T, S) to the weights (3).
         """
         w = self.weights
         self.h = np.ascontiguousarray(h.swapaxes(0, 1))  # (B, T, H)
@@ -62,8 +64,11 @@ class Attention:
         return self.y.swapaxes(0, 1).copy()
 
     def backward(self, dy: Array, dh: Array, grads: AttentionWeights) -> Array:
-        """dy: (T, B, H). Writes `grads` and dh (T, B, H), which may be `dy` itself. Returns the gradient of the memory
-        (S, B, E)."""
+        """The backward pass of the last call of `forward`. dy: (T, B, H).
+
+        Writes `grads`, and the gradient of h to dh (T, B, H), which may be `dy` itself. Returns the gradient of the
+        memory (S, B, E).
+        """
         w = self.weights
         E = self.memory.shape[2]
         dpre = 1 - np.square(self.y)  # (5), (B, T, H)

@@ -1,18 +1,18 @@
 """A bidirectional recurrent stack (Schuster & Paliwal 1997) over sequences of different lengths: an encoder.
 
-In each layer one recurrent layer reads the sequences forward and another one reads them backward. The outputs of both
-are joined and are the input of the next layer. Names, shapes and results are those of PyTorch's
+Each layer consists of two recurrent layers. One reads the sequences forward, the other one reads them backward. Their
+outputs are concatenated and form the input of the next layer. Names, shapes and results are those of PyTorch's
 nn.LSTM(bidirectional=True) on packed sequences.
 
-The sequences are aligned at their ends: one of length n fills the last n of S steps. Example with S = 4:
+The sequences are aligned at their ends: a sequence of length n fills the last n of S steps. Example with S = 4:
 
     step           0  1  2  3
     length 4       a  b  c  d        read backward:  d  c  b  a
     length 2       -  -  e  f                        -  -  f  e
 
-So both directions of all sequences end at the last step, where the final states are, and a reset mask at the first step
-of each sequence removes what the padding has left in the state. The same index array turns a sequence around in both
-directions.
+Therefore both directions of all sequences end at the last step, which yields the final states. A reset mask at the
+first step of each sequence clears the state that results from the padding. A single index array reverses the sequences
+and also restores their original order.
 
 Shapes: S steps, B streams, D input width, H hidden size of one direction, L layers.
 """
@@ -35,7 +35,7 @@ class BidirectionalStack:
     def __init__(
         self, cell: str, weights: Sequence[tuple[LayerWeights, LayerWeights]], batch_size: int, seq_length: int
     ) -> None:
-        """weights: for each layer those of the forward and those of the backward direction."""
+        """weights: for each layer, the weights of the forward direction and those of the backward direction."""
         kind = CELLS[cell]
         self.layers = [tuple(kind(w, batch_size, seq_length) for w in pair) for pair in weights]
         self.hidden_size = weights[0][0].w_hh.shape[1]
@@ -52,13 +52,13 @@ class BidirectionalStack:
                 layer.weights = layer_weights
 
     def forward(self, x: Array, lengths: Array, dropout_masks: Array | None = None) -> tuple[Array, Array]:
-        """Runs all layers, from zero states.
+        """Runs all layers, starting from the zero state.
 
         x: (S, B, D) aligned at the ends, or ids (S, B) for a one-hot input. lengths: (B,), 0 for an empty stream.
-        dropout_masks: (L, B, 2 H), multiply the outputs of each layer.
+        dropout_masks: (L, B, 2 H), masks that multiply the outputs of each layer.
 
-        Returns the outputs (S, B, 2 H), and the final states of the top layer (2, num_states, B, H): of the forward and
-        of the backward direction.
+        Returns the outputs (S, B, 2 H), and the final states of the top layer (2, num_states, B, H): first that of the
+        forward direction, then that of the backward direction.
         """
         steps = len(x)
         self.dropout_masks = dropout_masks
@@ -89,7 +89,7 @@ class BidirectionalStack:
 
         dy: (S, B, 2 H), the gradient of the outputs; it is overwritten. dfinal: (2, num_states, B, H), the gradient of
         the final states of the top layer. grads: the gradients of the weights are written to these arrays. dx: (S, B,
-        D), the gradient of the inputs is written to it, if given.
+        D). If given, the gradient of the inputs is written to this array.
         """
         hidden = self.hidden_size
         dstates = dfinal.copy()
@@ -106,17 +106,17 @@ class BidirectionalStack:
             if dinput is not None and dreversed is not None:
                 dinput += self._turn(dreversed)
                 dy = dinput
-            dstates = np.zeros_like(dfinal)  # the final states of lower layers have no other use
+            dstates = np.zeros_like(dfinal)  # the final states of lower layers are not used
         if dx is not None:
             dx[...] = dy
 
     def _turn(self, x: Array) -> Array:
-        """The sequences (S, B, ...) in reverse order."""
+        """Reverses the order of the steps of each sequence. x: (S, B, ...)."""
         return x[self.reverse, np.arange(x.shape[1])]
 
 
 def reverse_index(lengths: Array, steps: int) -> Array:
-    """(S, B): for each step of the reversed sequences, the step of the original ones. Padding stays where it is.
+    """The step of the original sequences for each step of the reversed sequences (S, B). Padding is not moved.
 
     For S = 4 and lengths 4 and 2 it is [[3, 0], [2, 1], [1, 3], [0, 2]].
     """

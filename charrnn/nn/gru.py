@@ -30,9 +30,9 @@ from charrnn.nn.recurrent import RecurrentLayer, Slot, State
 
 
 class GRU(RecurrentLayer):
-    """The slots hold n, r, z and m. The state is h.
+    """A GRU layer. Its slots hold n, r, z and m, and its state is h.
 
-    In this order the slots that read x (n, r, z) are adjacent, and so are the slots that read h_prev (r, z, m).
+    In this order, the slots that read x (n, r, z) are adjacent, and so are the slots that read h_prev (r, z, m).
     """
 
     slots = (

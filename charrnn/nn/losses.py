@@ -65,7 +65,7 @@ class Loss(NamedTuple):
 
     forward(outputs, targets) -> losses (N,) and a residual: the probabilities or the errors.
     backward(residual, targets, scale) -> the gradient of sum(scale * losses) with respect to the outputs.
-    tally(residual, targets) -> what is summed for a metric: correct predictions (N, 1), or squared errors (N, M).
+    tally(residual, targets) -> the terms of a metric: correct predictions (N, 1), or squared errors (N, M).
     """
 
     forward: Callable[[Array, Array], tuple[Array, Array]]

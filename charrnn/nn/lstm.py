@@ -34,9 +34,10 @@ from charrnn.nn.recurrent import RecurrentLayer, Slot, State
 
 
 class LSTM(RecurrentLayer):
-    """The slots hold o, i, f and g. The state is (h, c).
+    """An LSTM layer. Its slots hold o, i, f and g, and its state is (h, c).
 
-    In this order the gates with a sigmoid (o, i, f) are adjacent, and so are the gates that dc reaches (i, f, g).
+    In this order, the gates with a sigmoid (o, i, f) are adjacent, and so are the gates whose gradients are multiples
+    of dc (i, f, g).
     """
 
     slots = (

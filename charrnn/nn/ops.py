@@ -16,7 +16,7 @@ BLOCK_ROWS = 64  # rows that OneHot multiplies at once
 
 
 class OneHot:
-    """A one-hot matrix (N, V) of ids (N,), for the sum of all rows that have the same id: one_hot^T rows.
+    """A one-hot matrix (N, V) of ids (N,). Its product one_hot^T rows sums all rows that have the same id.
 
     np.add.at is slow, and a product with the whole one-hot matrix would mostly multiply by zeros. Therefore the rows
     are sorted by id. The matrix of the sorted rows is block-diagonal, so each block of BLOCK_ROWS rows is multiplied by
@@ -41,7 +41,7 @@ class OneHot:
         is_first[1:] = sorted_ids[1:] != sorted_ids[:-1]
         self.distinct_ids = sorted_ids[is_first]
         index = np.cumsum(is_first) - 1  # the index of each sorted row's id among the distinct ids
-        self.blocks: list[tuple[slice, slice, Array]] = []  # some distinct ids, some sorted rows, their one-hot matrix
+        self.blocks: list[tuple[slice, slice, Array]] = []  # distinct ids, sorted rows, one-hot matrix
         for start in range(0, len(ids), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(ids)))
             block_ids = slice(index[rows.start], index[rows.stop - 1] + 1)
@@ -69,7 +69,7 @@ def embedding_backward(dy: Array, ids: Array, dweight: Array) -> None:
 
 
 def embedding_bag_forward(weight: Array, ids: Array) -> Array:
-    """weight (V, D), ids (N, K) -> (N, D), the sum of the K vectors of each row. Id 0 means none: weight[0] is zero."""
+    """weight (V, D), ids (N, K) -> (N, D), the sum of the K vectors of each row. Id 0 is padding: weight[0] is zero."""
     y: Array = np.take(weight, ids, axis=0).sum(axis=1)
     return y
 
@@ -99,7 +99,7 @@ def linear_backward(dy: Array, x: Array, weight: Array, dweight: Array, dbias: A
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
     """Inverted dropout (Srivastava et al. 2014): each element is 0 with probability `rate`, else 1 / (1 - rate).
 
-    The probability is rounded to a multiple of 2^-16, because each random 64-bit integer serves four elements.
+    The probability is rounded to a multiple of 2^-16, because four elements share each random 64-bit integer.
     """
     size = math.prod(shape)
     random = rng.integers(2**64, size=-(-size // 4), dtype=np.uint64).view(np.uint16)[:size].reshape(shape)

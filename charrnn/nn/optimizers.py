@@ -1,7 +1,7 @@
 """Optimizers, decoupled weight decay, the running average of the parameters, and gradient clipping.
 
 All functions work in place on flat vectors, elementwise, so that a slice of the parameters is updated exactly like the
-whole. They use operators only, so that they accept PyTorch tensors too, for `lr` and `t` as well.
+whole. They use only operators, so that all arguments, including `lr` and `t`, may also be PyTorch tensors.
 
 p: parameters; g: gradient; m, v: moments (one vector each, zero at first); t: number of the step, from 1; lr: learning
 rate.
@@ -23,8 +23,7 @@ AVERAGED_SHARE = 0.1  # the running average covers about this share of all steps
 
 
 def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Adam (Kingma & Ba 2015): p -= lr m_hat / (sqrt(v_hat) + epsilon), where m_hat and v_hat are corrected for the
-    start at zero."""
+    """Adam (Kingma & Ba 2015): p -= lr m_hat / (sqrt(v_hat) + epsilon), with bias-corrected m_hat and v_hat."""
     m, v = moments
     m += (1 - BETA1) * (g - m)
     v += (1 - BETA2) * (g * g - v)
@@ -37,14 +36,14 @@ def adam(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
 
 
 def rmsprop(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """RMSProp (Tieleman & Hinton 2012): p -= lr g / (sqrt(v) + epsilon), where v averages g^2."""
+    """RMSProp (Tieleman & Hinton 2012): p -= lr g / (sqrt(v) + epsilon), where v is a running average of g^2."""
     (v,) = moments
     v += (1 - RMSPROP_DECAY) * (g * g - v)
     p -= lr * g / (v**0.5 + EPSILON)
 
 
 def adagrad(p: Array, g: Array, moments: Array, t: int, lr: float) -> None:
-    """Adagrad (Duchi, Hazan & Singer 2011): p -= lr g / (sqrt(v) + epsilon), where v sums g^2."""
+    """Adagrad (Duchi, Hazan & Singer 2011): p -= lr g / (sqrt(v) + epsilon), where v is the sum of all g^2."""
     (v,) = moments
     v += g * g
     p -= lr * g / (v**0.5 + EPSILON)
@@ -91,5 +90,5 @@ def update_average(average: Array, p: Array, t: int) -> None:
 
 
 def clip_factor(norm: float, clip_norm: float) -> float:
-    """The factor that scales a gradient of this L2 norm down to at most clip_norm (Pascanu et al. 2013). 0 = off."""
+    """The factor that limits the L2 norm of a gradient to clip_norm (Pascanu et al. 2013). clip_norm 0 = no limit."""
     return clip_norm / norm if clip_norm and norm > clip_norm else 1.0

@@ -64,17 +64,17 @@ def matrix_mask(specs: Sequence[ParamSpec], flat: Array) -> Array:
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Zero."""
+    """Initialises all elements to zero."""
     return np.zeros(shape)
 
 
 def uniform(bound: float) -> Initialiser:
-    """Uniform on (-bound, bound)."""
+    """Returns an initialiser that draws from the uniform distribution on (-bound, bound)."""
     return lambda rng, shape: rng.uniform(-bound, bound, shape)
 
 
 def stacked(init: Initialiser, gates: int) -> Initialiser:
-    """Initialises a matrix (gates x H, D) as `gates` separate matrices (H, D)."""
+    """Returns an initialiser that fills a matrix (gates x H, D) with `gates` matrices (H, D) from `init`."""
     return lambda rng, shape: np.concatenate([init(rng, (shape[0] // gates, shape[1])) for _ in range(gates)])
 
 

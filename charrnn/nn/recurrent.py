@@ -13,7 +13,7 @@ One tanh for all gates: Since sigma(a) = tanh(a / 2) / 2 + 1/2, one call of tanh
 together. The inner 1/2 is the `scale` of a slot. It is multiplied into the weights and biases before the loop.
 
 Chunks: The steps are processed in chunks of about CHUNK_ROWS rows (steps x streams), for example 16 steps of 32
-streams. The gates of a chunk fit the cache, so they are still there when the loop reads them after the large products.
+streams. The gates of a chunk fit into the cache, so the loop finds them there after the large products.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LayerWeights(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The gates that a slot reads, numbered as in PyTorch, and the scale of its pre-activation:
+    """The gates whose weights a slot uses, numbered as in PyTorch, and a scale. The pre-activation of the slot is
 
         scale * (x W_ih[x_gate]^T + b_ih[x_gate] + h_prev W_hh[h_gate]^T + b_hh[h_gate])
 
@@ -96,12 +96,13 @@ class RecurrentLayer:
         self.chunk_steps = min(self.T, -(-CHUNK_ROWS // self.B))
         self.recurrent_slots = slice(sum(slot.h_gate is None for slot in self.slots), None)  # those that read h_prev
 
-        # First the pre-activations, then the gates, in the backward pass the gradients of the pre-activations (dgates).
+        # Holds first the pre-activations, then the gates, and in the backward pass the gradients of the pre-activations
+        # (dgates).
         self.gates = self.new_buffer(len(self.slots), self.T)  # (S, T, B, H)
         # states[:, t] is the state before step t, states[:, t + 1] the state after it.
         self.states = self.new_buffer(self.num_states, self.T + 1)  # (num_states, T+1, B, H)
-        # The states that the steps start from: a view of `states`, or if there are resets `reset_states`, a copy in
-        # which the reset states are zero.
+        # The states from which the steps start. Without resets, this is a view of `states`. With resets, it is
+        # `reset_states`, a copy in which the reset states are zero.
         self.prev_states: Array = self.states[:, :-1]  # (num_states, T, B, H)
         self.reset_states: Array | None = None  # (num_states, T, B, H), allocated when it is needed
         self.saved = self.new_buffer(self.num_saved, self.T)  # (num_saved, T, B, H)
@@ -149,7 +150,7 @@ class RecurrentLayer:
 
         dgates: (S, B, H), the factors from `local_derivatives`, which become the gradients of the pre-activations.
         dstate: the gradient of the state after the step, which becomes the gradient of the state before it.
-        factors: what `local_derivatives` returned, for this step: arrays (B, H).
+        factors: the arrays that `local_derivatives` returned, at this step (B, H).
         """
         raise NotImplementedError
 
@@ -171,7 +172,7 @@ class RecurrentLayer:
         x: (T, B, D), or ids (T, B) for a one-hot input. `backward` reads it again.
         state: (num_states, B, H), overwritten with the final state.
         reset_mask: bool (T, B, 1), True where a step starts from the zero state.
-        recurrent_mask: (G, H), multiplies W_hh (DropConnect).
+        recurrent_mask: (G, H), a mask that multiplies W_hh (DropConnect).
 
         Returns the outputs h (T, B, H), which are valid until the next call.
         """
@@ -239,10 +240,10 @@ class RecurrentLayer:
         return project
 
     def _one_hot_projection(self, ids: Array) -> Callable[[slice], None]:
-        """The same for a one-hot input. ids: (T, B).
+        """Like `_dense_projection`, for a one-hot input. ids: (T, B).
 
-        The product of W_ih and a one-hot vector is a column of W_ih. So a table holds the result for each distinct id,
-        and the function selects rows of the table.
+        The product of W_ih and a one-hot vector is a column of W_ih. Therefore a table holds the result for each
+        distinct id, and the function selects rows of the table.
         """
         w_ih = self._by_gate(self.weights.w_ih)
         distinct, rows = np.unique(ids, return_inverse=True)
@@ -278,7 +279,7 @@ class RecurrentLayer:
         return biases
 
     def _recur(self, part: slice) -> None:
-        """The loop over the steps of `part`. gates[:, part] holds the terms with x and the biases already."""
+        """The loop over the steps of `part`. gates[:, part] already holds the terms with x and the biases."""
         gates = self.gates[:, part].swapaxes(0, 1)  # (steps, S, B, H)
         steps = zip(
             gates,
@@ -306,7 +307,7 @@ class RecurrentLayer:
         dy: (T, B, H), the gradient of the outputs.
         dstate: (num_states, B, H), the gradient of the final state. It becomes the gradient of the initial state.
         grads: the gradients of the weights are written to these arrays.
-        dx: (T, B, D), the gradient of the inputs is written to it, if given. It may be `dy` itself.
+        dx: (T, B, D). If given, the gradient of the inputs is written to this array. It may be `dy` itself.
         """
         self._pack_w_hh_backward()
         for part in reversed(self._chunks(len(self.x))):
@@ -318,7 +319,7 @@ class RecurrentLayer:
         self._weight_gradients(grads)
 
     def _recur_backward(self, part: slice, dy: Array, dstate: Array) -> None:
-        """The loop over the steps of `part`, backward. Turns gates[:, part] into dgates. dy: (steps, B, H)."""
+        """The backward loop over the steps of `part`. Turns gates[:, part] into dgates. dy: (steps, B, H)."""
         factors = self.local_derivatives(part)
         dgates = self.gates[:, part].swapaxes(0, 1)  # (steps, S, B, H)
         carries = itertools.repeat(None) if self.carry is None else self.carry[part][::-1]

@@ -23,7 +23,7 @@ from charrnn.nn.recurrent import RecurrentLayer, Slot, State
 
 
 class RNN(RecurrentLayer):
-    """The only slot holds the pre-activation. The state is h."""
+    """A vanilla RNN layer. Its only slot holds the pre-activation, and its state is h."""
 
     slots = (Slot(x_gate=0, h_gate=0, scale=1.0),)
     num_gates = 1

@@ -25,9 +25,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": cosine, "linear": li
 
 
 def factor(schedule: str, progress: float, step: int, warmup_steps: int) -> float:
-    """The schedule's factor, times a linear rise from 1 / warmup_steps to 1 over the first steps.
+    """The factor of a schedule, multiplied by a warmup that rises linearly from 1 / warmup_steps to 1.
 
-    step: counted from 0. progress: a run that exceeds its budget (progress > 1) keeps the final factor.
+    step: counted from 0. progress: values above 1, in a run that exceeds its budget, count as 1.
     """
     warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     return warmup * SCHEDULES[schedule](min(progress, 1.0))

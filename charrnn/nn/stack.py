@@ -53,10 +53,11 @@ class RecurrentStack:
 
         x: (T, B, D), or ids (T, B) for a one-hot input.
         state: (L, num_states, B, H), overwritten with the final state.
-        dropout_masks: (L, B, H), multiply the outputs of each layer, the same at every step (variational dropout, Gal &
-            Ghahramani 2016).
+        dropout_masks: (L, B, H), masks that multiply the outputs of each layer. They are the same at every step
+            (variational dropout, Gal & Ghahramani 2016).
         reset_mask: bool (T, B, 1), True where a step starts from the zero state.
-        recurrent_masks: one (G, H) for each layer, multiply W_hh (DropConnect, Wan et al. 2013; Merity et al. 2018).
+        recurrent_masks: for each layer a mask (G, H) that multiplies W_hh (DropConnect, Wan et al. 2013; Merity et al.
+            2018).
 
         Returns the outputs of the top layer (T, B, H), which are valid until the next call.
         """
@@ -75,10 +76,10 @@ class RecurrentStack:
         dy: (T, B, H), the gradient of the outputs. It is overwritten.
         dstate: (L, num_states, B, H), the gradient of the final state. It becomes the gradient of the initial state.
         grads: the gradients of the weights are written to these arrays.
-        dx: (T, B, D), the gradient of the inputs is written to it, if given.
+        dx: (T, B, D). If given, the gradient of the inputs is written to this array.
         """
         for n in reversed(range(len(self.layers))):
             if self.dropout_masks is not None:
                 dy *= self.dropout_masks[n]
-            # A hidden layer writes the gradient of its inputs over dy, which it has read by then.
+            # A layer above the first overwrites dy with the gradient of its inputs, after it has read dy.
             self.layers[n].backward(dy, dstate[n], grads[n], dx if n == 0 else dy)

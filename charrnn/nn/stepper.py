@@ -1,6 +1,7 @@
-"""One time step at a time, for sampling. The weights are rearranged once, so that a step has few operations.
+"""A network that computes one time step at a time, for sampling.
 
-The equations are those of the cells. Two things differ from the stack:
+The weights are rearranged once, so that each step needs few operations. The equations are those of the cells. Two
+things differ from the stack:
 
 1. The products of the first layer with its input are looked up in a table, with one row for each symbol.
 2. The output h of a layer is used twice: in the current step by its reader, which is the layer above or the output head
@@ -27,7 +28,7 @@ from charrnn.nn.stack import CELLS
 class Stepper:
     """A recurrent stack and a linear head for B streams.
 
-    In contrast to `RecurrentStack` it holds the network state, which each step overwrites.
+    Unlike `RecurrentStack`, a stepper keeps the network state between calls. Each step overwrites the state.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Stepper:
                 array[streams] = 0
 
     def select_streams(self, rows: Array) -> None:
-        """Stream n continues from the state of stream rows[n], for all n."""
+        """Replaces the state of each stream n with the state of stream rows[n]."""
         for layer in self.layers:
             for array in (*layer.state, layer.recurrent):
                 array[...] = array[rows]
@@ -150,7 +151,10 @@ class _StepperLayer:
         self.output_product = self.output[:, :M]
 
     def step(self, x: Array) -> Array:
-        """x (B, S H), with the biases -> the same for the layer above, or the outputs of the head (B, V)."""
+        """Computes one time step. x: (B, S H), the input of the layer, with the biases.
+
+        Returns the input of the layer above, in the same format, or the outputs of the head (B, V).
+        """
         np.add(x, self.recurrent, out=self.gates_by_stream)
         self.compute_step(self.gates, self.state, self.state, self.saved, self.scratch)
         return self.multiply()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GRADIENT_X_LABEL = "steps back, k"
 GRADIENT_Y_LABEL = "norm relative to k = 0"
 MAX_LABELS = 10  # curves with a label at their end; also the number of distinct colours
-LOG_RANGE = 30.0  # a range by more than this factor gets a logarithmic axis
+LOG_RANGE = 30.0  # an axis is logarithmic if its values span more than this factor
 LABEL_HEIGHT = 0.045  # relative to the height of the axes
 MAX_VALUE_TICKS = 8  # if an option has more values, Matplotlib chooses the ticks
 
@@ -45,7 +45,7 @@ def draw_curves(losses: LossFigure) -> Figure:
         axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: engineering(value)))
     _draw_curve_labels(axes, losses, colours)
-    omission = "" if are_few else f"; {MAX_LABELS} best of {len(curves)} named"
+    omission = "" if are_few else f"; the best {MAX_LABELS} of {len(curves)} are labelled"
     axes.set_title(losses.title + omission, loc="left", fontsize="medium")
     axes.set_xlabel(losses.x_label)
     axes.set_ylabel(losses.y_label + (", dashed: training" if are_few and curves[0].has_validation else ""))
@@ -134,7 +134,7 @@ def draw_gradient_flows(flows: Sequence[GradientFlow], title: str) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes PNG or SVG, as the suffix of the path says. Raises StorageError."""
+    """Writes a PNG or SVG file, depending on the suffix of the path. Raises StorageError."""
     data = io.BytesIO()
     figure.savefig(data, format=path.suffix[1:].lower(), dpi=150)
     write_atomically(path, data.getvalue())
@@ -153,7 +153,7 @@ def _new_figure(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _colours(number: int) -> list[Any]:
-    """A colour for each of so many curves."""
+    """A list of `number` colours, one for each curve."""
     from matplotlib import colormaps
 
     if number <= MAX_LABELS:

@@ -23,8 +23,11 @@ def visible_symbol(character: str) -> str:
 
 
 def wrap(text: str, widths: Sequence[int], max_width: int) -> Iterator[slice]:
-    """Breaks a text into rows of at most `max_width` cells. A row ends after a line feed, else after a space if it has
-    one. widths: the number of cells of each character."""
+    """Breaks a text into rows of at most `max_width` cells.
+
+    A row ends after a line feed, or else after its last space, if it has one. widths: the number of cells of each
+    character.
+    """
     start = 0
     after_space = 0  # place after the last space of this row; 0 if the row has none
     row_width = 0

@@ -11,8 +11,8 @@ from charrnn.plots.curves import LossFigure, engineering, round_ticks, spread
 from charrnn.plots.figures import GRADIENT_X_LABEL, GRADIENT_Y_LABEL
 from charrnn.plots.trials import Trial, evaluated_trials, option_names, value_medians
 
-BEST_MARKER = "hd"  # plotext's name of its finest blocks
-BEST_SYMBOL = "━"  # how these blocks look in a label
+BEST_MARKER = "hd"  # plotext's name for its finest block characters
+BEST_SYMBOL = "━"  # stands for these characters in a label
 SYMBOLS = "*o+x#%@&"  # markers of the other curves
 NUM_TICKS = 5
 MIN_WIDTH = 40
@@ -64,7 +64,7 @@ def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: in
 
 
 def terminal_sweep(trials: Sequence[Trial], title: str) -> str:
-    """For each option the median loss of each value, with a bar that is longer the lower the loss is."""
+    """For each option, the median loss of each value, with a bar. A longer bar means a lower loss."""
     trials = evaluated_trials(trials)
     lines = [title]
     for name in option_names(trials):
@@ -74,7 +74,7 @@ def terminal_sweep(trials: Sequence[Trial], title: str) -> str:
         loss_range = highest - min(losses, default=0.0) or 1.0
         values = [f"{median.value:.6g}" if isinstance(median.value, float) else f"{median.value}" for median in medians]
         value_width = max(map(len, values), default=0)
-        lines += ["", f"{name.replace('_', ' ')}: median loss of the trials; a longer bar is a lower loss"]
+        lines += ["", f"{name.replace('_', ' ')}: median loss of the trials; a longer bar means a lower loss"]
         for value, median in zip(values, medians, strict=True):
             bar = "█" * max(1, round(BAR_WIDTH * (highest - median.loss) / loss_range))
             count = "" if median.num_trials == 1 else f"  ({median.num_trials} trials)"
@@ -83,7 +83,7 @@ def terminal_sweep(trials: Sequence[Trial], title: str) -> str:
 
 
 def _new_plot(width: int, height: int) -> Any:
-    """plotext's only figure, cleared."""
+    """Clears and returns plotext's global figure."""
     import plotext
 
     plot = plotext.figure

@@ -19,11 +19,11 @@ MAX_COLUMNS = 100  # characters in a row of a figure
 MAX_ROWS = 48  # rows of a figure, of text and of units
 CELL_WIDTH = 0.072  # inches
 CELL_HEIGHT = 0.17
-WHITE_TEXT = 0.65  # on the colours of values above this fraction of the highest
+WHITE_TEXT = 0.65  # the text is white on values above this fraction of the upper limit
 
 
 def quantity_limits(quantity: str, values: Array) -> tuple[float, float]:
-    """The range of a quantity: 0 to 1 for gates, -1 to 1 for outputs of tanh, that of the values for c."""
+    """The range of a quantity: 0 to 1 for gates, -max |c| to max |c| for c, -1 to 1 for others."""
     if quantity in GATES:
         return 0.0, 1.0
     largest = float(np.abs(values).max(initial=1)) if quantity == "c" else 1.0
@@ -33,8 +33,8 @@ def quantity_limits(quantity: str, values: Array) -> tuple[float, float]:
 def draw_units(text: str, values: Array, names: Sequence[str], quantity: str) -> Figure:
     """Unit values as colours, for as much of the text as a figure can hold.
 
-    One unit: the lines of the text, with the value after each character as its background. Several units: blocks of a
-    row of text and a row of colours for each unit.
+    One unit: the lines of the text, with the value after each character as its background. Several units: blocks that
+    consist of a row of text and a row of colours for each unit.
 
     values: (N, K) for N characters. names: of the K units.
     """

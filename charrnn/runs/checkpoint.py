@@ -1,6 +1,6 @@
 """Checkpoints: safetensors files whose metadata describes the weights. README.md in this folder specifies the format.
 
-Loading checks the whole file, with its checksum. No other module uses the safetensors library.
+Loading checks the whole file, including its checksum. No other module uses the safetensors library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.runs.files import PARSE_ERRORS, dump_json, parse_error_reason, write_atomically
 
 FORMAT = 3  # the version of the file format; no other version can be read
-METADATA_KEY = "charrnn"  # the entry of the safetensors metadata that contains all of ours, as JSON
+METADATA_KEY = "charrnn"  # the only entry of the safetensors metadata, a JSON object
 DTYPES = {"F32": np.float32, "F64": np.float64}  # of weights, by safetensors' names
 TRAINING_PREFIX = "training."  # in the names of tensors that only a resumed run needs
 
@@ -121,7 +121,7 @@ def _load(path: Path) -> Checkpoint:
 def _read_metadata(file: Any, path: Path) -> dict[str, Any]:
     entries = file.metadata() or {}
     if METADATA_KEY not in entries:
-        raise RunError(f"{path}: a safetensors file of another program")
+        raise RunError(f"{path}: is a safetensors file of another program")
     metadata = json.loads(entries[METADATA_KEY])
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise RunError(f"{path}: not a checkpoint of format {FORMAT}, the only format that this version reads")
@@ -138,7 +138,7 @@ def _check_tensors(file: Any, architecture: Architecture) -> Any:
             raise ValueError(f"{spec.name} is missing")
         tensor = file.get_slice(spec.name)
         if tuple(tensor.get_shape()) != spec.shape or tensor.get_dtype() not in DTYPES:
-            raise ValueError(f"{spec.name} has a shape or type that does not fit the architecture")
+            raise ValueError(f"{spec.name} has a shape or type that does not match the architecture")
         names.remove(spec.name)
         dtypes.add(tensor.get_dtype())
     if len(dtypes) > 1:

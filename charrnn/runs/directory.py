@@ -20,9 +20,9 @@ from charrnn.runs.files import dump_json, remove_file, storage_error, write_atom
 from charrnn.runs.reports import read_config
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
-# What a new run may have written before it was killed. Without a config.json such a directory counts as empty.
+# Files that a new run may have written before it was killed. A directory with no other files counts as empty.
 LEFT_BY_KILL = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
-MIN_SIMILARITY = 0.7  # of a name that is suggested instead of a misspelled one; see difflib
+MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other trainers out. The lock ends with its process. Raises RunError if another process holds it."""
+        """Context manager that locks the run, so that no other process can train it.
+
+        The lock is released at the latest when the process ends. Raises RunError if another process holds it.
+        """
         fd = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,7 +88,7 @@ class Run:
             raise RunError(f"{self.path}: no such run", hint)
 
     def read_config(self) -> RunConfig:
-        """Raises RunError if config.json is missing or damaged."""
+        """Reads config.json. Raises RunError if it is missing or damaged."""
         self.check_there()
         if _is_study(self.path):
             hint = f"list its runs with charrnn runs {self.path}; see also plot --sweep"
@@ -107,7 +110,7 @@ def runs_root() -> Path:
 
 
 def create_run(path: Path | None, stem: str) -> Run:
-    """Creates the directory `path`, or without a path `<stem>-<nnn>` with the next unused number.
+    """Creates the directory `path`. If it is None, creates `<stem>-<nnn>` with the next unused number.
 
     Raises RunError if `path` exists, StorageError if the directory cannot be created.
     """
@@ -155,8 +158,10 @@ def _is_study(path: Path) -> bool:
 
 
 def find_run(path: Path) -> Path:
-    """The path of a run. A bare name that does not exist here is looked up under the root. Raises RunError if the
-    path is invalid."""
+    """Returns the path of a run. A bare name that is not in the working directory is looked up under the root.
+
+    Raises RunError if the path is invalid.
+    """
     path_under_root = runs_root() / path
     try:
         is_bare_name = len(path.parts) == 1 and not path.exists()
@@ -166,8 +171,11 @@ def find_run(path: Path) -> Path:
 
 
 def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
-    """The run under the root that was started or resumed last. fits: which configurations to consider; runs whose
-    configuration is damaged are then skipped. Raises RunError if there is no such run."""
+    """Returns the run under the root that was started or resumed last. Raises RunError if there is no such run.
+
+    fits: returns whether a run with this configuration is suitable. If it is given, runs with a damaged configuration
+    are skipped.
+    """
     root = runs_root()
     configs = [path for path in root.glob("*/config.json") if path.is_file()]
     problem = "no valid run" if configs else "no runs"

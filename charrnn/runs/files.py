@@ -13,7 +13,7 @@ from typing import Any
 
 from charrnn.errors import CharRNNError, StorageError
 
-# What parsing a damaged file can raise.
+# Exceptions that can be raised when a damaged file is parsed.
 PARSE_ERRORS = (CharRNNError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 MAX_REASON = 200  # characters of the reason that an error message quotes
 
@@ -25,7 +25,7 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 
 
 def dump_json(values: Any, indent: int | None = None) -> str:
-    """JSON text. JSON has no notation for NaN and infinity; they become null."""
+    """Converts values to JSON text. NaN and infinity become null, because JSON has no notation for them."""
     return json.dumps(_replace_non_finite(values), allow_nan=False, indent=indent)
 
 
@@ -42,7 +42,7 @@ def _replace_non_finite(value: Any) -> Any:
 def parse_error_reason(error: Exception) -> str:
     """Why a file could not be parsed, in one line."""
     if isinstance(error, CharRNNError):
-        text = error.message.removeprefix("--")  # a file has names where the command line has options
+        text = error.message.removeprefix("--")  # the names of options have no dashes in a file
     elif isinstance(error, KeyError):
         text = f"{error} is missing"
     else:

@@ -30,7 +30,10 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def summary(run: Run) -> Row:
-    """The row of a run, finished or not. A damaged run has the status "broken" and an error; nothing is raised."""
+    """Returns a row with the options and results of a run, whether it has ended or not.
+
+    The row of a damaged run has the status "broken" and the field `error`; no exception is raised.
+    """
     row: Row = {"run": str(run.path), "status": "broken"}
     try:
         config = run.read_config()
@@ -63,8 +66,10 @@ def _results_so_far(run: Run) -> Row:
 
 
 def parse_field(name: str, option: str) -> str:
-    """The field with a name that the user gave to an option: `-` means `_`, and short names are allowed. Raises
-    UsageError."""
+    """Returns the field that a value of an option names. `-` is equivalent to `_`, and short names are allowed.
+
+    Raises UsageError if there is no such field.
+    """
     field = name.strip().replace("-", "_")
     field = ALIASES.get(field, field)
     if field not in FIELDS:
@@ -85,7 +90,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Raises UsageError."""
+        """Parses a condition such as `val_loss<1.5`. Raises UsageError."""
         match = re.fullmatch(r"([\w-]+)\s*(<=|>=|!=|=|<|>)\s*(.*)", text, re.DOTALL)
         if match is None:
             raise UsageError(f"--where {text}: not of the form FIELD=VALUE", "or with !=, <, <=, >, >=")

@@ -34,9 +34,10 @@ from charrnn.runs.files import dump_json, write_atomically
 OPSET = 17  # of 2022, so that older runtimes can read the files
 IR_VERSION = 8
 MAX_SIZE = (1 << 31) - (1 << 24)  # bytes of weights: a protobuf message holds 2 GiB
-NO_INPUT = ""  # in the place of an optional input
+NO_INPUT = ""  # the name that stands for an optional input that is left out
 FEATURES_ID = -1  # the id that is replaced by the projected features
-# The ONNX operator of each cell, our index of each of its gates (LSTM: i, o, f, c; GRU: z, r, h), and its attributes.
+# For each cell: the ONNX operator, our indices of its gates in ONNX's order (LSTM: i, o, f, c; GRU: z, r, h), and the
+# attributes of the operator.
 OPERATORS: dict[str, tuple[str, list[int], dict[str, int]]] = {
     "rnn": ("RNN", [0], {}),
     "lstm": ("LSTM", [0, 3, 1, 2], {}),
@@ -45,14 +46,16 @@ OPERATORS: dict[str, tuple[str, list[int], dict[str, int]]] = {
 
 
 def save_onnx(path: Path, checkpoint: Checkpoint) -> dict[Path, onnx.ModelProto]:
-    """Writes a network to ONNX files, each atomically, and returns what it wrote to each file. Raises StorageError.
+    """Writes a network to ONNX files, each atomically, and returns the models by file. Raises StorageError.
 
     A network without an encoder is written to `path`. For a network with an encoder and the path model.onnx, the files
     are model.encoder.onnx and model.decoder.onnx.
     """
     size = 4 * checkpoint.architecture.num_parameters
     if size > MAX_SIZE:
-        raise StorageError(f"cannot write {path}: weights of {size:,} bytes", f"an ONNX file holds {MAX_SIZE:,}")
+        raise StorageError(
+            f"cannot write {path}: the weights have {size:,} bytes", f"an ONNX file can have {MAX_SIZE:,}"
+        )
     models = {}
     for part, model in to_onnx(checkpoint).items():
         file = path.with_name(f"{path.stem}.{part}{path.suffix}") if part else path
@@ -194,8 +197,10 @@ class _Graph:
         return self.add("Add", product, self.weights[f"{layer}.bias"])
 
     def add_symbols(self, embedding: str, size: int) -> str:
-        """The input `ids` (T, B) -> vectors (T, B, D): embeddings, or one-hot vectors of this size if the network does
-        not have the weights."""
+        """The input `ids` (T, B) -> vectors (T, B, D).
+
+        They are embeddings if the network has the weight `embedding`, and one-hot vectors of the given size otherwise.
+        """
         if embedding in self.weights:
             return self.add("Gather", self.weights[embedding], "ids")
         off_and_on = np.array([0, 1], np.float32)
@@ -335,7 +340,7 @@ def _add_heads(graph: _Graph, architecture: Architecture, y: str) -> str:
 
 
 def _add_output(graph: _Graph, architecture: Architecture, task: dict[str, Any], outputs: str) -> None:
-    """Names the outputs of a softmax; converts predicted numbers to their own units."""
+    """Adds the output of the graph: logits, or predicted numbers in their original units."""
     if architecture.loss == "softmax":
         graph.add("Identity", outputs, outputs=["logits"])
         return

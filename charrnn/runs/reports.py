@@ -35,7 +35,7 @@ class Scores(CheckedFields):
     rmse: dict[str, float] | None = None  # {column: root mean squared error}, in the column's own units
 
     def with_prefix(self, prefix: str) -> dict[str, Any]:
-        """{"val_loss": ...} for the prefix `val_`."""
+        """Returns the scores with a prefix before their names: {"val_loss": ...} for the prefix `val_`."""
         return {prefix + name: value for name, value in self.to_dict().items()}
 
     @classmethod
@@ -167,7 +167,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, parse: Callable[[bytes], T]) -> T:
-    """Parses a file. Raises RunError with the name of the file if anything is wrong with it."""
+    """Reads and parses a file. Raises RunError, with the name of the file, if the file is missing or damaged."""
     try:
         return parse(read_regular(path, MAX_SIZE))
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Many runs on one corpus: a study of trials, on Optuna."""
+"""Studies that train many runs on one corpus to find good options, based on Optuna."""

@@ -39,7 +39,7 @@ Message = dict[str, Any]
 
 
 class Child:
-    """A child process, as its parent sees it."""
+    """Starts and stops a child process, and receives its messages. Used by the parent."""
 
     def __init__(self, request: Message, receive: Callable[[Message | None], None], owner_lock: int) -> None:
         """Starts the process.
@@ -70,7 +70,7 @@ class Child:
 
 
 def main() -> None:
-    """The child process."""
+    """Entry point of the child process: trains or resumes the requested run and sends messages to the parent."""
     request = json.loads(os.fdopen(os.dup(0), "rb", buffering=0).readline() or "null")
     if request is None:  # the parent was killed
         return

@@ -1,4 +1,4 @@
-"""How much each option explains of the differences between trials: a one-way analysis of variance for each option."""
+"""The share of the variance between trials that each option explains: a one-way analysis of variance per option."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def option_importances(trials: Sequence[tuple[dict[str, Any], float]]) -> dict[s
         group_means = np.array([losses[groups == group].mean() for group in groups])
         squares_within = float(((losses - group_means) ** 2).sum())
         squares_between = total_squares - squares_within
-        chance = squares_within / (len(losses) - count)  # expected for each degree of freedom
+        chance = squares_within / (len(losses) - count)  # mean square within groups
         shares[name] = max(0.0, (squares_between - (count - 1) * chance) / (total_squares + chance))
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def _group_values(values: Sequence[Any]) -> Array:
-    """The group number of each value: one group per distinct value, or few groups if most values differ."""
+    """Returns the group of each value: one per distinct value, or one of NUMERIC_GROUPS if most values differ."""
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     positions = np.array([distinct.index(value) for value in values])
     if len(distinct) <= NUMERIC_GROUPS or len(distinct) <= len(values) / 2:

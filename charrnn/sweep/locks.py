@@ -1,4 +1,4 @@
-"""File locks that the operating system releases when their process ends, and who trains the trials of a folder.
+"""File locks that the operating system releases when a process ends, and the locks of the owners of trials.
 
 Only `lock_file` and `is_locked` depend on the operating system.
 """

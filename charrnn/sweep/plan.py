@@ -1,4 +1,4 @@
-"""The plan of a sweep: what the user asked for, and the configuration of each run."""
+"""The plan of a sweep: its corpus, options and search space, and the configuration of each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charrnn.training.defaults import TASK_DEFAULTED, resolve_options
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep trains."""
+    """The corpus, the options and the search space of a sweep, and the number of trials."""
 
     corpus: tuple[str, ...]
     options: dict[str, Any]  # the options of `charrnn train` that have one value in all trials
@@ -47,7 +47,10 @@ class Plan:
         return [name for name in TASK_DEFAULTED if name not in {"hidden_size", *self.options, *params}]
 
     def check(self) -> str:
-        """Raises all errors that can be detected before the first trial. Returns the fingerprint of the data."""
+        """Checks the plan before the first trial, and returns the fingerprint of the data.
+
+        Raises CorpusError, UsageError or OutOfMemoryError.
+        """
         if "-" in self.corpus:
             raise CorpusError("a sweep cannot read standard input, because each trial reads the corpus", "name a file")
         fingerprint = None
@@ -56,7 +59,7 @@ class Plan:
             config = self.run_config(point)
             if config.data != data:
                 data = config.data
-                # An error names the corpus as the user did, not by its absolute path.
+                # Error messages must contain the path that the user gave, not the absolute path.
                 task = read_task(dataclasses.replace(config, corpus=self.corpus))
                 fingerprint = fingerprint or task.fingerprint
                 if not task.has_validation:

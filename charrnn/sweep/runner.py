@@ -22,7 +22,7 @@ from charrnn.sweep.storage import storage_errors
 from charrnn.sweep.study import Study, Trial
 from charrnn.sweep.trials import trial_rows
 
-POLL_SECONDS = 0.5  # how often an idle job checks whether another process has left a trial
+POLL_SECONDS = 0.5  # interval at which an idle job looks for a trial whose owner is dead
 
 # Errors that end the sweep, because they concern all trials. Any other error concerns one trial.
 FATAL_ERRORS: dict[str, type[CharRNNError]] = {
@@ -42,7 +42,7 @@ class RunningTrial:
 
 
 class SweepRunner:
-    """The part of a sweep that one process does."""
+    """Trains the trials of a study that this process owns."""
 
     def __init__(self, plan: Plan, folder: Path, storage: str | None = None) -> None:
         """Raises the errors of Plan.check and Study."""
@@ -83,7 +83,7 @@ class SweepRunner:
         return option_importances([(row["params"], row["value"]) for row in completed])
 
     def _start_trials(self) -> bool:
-        """Starts a trial in each idle job. False if no trial is left for this process, now or later."""
+        """Starts a trial in each idle job. Returns False if this process has no trials to train, now or later."""
         while not self._is_stopping and len(self.running) < self.plan.jobs:
             trial = self.study.next_trial()
             if trial is None:

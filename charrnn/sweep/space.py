@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn.errors import UsageError
-from charrnn.fields import CheckedFields, flag
+from charrnn.fields import CheckedFields, field_types, flag
 from charrnn.options import ALIASES, DataOptions, ModelOptions, TrainingOptions, check_exclusive
 
 Value = bool | int | float | str
@@ -36,7 +36,7 @@ class Dimension:
 
     @property
     def size(self) -> float:
-        """The number of values; infinite for a range of fractions."""
+        """The number of values; infinite for a range of floating-point numbers."""
         if self.choices:
             return len(self.choices)
         return self.high - self.low + 1 if isinstance(self.low, int) else math.inf
@@ -55,7 +55,7 @@ def grid_points(space: tuple[Dimension, ...]) -> Iterator[dict[str, Value]]:
 
 
 def extreme_points(space: tuple[Dimension, ...]) -> Iterator[dict[str, Value]]:
-    """Points that together contain the extremes of each dimension, with the other dimensions at their first value."""
+    """Yields a point for each extreme of each dimension. The other dimensions have their first value."""
     first = {dimension.name: dimension.extremes[0] for dimension in space}
     for dimension in space:
         for value in dimension.extremes:
@@ -63,7 +63,7 @@ def extreme_points(space: tuple[Dimension, ...]) -> Iterator[dict[str, Value]]:
 
 
 def space_size(space: tuple[Dimension, ...]) -> float:
-    """The number of different points; infinite if a dimension is a range of fractions."""
+    """The number of different points; infinite if a dimension is a range of floating-point numbers."""
     return math.prod(dimension.size for dimension in space)
 
 
@@ -73,10 +73,10 @@ def to_options(point: dict[str, Value]) -> dict[str, Any]:
 
 
 def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> tuple[Dimension, ...]:
-    """The dimensions of a sweep.
+    """Parses the dimensions of a sweep.
 
     grid, search: the values of --grid and --search; options: the options that have one value in all trials. Raises
-    UsageError, also for an option that is varied twice or both given and varied.
+    UsageError if a value is invalid, or if an option is varied twice or both given and varied.
     """
     check_exclusive({"grid": grid, "search": search}, [("grid", "search", "")])
     if not grid and not search:
@@ -94,13 +94,13 @@ def parse_space(grid: list[str], search: list[str], options: dict[str, Any]) -> 
 
 
 def parse_grid(text: str) -> Dimension:
-    """NAME=VALUE,VALUE,..."""
+    """Parses a value of --grid: NAME=VALUE,VALUE,..."""
     name, values = _split(text, "--grid", "for example hidden-size=64,128,256")
     return _parse_choices(name, values, f"--grid {text}")
 
 
 def parse_search(text: str) -> Dimension:
-    """NAME=KIND:LOW:HIGH, where KIND is log, int or float; or NAME=choice:VALUE,VALUE,..."""
+    """Parses a value of --search: NAME=KIND:LOW:HIGH with the KIND log, int or float, or NAME=choice:VALUE,..."""
     name, rest = _split(text, "--search", "for example lr=log:1e-4:1e-2 or cell=choice:lstm,gru")
     argument = f"--search {text}"
     kind, _, values = rest.partition(":")
@@ -159,7 +159,7 @@ def _parse_value(name: str, text: str, argument: str) -> Any:
 @functools.cache
 def _option_type(name: str) -> Any:
     """The annotated type of an option without None: int for `int | None`."""
-    hint = typing.get_type_hints(OPTION_CLASSES[name])[name]
+    hint = field_types(OPTION_CLASSES[name])[name]
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return next(member for member in members if member is not types.NoneType)
 

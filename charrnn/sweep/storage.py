@@ -99,9 +99,9 @@ def _first_line(error: Exception) -> str:
 
 
 class JournalLock(JournalFileOpenLock):
-    """A lock of the journal that ends with its process. Optuna's own locks persist for 30 s after a kill.
+    """A lock of the journal that is released when its process ends. Optuna's own locks persist for 30 s after a kill.
 
-    A killed process may leave an incomplete last line, which is removed.
+    If a killed process has left an incomplete last line in the journal, `acquire` removes it.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,11 +1,12 @@
-"""The study: which trials exist, which process trains each of them, and which trial comes next.
+"""A study: its trials, the process that trains each of them, and the choice of the next trial.
 
 Several processes, on one machine or on several, may work on one study. A trial is created in the state RUNNING, with
 its values and the name of its owner. The owner is the process that trains the trial; see OwnerLocks.
 
-Of the processes that share a folder, only one at a time can look for a trial. Processes with different folders share
-only the storage, which numbers the trials. At the same moment, two of them may create trials with the same values, or
-both may create the last trial. Then the trial with the higher number is surplus: it is neither trained nor counted.
+Only one of the processes that share a folder can look for a trial at a time. Processes with different folders share
+only the storage, which numbers the trials. Two of these processes may create trials with the same values at the same
+time, or both may create the last trial. The trial with the higher number is then surplus: it is neither trained nor
+counted.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # for co
 MACHINE_OPTIONS = ("workers", "device", "precision", "val_file")  # these may differ between machines
 PRUNING_MIN_TRIALS = 5  # trials that must be completed before a trial is pruned
 PRUNING_MIN_PROGRESS = EVALUATIONS // 4  # no trial is pruned in the first quarter of its budget
-MAX_TPE_DRAWS = 5  # if TPE draws only points that already have a trial, the following points are random
+MAX_TPE_DRAWS = 5  # after this many draws of points that already have a trial, points are drawn at random
 
 
 class Study:
@@ -79,7 +80,7 @@ class Study:
         trials_exist = bool(self.trials())  # read before the attributes: another machine may be starting the study
         if "charrnn" not in self.study.user_attrs:
             if trials_exist:
-                raise RunError(f"study {plan.study}: not a study of charrnn", "choose another --study")
+                raise RunError(f"study {plan.study}: was not created by charrnn", "choose another --study")
             self.study.set_user_attr("charrnn", description)
         saved = self.study.user_attrs["charrnn"]
         if not isinstance(saved, dict):
@@ -92,7 +93,7 @@ class Study:
         """Gives the folder an identifier that the study stores, or compares it with the stored ones."""
         id_file = self.folder / STUDY / "id"
         if not id_file.exists() and not any(self.folder.glob("**/config.json")):
-            # One attribute per folder: machines that start the study at the same time do not overwrite each other's.
+            # Each folder has its own attribute, so that machines cannot overwrite each other's identifiers.
             self.study.set_user_attr(f"folder {self.owners.this_process}", True)
             write_atomically(id_file, self.owners.this_process.encode())
         try:
@@ -100,7 +101,7 @@ class Study:
         except (OSError, ValueError) as error:
             raise RunError(f"{id_file}: damaged: {error}") from None
         if not is_known:
-            raise RunError(f"{self.folder}: contains runs of something else", "choose another --study")
+            raise RunError(f"{self.folder}: contains runs that do not belong to this study", "choose another --study")
 
     def __enter__(self) -> Study:
         self.owner_lock = self.owners.acquire()
@@ -190,10 +191,11 @@ class Trial:
         self._trial = optuna.trial.Trial(study, frozen._trial_id)
 
     def report_progress(self, progress: float, loss: float) -> bool:
-        """Saves the validation loss at a point of the budget, from 0 to 1. True if the trial should be pruned.
+        """Reports the validation loss to the pruner. Returns True if the trial should be pruned.
 
-        The budget is divided into EVALUATIONS steps, so that slow and fast trials compare. A trial that is evaluated
-        less often keeps its loss in the steps between: after (4, 3.0) and (7, 2.5), steps 5 and 6 have the loss 3.0.
+        progress: the used fraction of the budget, from 0 to 1. The budget is divided into EVALUATIONS steps, so that
+        slow and fast trials can be compared. A step without an evaluation gets the loss of the previous evaluation:
+        after (4, 3.0) and (7, 2.5), steps 5 and 6 have the loss 3.0.
         """
         step = int(EVALUATIONS * progress)
         if step in self.reported:
@@ -209,9 +211,9 @@ class Trial:
         self._trial.report(loss, step)
 
     def finish(self, state: str, loss: float | None = None, **attributes: Any) -> None:
-        """Saves how the trial ended. state: completed, pruned, diverged or failed.
+        """Saves the outcome of the trial. state: completed, pruned, diverged or failed.
 
-        loss: of a completed trial. For Optuna's samplers a diverged trial is a pruned one.
+        loss: the loss of a completed trial. A diverged trial has the state "pruned" in Optuna.
         """
         for name, value in {"state": state, **attributes}.items():
             self._trial.set_user_attr(name, value)

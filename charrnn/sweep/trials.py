@@ -16,9 +16,10 @@ def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def trial_rows(study: optuna.Study, folder: Path) -> list[dict[str, Any]]:
-    """The trials with the keys number, state, value, params and run, and where they apply error and workers.
+    """Returns a dict for each trial. The completed trials come first, in ascending order of their loss.
 
-    The best completed trials come first. value: the best validation loss so far, or None.
+    The keys are number, state, value (the best validation loss so far, or None), params, run and, if the trial has
+    them, error and workers.
     """
     rows = []
     for trial in counted_trials(study):

@@ -1,1 +1,1 @@
-"""What a network learns: one folder per task, with its data, its batches, its metrics and its trained model."""
+"""The tasks: one folder per task, with its data, its batches, its metrics and its trained model."""

@@ -1,4 +1,4 @@
-"""The interfaces of a task: its data for training, and what its trained models can do."""
+"""Interfaces of the tasks and of their trained models."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Task(Protocol):
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> BatchStream: ...
 
     def validation_pass(self, batch_size: int, seq_length: int) -> BatchPass | None:
-        """None if nothing can be validated."""
+        """Returns the batches of the validation part, or None if nothing can be validated."""
 
     def window_notices(self, seq_length: int) -> Sequence[str]:
         """Messages for the user about the data at this sequence length."""
@@ -82,7 +82,7 @@ class Task(Protocol):
         """Sample output of the model, for the user."""
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        """What `charrnn eval` reports for the test part, including the loss. None if there is no test part."""
+        """Returns the metrics of `charrnn eval` for the test part, including `loss`. None if there is no test part."""
 
 
 class EvaluationFile(NamedTuple):
@@ -126,7 +126,7 @@ class TrainedModel(ABC):
 
     @abstractmethod
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        """What `charrnn eval` reports for a file. Raises CorpusError, UsageError."""
+        """Returns the metrics of `charrnn eval` for a file. Raises CorpusError, UsageError."""
 
 
 @runtime_checkable
@@ -161,12 +161,13 @@ class DescribesVectors(Protocol):
 
 @runtime_checkable
 class PredictsRecords(Protocol):
-    """A model that gives an answer for each line of text."""
+    """A model that makes a prediction for each line of text."""
 
     prediction_options: ClassVar[tuple[str, ...]]  # those of top, beam and sampling that the model supports
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        """The answer for each text, as a JSON object. With `options.top` the field `top` ranks several answers."""
+        """Returns a prediction for each text, as a JSON object. With `options.top`, its field `top` lists the most
+        likely predictions in descending order."""
 
 
 @runtime_checkable

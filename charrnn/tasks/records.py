@@ -48,20 +48,20 @@ class Coding(ABC):
     def from_records(
         cls, pairs: Sequence[Pair], data: DataOptions, vocabulary: Vocabulary | None = None, source: Any = None
     ) -> Self:
-        """A coding for these records. Raises CorpusError if the records cannot be encoded.
+        """Makes a coding for the records. Raises CorpusError if the records cannot be encoded.
 
-        With `--init-from` the new coding includes the vocabulary of the other model and, if the task is the same, its
-        coding `source`.
+        With `--init-from`, the new coding includes the `vocabulary` of the other model and, if the task is the same,
+        the coding `source` of the other model.
         """
 
     @classmethod
     @abstractmethod
     def from_dict(cls, task: dict[str, Any]) -> Self:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """For the metadata of a checkpoint."""
+        """Returns the metadata for a checkpoint."""
 
     @property
     def input_size(self) -> int:
@@ -85,11 +85,17 @@ class Coding(ABC):
         """Raises CorpusError if the network cannot predict the output of a record."""
 
     def inputs_in(self, other: Any, source: Checkpoint) -> Array:
-        """For each input symbol of this coding, which is that of `source`, its id in `other`, which includes it."""
+        """Returns the id in the coding `other` of each input symbol of this coding.
+
+        `other` must include all symbols of this coding. source: the checkpoint of this coding.
+        """
         return ids_in(other.vocabulary, source)
 
     def outputs_in(self, other: Any) -> Array | None:
-        """For each output of this coding its index in `other`, which includes it. None if they are not comparable."""
+        """Returns the index in the coding `other` of each output of this coding. None if there is no correspondence.
+
+        `other` must include all outputs of this coding.
+        """
         return None
 
     @staticmethod
@@ -209,7 +215,7 @@ class RecordModel(TrainedModel):
         coding = self.coding_class.from_dict(task)
         sizes = coding.sizes | {"ngram_share": self.architecture.ngram_share}  # a checkpoint keeps its own share
         if Architecture.from_options(self.architecture, **sizes) != self.architecture:
-            raise ValueError("the metadata of the task do not fit the weights")
+            raise ValueError("the metadata of the task do not match the weights")
         return coding
 
     def score(self, source: str, output: str) -> float:
@@ -230,7 +236,7 @@ class RecordModel(TrainedModel):
 
     @abstractmethod
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """What `charrnn eval` reports."""
+        """Returns the metrics of `charrnn eval`."""
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         pairs = [self.coding_class.parse_line(line) for line in read_lines([file.path], "utf-8", [])]
@@ -249,9 +255,9 @@ def _fingerprint(*parts: Sequence[Pair]) -> str:
 
 
 def parse_names(values: Any) -> tuple[str, ...]:
-    """A list of distinct texts from the metadata of a checkpoint. Raises ValueError."""
+    """Parses a list of distinct strings in the metadata of a checkpoint. Raises ValueError."""
     if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-        raise ValueError("not a list of texts")
+        raise ValueError("expected a list of strings")
     if len(set(values)) < len(values):
-        raise ValueError("the same text twice in a list")
+        raise ValueError("a list contains the same string twice")
     return tuple(values)

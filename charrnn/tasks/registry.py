@@ -1,4 +1,4 @@
-"""The tasks by name: from a configuration to a task with its data, and from a checkpoint to a trained model."""
+"""Finds a task by name. Makes the task of a configuration, with its data, and the trained model of a checkpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_run_task(run: Run) -> Task:
     last = load_checkpoint(run.last)
     task = read_task(config, last)
     if task.fingerprint != last.training.get("corpus"):
-        raise CorpusError(f"{run.path}: its corpus has changed since it was trained: {' '.join(config.corpus)}")
+        raise CorpusError(f"{run.path}: its corpus has changed since training: {' '.join(config.corpus)}")
     return task
 
 
@@ -66,7 +66,7 @@ def read_corpus(model: TextModel) -> Corpus:
     """The corpus of the run that trained a language model. Raises CorpusError if it is not available."""
     run = Run(model.checkpoint.path.parent)
     if not run.config.exists():
-        raise CorpusError(f"{model.checkpoint.path}: it is not in a run directory, so its corpus is not known")
+        raise CorpusError(f"{model.checkpoint.path}: not in a run directory, so its corpus is unknown")
     task: Any = read_run_task(run)
     corpus: Corpus = task.corpus
     return corpus
@@ -111,5 +111,5 @@ def _import_class(path: str) -> Any:
 def _parse_name(task: dict[str, Any]) -> str:
     name = task["name"]
     if not isinstance(name, str) or name not in MODELS:
-        raise ValueError("the model is for a task that this version does not know")
+        raise ValueError("this version does not support the task of the model")
     return name

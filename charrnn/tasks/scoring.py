@@ -28,7 +28,7 @@ class ScoringStep(NamedTuple):
 
 def scored_outputs(model: TrainedModel, records: Records) -> Array:
     """The outputs (S, V) of all S scored steps, in the order of the records."""
-    output_row = np.cumsum(records.loss_mask) - 1  # for each scored step its row in `outputs`
+    output_row = np.cumsum(records.loss_mask) - 1  # the row of each scored step in `outputs`
     num_scored = int(records.loss_mask.sum())
     outputs = np.empty((num_scored, model.architecture.output_size), model.parameters.dtype)
     for network, state, batch, places in _scoring_steps(model, records):

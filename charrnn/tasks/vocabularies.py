@@ -11,8 +11,9 @@ from charrnn.runs.checkpoint import Checkpoint
 
 
 def source_vocabulary(source: Checkpoint | None, *, is_bytes: bool = False) -> Vocabulary | None:
-    """The vocabulary of a model of any task; None without a model. is_bytes: whether the run has a vocabulary of bytes.
+    """Returns the vocabulary of the source model, or None if there is no source model.
 
+    source: a checkpoint of any task. is_bytes: whether the vocabulary of the new run consists of bytes.
     Raises UsageError if the model has no vocabulary, or if only one of the two vocabularies consists of bytes.
     """
     if source is None:
@@ -27,5 +28,5 @@ def source_vocabulary(source: Checkpoint | None, *, is_bytes: bool = False) -> V
 
 
 def ids_in(vocabulary: Vocabulary, source: Checkpoint) -> Array:
-    """For each symbol of the source's vocabulary its id in `vocabulary`, which includes the source's."""
+    """Returns the id in `vocabulary` of each symbol of the source's vocabulary. `vocabulary` must include them all."""
     return np.searchsorted(vocabulary.codes, source.parse_task(Vocabulary.from_dict).codes)

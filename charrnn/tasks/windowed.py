@@ -62,7 +62,7 @@ class WindowTask:
             problem = f"windows of {seq_length} steps contain no step that is scored"
             raise UsageError(problem, "raise --seq-length, or lower --delay")
         if batch_size is not None and batch_size > windows.number:
-            problem = f"--batch-size {batch_size}: there are fewer windows of {seq_length} steps to train on"
+            problem = f"--batch-size {batch_size}: more than the number of training windows of {seq_length} steps"
             raise UsageError(problem, f"the largest that fits is {windows.number}")
         return batch_size or max(1, min(DEFAULT_BATCH_SIZE, windows.number // MIN_BATCHES)), seq_length
 

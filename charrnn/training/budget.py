@@ -17,7 +17,7 @@ class Budget:
 
     @classmethod
     def from_options(cls, train: TrainingOptions, epoch_steps: float) -> Budget:
-        """epoch_steps: the number of steps per epoch."""
+        """Makes a budget from training options. epoch_steps: the number of steps per epoch."""
         limits = [] if train.max_steps is None else [train.max_steps]
         if train.max_epochs is not None:
             limits.append(math.ceil(train.max_epochs * epoch_steps - 1e-9))  # 1.1 x 50 is 55.00000000000001

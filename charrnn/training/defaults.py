@@ -28,7 +28,7 @@ MIN_STREAMS_PER_WORKER = 8  # with fewer streams the matrix products are too sma
 
 @dataclass(frozen=True)
 class ResolvedOptions:
-    """Options with values, and messages for the user about the chosen values."""
+    """Options after all values have been chosen, and messages for the user about the choices."""
 
     model: ModelOptions
     train: ResolvedTraining
@@ -90,7 +90,7 @@ def resolve_options(
 
 
 def choose_hidden_size(model: ModelOptions, train: ResolvedTraining, task: Task, budget: Budget) -> int:
-    """The hidden size for the amount of data and, if the budget is only a time, for this time."""
+    """Chooses the hidden size for the amount of data and, if there is only a time budget, for the time."""
 
     def architecture_of(size: int) -> Architecture:
         return task.architecture(replace(model, hidden_size=size))
@@ -129,7 +129,7 @@ def choose_learning_rate(model: ModelOptions, train: TrainingOptions, task: Task
 def check_workers(workers: int | None, batch_size: int) -> None:
     """Raises UsageError if there are more workers than streams."""
     if workers is not None and workers > batch_size:
-        problem = f"--workers {workers}: more than the batch has streams"
+        problem = f"--workers {workers}: more workers than streams in a batch"
         raise UsageError(problem, f"the largest that fits is {batch_size}")
 
 

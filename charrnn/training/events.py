@@ -1,4 +1,4 @@
-"""The events that a Trainer yields, and the part of its state that is not arrays."""
+"""The events that a Trainer yields, and the part of its state that is stored as JSON."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class TrainingState(CheckedFields):
     train_loss: float | None = None  # mean over the steps between the last two evaluations
     val: Scores = field(default_factory=Scores)  # of the last evaluation
     best: Scores = field(default_factory=Scores)  # of the evaluation with the lowest validation loss
-    best_step: int | None = None  # step of this evaluation
-    stale_evaluations: int = 0  # evaluations since then
+    best_step: int | None = None  # step of the evaluation with the lowest validation loss
+    stale_evaluations: int = 0  # evaluations since best_step
     metrics_size: int = checked_field(0, low=0)  # bytes of metrics.jsonl
 
     @classmethod

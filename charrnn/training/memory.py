@@ -50,7 +50,7 @@ def check_memory(architecture: Architecture, train: ResolvedTraining) -> None:
         shape = f"{train.batch_size} x {train.seq_length} steps"
         raise OutOfMemoryError(
             f"{architecture.num_parameters:,} parameters and batches of {shape} need {_format_size(required)} "
-            f"of memory; {_format_size(available)} are available"
+            f"of memory; {_format_size(available)} is available"
         )
 
 

@@ -44,7 +44,7 @@ def new_run(
     resolved = resolve_options(model, config.train, task, unset=unset, jobs=jobs)
     train = resolved.train
     if train.patience and task.validation_pass(train.batch_size, train.seq_length) is None:
-        raise UsageError("--patience: there is nothing to validate on", "see --val-fraction and --val-file")
+        raise UsageError("--patience needs validation data", "see --val-fraction and --val-file")
     architecture = task.architecture(resolved.model)
     initial = None
     origin = None
@@ -68,7 +68,7 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
     missing = [path for path in config.corpus if not os.path.exists(path)]
     if missing:
         hint = f"if it has moved, give its new path: charrnn train --resume {run.path} FILE"
-        raise CorpusError(f"{missing[0]}: the corpus does not exist any more", hint)
+        raise CorpusError(f"{missing[0]}: the corpus no longer exists", hint)
     checkpoint = load_checkpoint(run.last)
     _check_same_run(run, config, checkpoint)
     train = ResolvedTraining.from_options(config.train)
@@ -77,12 +77,12 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
     try:
         task.fit_batch(train.batch_size, train.seq_length)
     except UsageError as error:
-        raise RunError(f"{run.config}: does not fit its corpus: {error.message}") from None
+        raise RunError(f"{run.config}: is not valid for its corpus: {error.message}") from None
     # The run continues with the n-gram share of its checkpoint, even if new networks have another one.
     architecture = checkpoint.architecture
     expected = replace(task.architecture(config.model), ngram_share=architecture.ngram_share)
     if architecture != expected and checkpoint.training.get("corpus") == task.fingerprint:
-        raise RunError(f"{run.last}: its architecture does not fit its configuration")
+        raise RunError(f"{run.last}: the architecture does not match the configuration of the run")
     check_memory(architecture, train)
     return Trainer(run, config, task, architecture, checkpoint=checkpoint)
 

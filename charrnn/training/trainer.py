@@ -34,7 +34,7 @@ from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step
 EVALUATIONS = 20
 MIN_TRAINED_PER_VALIDATED = 8
 SAVE_SECONDS = 30.0  # time between saves without --save-every
-MAX_LOSS_RATIO = 10  # ratio to the loss of a random guess above which the weights are useless, even if they are finite
+MAX_LOSS_RATIO = 10  # the run has diverged if the loss exceeds about this multiple of the loss of a random guess
 
 
 class Trainer:
@@ -72,7 +72,7 @@ class Trainer:
         self.weights_are_useless = False
 
     def interrupt(self, signal: int) -> None:
-        """Saves and ends the run after the current step. A signal handler can call this."""
+        """Makes the trainer save and end the run after the current step. A signal handler can call this method."""
         self.signal = signal
 
     @property
@@ -93,7 +93,7 @@ class Trainer:
                 self.checkpoint = None  # its arrays are no longer needed
             self.start_time = time.monotonic() - self.state.seconds
             # The checkpoint is written first, so that a run with a config.json can always be resumed.
-            # It has the state of the checkpoint before, so an old result remains valid until the first new step.
+            # This checkpoint has the same state as the previous one, so an old result stays valid until the first step.
             self._save()
             self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
             self.run_directory.remove_result()
@@ -223,8 +223,7 @@ class Trainer:
         return Evaluated(metrics, is_best)
 
     def _validate(self) -> bool:
-        """Sets the scores. Returns whether they are the best so far. Without validation data, the newest weights count
-        as the best."""
+        """Computes the validation scores. Returns whether they are the best so far; True without validation data."""
         state = self.state
         if self.validation is None:
             return True
@@ -273,11 +272,11 @@ class Trainer:
         try:
             return TrainingState.from_dict(checkpoint.training["state"])
         except (KeyError, TypeError, UsageError):
-            problem = f"{self.run_directory.last}: it contains no training state"
-            raise RunError(problem, "to start from its weights use --init-from") from None
+            problem = f"{self.run_directory.last}: contains no training state"
+            raise RunError(problem, "to start a new run from its weights, use --init-from") from None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Restores the state of a checkpoint. Raises RunError if it does not fit the data or the options."""
+        """Restores the state of a checkpoint. Raises RunError if it does not match the data or the options."""
         path = self.run_directory.last
         if checkpoint.training.get("corpus") != self.task.fingerprint:
             problem = f"{path}: the corpus has changed since this run was started"
@@ -287,9 +286,9 @@ class Trainer:
         required = self.engine.tensors()
         for name, array in required.items():
             if name not in saved or (saved[name].shape, saved[name].dtype) != (array.shape, array.dtype):
-                raise RunError(f"{path}: its training state does not fit its configuration")
+                raise RunError(f"{path}: the training state does not match the configuration of the run")
         self.engine.load(average=checkpoint.parameters, **{name: saved[name] for name in required})
-        # A run that has ended early may train until at least one more evaluation.
+        # A resumed run that was stopped early continues at least until its next evaluation.
         self.state.stale_evaluations = min(self.state.stale_evaluations, max(0, self.train.patience - 1))
         cut(self.run_directory.metrics, self.state.metrics_size)
 

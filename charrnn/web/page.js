@@ -2,10 +2,10 @@
 
 // The controls of the page. The network works for a few milliseconds in each frame, so that the page always responds.
 
-const WORK_TIME = [10, 40]; // milliseconds of work in a frame, at least and at most
+const WORK_TIME = [10, 40]; // minimum and maximum milliseconds of work in a frame
 const READ_REFRESH = 250; // milliseconds between two updates of the page while a long text is read
 const SPEEDS = [5, 15, 40, 150, 600, Infinity]; // characters per second
-const MAX_NATS = Math.log(400); // of the strongest colour
+const MAX_NATS = Math.log(400); // a character with this loss or more has the strongest colour
 const NUM_PREDICTIONS = 8;
 const UNCHANGED = { temperature: 1, topP: 1 }; // sampling options that leave the probabilities as they are
 const EXAMPLE = "The king said nothing, and then the telephone rang.";
@@ -61,7 +61,7 @@ function run() {
 }
 
 function work(now) {
-  // At least as long as the browser took for everything else since the last frame.
+  // Works as long as the browser took for everything else since the last frame, within the limits of WORK_TIME.
   const end = performance.now() + Math.max(WORK_TIME[0], Math.min(WORK_TIME[1], performance.now() - frameEnd));
   while (session.queue.length && performance.now() < end) session.readNext();
   if (!session.queue.length && session.isWriting) {
@@ -180,7 +180,7 @@ function describe(character) {
 // Pointing and selecting
 
 let pointed = null; // place of the character whose predictions are shown
-let selected = null; // the same place, if pointing elsewhere does not change it
+let selected = null; // place of the selected character; if it is not null, pointing has no effect
 
 function point(place) {
   if (place === pointed) return;

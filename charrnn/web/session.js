@@ -1,9 +1,9 @@
 "use strict";
 
-// A text that grows: characters given by the reader are read, then the network continues the text.
+// The text of the page. The network reads the characters given by the user, and then continues the text.
 
 const WRITE_LENGTH = 2000; // characters that the network writes at a time
-const MAX_LENGTH = 20000; // characters of a text given by the reader
+const MAX_LENGTH = 20000; // maximum number of characters given by the user
 const GIVEN_KINDS = new Set(["given", "unknown"]); // kinds of characters; the others are "written" and "chosen"
 
 class Session {
@@ -40,8 +40,8 @@ class Session {
     this.uniform = null;
   }
 
-  // Continues the text, the queue included, by WRITE_LENGTH characters or up to `stopText`. The seed is used if nothing
-  // has been written since `setText`.
+  // Continues the text, including the queue, by WRITE_LENGTH characters or up to `stopText`. The seed is used if
+  // nothing has been written since `setText`.
   write(seed, stopText) {
     this.uniform ??= uniformGenerator((this.seed = seed));
     this.writeStart = this.characters.length + this.queue.length;

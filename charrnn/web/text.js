@@ -30,7 +30,7 @@ class Vocabulary {
     return this.encode(text).every(({ ids }) => ids.length);
   }
 
-  // How a single symbol is shown: a byte that is not a character by its number.
+  // The displayed name of a symbol. A byte that is not a character is shown as its number.
   symbolName(id) {
     const code = this.codes[id];
     return this.isBytes && code > 0x7f ? `0x${code.toString(16)}` : characterName(String.fromCodePoint(code));
@@ -66,7 +66,7 @@ class Decoder {
 
 // The symbols that the network has read, with the loss of each and the activity of the units after it.
 class History {
-  static SAVE_EVERY = 16; // symbols; from the saved states all other states can be computed again
+  static SAVE_EVERY = 16; // symbols between two saved states; the other states are recomputed from the saved ones
 
   // start: the id that is read before every text. recordEnd: the id that resets the state, if the model reads lines.
   constructor(network, start, recordEnd) {
@@ -115,7 +115,7 @@ class History {
   }
 }
 
-// How a single character is shown outside the text. White space has a visible symbol.
+// The displayed name of a character outside the text. White space has a visible symbol.
 function characterName(character) {
   return VISIBLE[character] ?? (/\p{M}/u.test(character) ? "◌" + character : visibleText(character));
 }

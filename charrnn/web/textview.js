@@ -1,9 +1,9 @@
 "use strict";
 
-// The text on the page: a span for each character in a block for each line, so that a new character changes the layout
+// The text on the page. Each line is a block with a span for each character, so that a new character changes the layout
 // of its own line only.
 
-const FOLLOW_MARGIN = 24; // pixels from the end within which the view scrolls along as the text grows
+const FOLLOW_MARGIN = 24; // the view follows the growing text if it is within this many pixels of the end
 
 class TextView {
   // tint(character): the strength of its colour, from -1 to 1. onPoint(place), onClick(place): called with the place of a

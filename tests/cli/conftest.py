@@ -213,6 +213,18 @@ def corpus(tmp_path):
     return Path("corpus.txt")
 
 
+def train_in_process(folder, *arguments):
+    """Runs `charrnn train` in this process, in a folder. Its signal handlers are removed."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CHARRNN_RUNS", raising=False)
+        with pytest.raises(SystemExit) as ending:
+            main(["train", *arguments])
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert ending.value.code == 0
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run of 80 steps on TEXT, good enough to distinguish its characters. It is shared by tests: do not change it."""
@@ -220,8 +232,7 @@ def trained(tmp_path_factory):
     (folder / "corpus.txt").write_text(TEXT)
     options = ["--hidden-size", "16", "--batch-size", "8", "--seq-length", "16", "--workers", "1", "--lr", "0.02"]
     options += ["--warmup-steps", "0", "--max-steps", "80", "--run", "run", "--quiet"]
-    environment = {name: value for name, value in os.environ.items() if name != "CHARRNN_RUNS"}
-    subprocess.run(command("train", "corpus.txt", *options), cwd=folder, env=environment, check=True, timeout=60)
+    train_in_process(folder, "corpus.txt", *options)
     return folder / "run"
 
 
@@ -241,7 +252,7 @@ def task_directory(tmp_path_factory):
     options += ["--test-fraction", "0.2", "--quiet"]
     for task in TASK_FILES:
         words = [*task_arguments(task), *options, "--run", f"runs/{task}"]
-        subprocess.run(command("train", *words), cwd=folder, check=True, timeout=120)
+        train_in_process(folder, *words)
     return folder
 
 

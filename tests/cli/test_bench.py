@@ -6,17 +6,17 @@ from .conftest import SMALL, task_arguments
 
 
 def test_speeds_of_training_sampling_and_products_are_measured(charrnn):
-    result = charrnn("bench", "--seconds", "0.3", "--json", *SMALL).json
+    result = charrnn("bench", "--seconds", "0.1", "--json", *SMALL).json
     for name in ("chars_per_second", "gflops", "sgemm_gflops", "sample_chars_per_second", "peak_rss_mb"):
         assert result[name] > 0
     assert result["fraction_of_peak"] == pytest.approx(result["gflops"] / result["sgemm_gflops"])
     assert (result["workers"], result["config"]["hidden_size"], result["config"]["dropout"]) == (1, 8, 0)
-    assert "chars_per_second" in charrnn("bench", "--seconds", "0.3", *SMALL).out
+    assert "chars_per_second" in charrnn("bench", "--seconds", "0.1", *SMALL).out
 
 
 @pytest.mark.parametrize("task", ["classify", "translate", "series"])
 def test_a_task_is_timed_on_its_data(task, task_runs, charrnn):
-    words = [*task_arguments(task), "--hidden-size", "8", "--workers", "1", "--seconds", "0.3", "--json"]
+    words = [*task_arguments(task), "--hidden-size", "8", "--workers", "1", "--seconds", "0.1", "--json"]
     result = charrnn("bench", *words).json
     assert result["chars_per_second"] > 0 and result["sample_chars_per_second"] is None
 

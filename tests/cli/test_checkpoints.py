@@ -28,7 +28,7 @@ from .conftest import error_cases
     ("train --resume folder", 4, "folder/config.json", "No such file"),
     ("info folder", 4, "folder/config.json", "No such file"),
     ("sample --model folder", 4, "folder: is a directory", "--run"),
-    ("eval folder --run folder", 2, "folder: a run, not a file", "--run folder"),
+    ("eval folder --run folder", 2, "folder: is a run, not a file", "--run folder"),
     ("sample --model m --checkpoint last", 2, "--checkpoint", "--run", "--model"),
 )
 def test_what_does_not_exist_is_named(charrnn, corpus, arguments, code, facts):

@@ -19,13 +19,13 @@ def without_colours(lines):
 
 def test_digits_are_below_the_characters():
     lines = list(digit_lines("ab c\nd猫e", [0.4, 0.6, 2.5, 3.4, 12, 0, 1, 2], NATS, 20))
-    caption = "nats, in steps of 1 (9: or more): below each character"
+    caption = "nats, in steps of 1 (9 = 9 or more): below each character"
     assert lines == ["ab c↵", " 1239", "d猫e", " 1 2", "", caption]
 
 
 def test_digits_of_positive_values_are_above_and_of_negative_values_below():
     lines = list(digit_lines("abcd", [0.31, -0.99, 0.04, -0.55], UNIT, 20))
-    caption = "tanh(c) of unit 0.1, in steps of 0.1 (9: or more): positive above a character, negative below"
+    caption = "tanh(c) of unit 0.1, in steps of 0.1 (9 = 9 or more): positive above a character, negative below"
     assert lines == ["3", "abcd", " 9 6", "", caption]
 
 

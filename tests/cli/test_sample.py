@@ -134,7 +134,7 @@ def test_a_terminal_shows_which_model_is_used(trained):
     ("--min-p 2", 2, "--min-p 2", "at most 1"),
     ("--checkpoint middle", 2, "--checkpoint middle", "best, last"),
     ("--on-unknown ignore", 2, "--on-unknown ignore", "error, skip"),
-    ("-n 0 --num-samples 2", 2, "--length 0", "single sample"),
+    ("-n 0 --num-samples 2", 2, "--length 0", "--num-samples"),
     ("-n 0 --json", 2, "--length 0", "--json"),
     ("-n 0 --copies", 2, "--length 0", "--copies"),
     ("--stop ''", 2, "--stop", "empty"),

@@ -28,7 +28,7 @@ def test_a_pipe_gets_the_text_and_digits(charrnn, trained, text):
     lines = outcome.out.splitlines()
     assert (lines[0], lines[2]) == ("the lazy dog.↵", "the fox.↵")
     assert re.fullmatch("[1-9 ]*", lines[1]) and re.fullmatch("[1-9 ]*", lines[3])
-    caption = r"nats per character, mean \d\.\d\d, in steps of 1 \(9: or more\): below each character"
+    caption = r"nats per character, mean \d\.\d\d, in steps of 1 \(9 = 9 or more\): below each character"
     assert re.fullmatch(caption, lines[5])
 
 
@@ -144,7 +144,7 @@ def test_output_draws_units(suffix, magic, options, charrnn, trained):
     ("--unit 17", 2, "--unit 17", "0.17"),
     ("--unit 1.0", 2, "unit 1.0", "0.0 to 0.15"),
     ("--unit 0.16", 2, "unit 0.16", "0.0 to 0.15"),
-    ("--unit 0.1 --part z", 2, "z: ", "lstm", "tanh(c), h, c, i, f, g, o"),
+    ("--unit 0.1 --part z", 2, "quantity z", "lstm", "tanh(c), h, c, i, f, g, o"),
     ("--part h", 2, "--part", "--unit"),
     ("--unit 0.1 --find", 2, "--unit", "--find", "cannot be used together"),
     ("--output u.pdf", 2, "--output u.pdf", ".png or .svg"),

@@ -194,5 +194,5 @@ def test_a_killed_process_ends_all_and_another_number_of_processes_can_finish_th
 def test_a_batch_smaller_than_the_number_of_processes_is_refused_in_one_line(corpus, tmp_path):
     _, err = finish(train(2, corpus, "--batch-size", "1", "--max-steps", "1", "--run", tmp_path / "run"), 1)
     lines = [line for line in err.splitlines() if line.startswith("charrnn: ")]
-    assert lines == ["charrnn: error: --batch-size 1: must be at least the 2 processes of torchrun"]
+    assert lines == ["charrnn: error: --batch-size 1: must be at least 2 (one per torchrun process)"]
     assert not (tmp_path / "run").exists()

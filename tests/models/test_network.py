@@ -128,8 +128,11 @@ def test_loss_and_final_state_equal_the_plain_definition(cell, shape, masks):
 
 
 @cells
-@architectures
-@with_masks
+@pytest.mark.parametrize(
+    ("shape", "masks"),
+    [pytest.param(shape, True, id=name) for name, shape in ARCHITECTURES.items()]
+    + [pytest.param(ARCHITECTURES[name], False, id=f"{name}, no masks") for name in ("one-hot", "numbers")],
+)
 def test_the_gradient_of_every_parameter_equals_central_differences(cell, shape, masks):
     case = Case(cell, shape, masks)
     case.loss()

@@ -1,5 +1,6 @@
 """Training runs as processes that the tests interrupt. Their files are compared with those of an undisturbed run."""
 
+import functools
 import json
 import os
 import signal
@@ -46,21 +47,21 @@ def outcome(run):
     return arrays, metrics
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    path = tmp_path / "corpus.txt"
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
     path.write_text(TEXT)
     return path
 
 
-@pytest.fixture
-def undisturbed(corpus, tmp_path):
-    """A function that returns the outcome of a run that is not interrupted."""
+@pytest.fixture(scope="session")
+def undisturbed(corpus, tmp_path_factory):
+    """A function that returns the outcome of a run that is not interrupted. Each run is trained once in a session."""
 
+    @functools.cache
     def run(cell="lstm", workers=1, steps=30):
-        path = tmp_path / f"undisturbed-{cell}-{workers}-{steps}"
-        if not path.exists():
-            subprocess.run([*CHARRNN, *train_arguments(path, corpus, cell, workers, steps)], check=True)
+        path = tmp_path_factory.mktemp("undisturbed") / "run"
+        subprocess.run([*CHARRNN, *train_arguments(path, corpus, cell, workers, steps)], check=True)
         return outcome(path)
 
     return run

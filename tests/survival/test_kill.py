@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,17 @@ from .conftest import (
     train_arguments,
 )
 
-LONG = 600  # steps; they take a second or two
+STEPS = 200  # they take a second or two
+MANY_STEPS = 600
 START_TIME = 0.2  # seconds before the first kill
 DATA = Path(__file__).parents[2] / "data"
 CASES = [("rnn", 1), ("lstm", 1), ("gru", 1), ("rnn", 2), ("lstm", 2), ("gru", 2)]
 BEFORE_CONFIG = {"last.safetensors", ".last.safetensors.tmp", ".config.json.tmp"}
 
 
-def kill_repeatedly(run, corpus, cell, workers, kills, rng):
+def kill_repeatedly(run, corpus, cell, workers, steps, kills, rng):
     """Kills a run up to `kills` times and then lets it finish. Returns how often it was still running."""
-    arguments = train_arguments(run, corpus, cell, workers, LONG)
+    arguments = train_arguments(run, corpus, cell, workers, steps)
     hits = 0
     for _ in range(kills):
         hits += kill_after(arguments, START_TIME + 0.8 * rng.random())
@@ -49,9 +51,9 @@ def kill_repeatedly(run, corpus, cell, workers, kills, rng):
     [pytest.param(*case, marks=[] if case in (("lstm", 2), ("gru", 1)) else pytest.mark.slow) for case in CASES],
 )
 def test_a_killed_run_ends_with_the_same_bits_after_its_resume(cell, workers, corpus, undisturbed, tmp_path):
-    hits = kill_repeatedly(tmp_path / "run", corpus, cell, workers, 3, random.Random(f"{cell}{workers}"))
+    hits = kill_repeatedly(tmp_path / "run", corpus, cell, workers, STEPS, 2, random.Random(f"{cell}{workers}"))
     assert hits >= 1
-    assert outcome(tmp_path / "run") == undisturbed(cell, workers, LONG)
+    assert outcome(tmp_path / "run") == undisturbed(cell, workers, STEPS)
     assert all_workers_end()
 
 
@@ -67,7 +69,7 @@ def test_a_killed_run_ends_with_the_same_bits_after_its_resume(cell, workers, co
 )
 def test_a_killed_run_of_any_task_ends_with_the_same_bits_after_its_resume(arguments, tmp_path):
     file, *options = arguments
-    train = ["train", str(DATA / file), *options, "--max-steps", "150", "--workers", "2", *SMALL, *FREQUENT_WRITES]
+    train = ["train", str(DATA / file), *options, "--max-steps", "60", "--workers", "2", *SMALL, *FREQUENT_WRITES]
     subprocess.run([*CHARRNN, *train, "--run", str(tmp_path / "undisturbed")], check=True)
     rng = random.Random(options[-1])
     run = tmp_path / "run"
@@ -89,8 +91,8 @@ def test_fifty_kills(cell, workers, corpus, undisturbed, tmp_path):
     runs = 0
     while hits < 50:
         runs += 1
-        hits += kill_repeatedly(tmp_path / f"run{runs}", corpus, cell, workers, 6, rng)
-        assert outcome(tmp_path / f"run{runs}") == undisturbed(cell, workers, LONG)
+        hits += kill_repeatedly(tmp_path / f"run{runs}", corpus, cell, workers, MANY_STEPS, 6, rng)
+        assert outcome(tmp_path / f"run{runs}") == undisturbed(cell, workers, MANY_STEPS)
     print(f"{cell}, {workers} workers: {hits} kills in {runs} runs")
     assert all_workers_end()
 
@@ -171,22 +173,24 @@ def test_a_result_does_not_outlive_a_resume_that_is_killed(corpus, tmp_path):
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_process_and_ends_with_the_same_bits(interrupt, corpus, undisturbed, tmp_path):
     run = tmp_path / "run"
-    process = start(train_arguments(run, corpus, workers=2, steps=LONG))
+    process = start(train_arguments(run, corpus, workers=2, steps=STEPS))
     while not (run / "last.safetensors").exists():
         assert process.poll() is None
+        time.sleep(0.02)
     os.kill(process.pid, interrupt)
     process.communicate()
     assert process.returncode in (128 + interrupt, 0)
     assert all_workers_end()
     subprocess.run([*CHARRNN, *resume_arguments(run, corpus)], check=True)
-    assert outcome(run) == undisturbed(workers=2, steps=LONG)
+    assert outcome(run) == undisturbed(workers=2, steps=STEPS)
 
 
 def test_a_killed_worker_ends_the_run_with_the_state_saved(corpus, undisturbed, tmp_path):
     run = tmp_path / "run"
-    process = start(train_arguments(run, corpus, workers=2, steps=LONG))
+    process = start(train_arguments(run, corpus, workers=2, steps=STEPS))
     while not (run / "metrics.jsonl").exists():
         assert process.poll() is None
+        time.sleep(0.02)
     (worker,) = running_workers()
     os.kill(worker, signal.SIGKILL)
     _, errors = process.communicate(timeout=30)
@@ -196,4 +200,4 @@ def test_a_killed_worker_ends_the_run_with_the_state_saved(corpus, undisturbed, 
     assert "--resume" in line
     assert all_workers_end()
     subprocess.run([*CHARRNN, *resume_arguments(run, corpus)], check=True)
-    assert outcome(run) == undisturbed(workers=2, steps=LONG)
+    assert outcome(run) == undisturbed(workers=2, steps=STEPS)

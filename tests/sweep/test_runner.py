@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,11 +194,12 @@ def test_children_save_and_end_when_their_parent_is_killed(corpus, tmp_path):
     try:
         while not all(run.metrics.exists() for run in runs):
             assert parent.poll() is None
+            time.sleep(0.02)
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     while any(run.locked for run in runs):
-        pass
+        time.sleep(0.02)
     assert [read_result(run.path)["status"] for run in runs] == ["interrupted"] * 2
 
 

@@ -261,7 +261,7 @@ def test_the_number_of_trials_and_options_of_the_machine_may_change(open_study, 
 def test_a_folder_with_other_runs_is_refused(open_study, tmp_path):
     (tmp_path / "other" / "000").mkdir(parents=True)
     (tmp_path / "other" / "000" / "config.json").write_text("{}")
-    with pytest.raises(RunError, match="contains runs of something else"):
+    with pytest.raises(RunError, match="do not belong to this study"):
         open_study(folder="other")
 
 
@@ -270,7 +270,7 @@ def test_a_folder_whose_journal_was_replaced_is_refused(open_study, journal, tmp
     (tmp_path / "study" / "000").mkdir()
     (tmp_path / "study" / "000" / "config.json").write_text("{}")
     open_study()
-    with pytest.raises(RunError, match="contains runs of something else"):
+    with pytest.raises(RunError, match="do not belong to this study"):
         open_study(storage=journal)
 
 
@@ -284,7 +284,7 @@ def test_a_run_is_not_a_folder_for_a_study(open_study, tmp_path):
 
 def test_a_study_of_another_program_is_refused(open_study, journal):
     optuna.create_study(storage=open_storage(journal), study_name="study").ask()
-    with pytest.raises(RunError, match="not a study of charrnn"):
+    with pytest.raises(RunError, match="not created by charrnn"):
         open_study(storage=journal)
 
 

@@ -125,5 +125,5 @@ def test_notices_report_shortened_records_and_how_full_the_windows_are(tmp_path)
 
 @pytest.mark.parametrize("values", [[], "ab", [1], ["a", "a"], None])
 def test_damaged_lists_of_names_are_refused(values):
-    with pytest.raises(ValueError, match="text"):
+    with pytest.raises(ValueError, match="string"):
         parse_names(values)

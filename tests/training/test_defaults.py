@@ -93,7 +93,7 @@ def test_weight_decay_without_adamw_is_refused(optimizer, series):
 
 def test_more_workers_than_streams_are_refused(series):
     train = TrainingOptions(batch_size=3, workers=4)
-    with pytest.raises(UsageError, match=r"--workers 4: more than the batch has streams \(.* 3\)"):
+    with pytest.raises(UsageError, match=r"--workers 4: more workers than streams in a batch \(.* 3\)"):
         resolve_options(ModelOptions(), train, series())
 
 

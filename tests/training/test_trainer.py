@@ -210,7 +210,7 @@ def test_a_checkpoint_whose_architecture_does_not_fit_the_configuration_is_refus
     architecture = dataclasses.replace(checkpoint.architecture, **change)
     parameters = np.zeros(architecture.num_parameters, np.float32)
     save_checkpoint(path, dataclasses.replace(checkpoint, architecture=architecture, parameters=parameters))
-    with pytest.raises(RunError, match=r"last.safetensors: its architecture does not fit its configuration"):
+    with pytest.raises(RunError, match=r"last.safetensors: the architecture does not match"):
         make_resumed(tmp_path / "run")
 
 
@@ -230,7 +230,7 @@ def test_a_checkpoint_whose_arrays_do_not_fit_the_configuration_is_refused(tmp_p
     checkpoint = load_checkpoint(path)
     checkpoint.tensors["moments"] = checkpoint.tensors["moments"][:1]
     save_checkpoint(path, checkpoint)
-    with pytest.raises(RunError, match="training state does not fit"):
+    with pytest.raises(RunError, match="training state does not match"):
         resume(tmp_path / "run")
 
 

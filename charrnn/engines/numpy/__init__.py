@@ -1,1 +1,1 @@
-"""The engine on NumPy: worker processes with shared memory."""
+"""The NumPy engine: worker processes with shared memory."""

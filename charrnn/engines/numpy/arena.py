@@ -94,11 +94,11 @@ class Arena:
         return batch.select_streams(rows)
 
     def _take_steps(self, times: tuple[int, int], is_ids: bool, width: int, dtype: str) -> Array:
-        """The next array: ids (T, B), or numbers (T, B, width)."""
+        """Allocates the next array of the buffer: ids (T, B), or numbers (T, B, width)."""
         return self._take(times, "uint32") if is_ids else self._take((*times, width), dtype)
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """The next array of the buffer."""
+        """Allocates the next array of the buffer."""
         start = self.size
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         self.size += -(-num_bytes // CACHE_LINE) * CACHE_LINE  # rounded up to whole cache lines

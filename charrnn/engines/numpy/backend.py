@@ -1,4 +1,4 @@
-"""Computes with trained networks on NumPy."""
+"""Runs trained networks with NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine on NumPy. Worker processes divide each batch between them and share one block of memory.
+"""The NumPy engine. Worker processes divide each batch among themselves and share one block of memory.
 
 A training step has three phases. All workers run the same phase at the same time. The parent process is worker 0.
   gradient  forward and backward pass over the worker's streams -> the worker's own flat gradient
@@ -37,7 +37,7 @@ from charrnn.options import ResolvedTraining
 
 
 class NumpyEngine:
-    """See engines.base.Engine. This is the parent's part."""
+    """See engines.base.Engine. This class runs in the parent process."""
 
     stream: BatchStream
 
@@ -52,7 +52,7 @@ class NumpyEngine:
             self.arena = Arena(architecture, train, dtype, mmap.mmap(self.fd, size))
         except OSError as error:
             os.close(self.fd)
-            raise OutOfMemoryError(f"cannot share {size:,} bytes between the workers: {error.strerror}") from None
+            raise OutOfMemoryError(f"cannot allocate {size:,} bytes of shared memory: {error.strerror}") from None
         self.is_consistent = True
         self.thread_limits = threadpool_limits(1)
         self.children: list[subprocess.Popen[bytes]] = []

@@ -1,1 +1,1 @@
-"""The engine on PyTorch: for GPUs, and for several processes under torchrun."""
+"""The PyTorch engine: for GPUs, and for several processes under torchrun."""

@@ -89,7 +89,7 @@ class TorchStepper:
         self.device_state = self.device_state.index_select(2, torch.tensor(rows, device=self.flat.device))
 
     def _step(self, x: Tensor) -> Array:
-        """x (B, D)."""
+        """Computes one time step. x: (B, D)."""
         with torch.no_grad():
             _, self.device_state = self.network.read_vectors(x[None], self.device_state)
         return self._outputs()
@@ -119,7 +119,7 @@ class TorchDecoderStepper:
             memory, state = encode(architecture, self.network.named, batch.source, None)
         self.memory = memory.repeat_interleave(self.K, dim=1)
         self.state = state.repeat_interleave(self.K, dim=2)
-        self.weights: Tensor | None = None  # (N K, 1, S), of the attention at the last step
+        self.weights: Tensor | None = None  # (N K, 1, S), the attention weights of the last step
 
     def step(self, ids: Sequence[int] | Array) -> Array:
         x = torch.tensor(np.asarray(ids, np.int64), device=self.memory.device)[None]

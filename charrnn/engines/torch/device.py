@@ -31,7 +31,7 @@ def prepare_device(train: TrainingOptions) -> torch.device:
     # A resumed run must compute the same bits. PyTorch warns about operations that have no deterministic kernel.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and no such memory is read
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time; uninitialized memory is never read
     warnings.filterwarnings("ignore", "RNN module weights are not part")  # the weights are views of one flat vector
     precision = "tf32" if train.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
@@ -48,7 +48,7 @@ def draw_masks_on_device(
 ) -> list[Tensor]:
     """Draws masks on the device, because a GPU would have to wait for masks that are drawn on the CPU.
 
-    The masks have the same distribution as those of `engines.masks.draw_masks`, but other values.
+    The masks have the same distribution as those of `engines.masks.draw_masks`, but different values.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(device).manual_seed(seed)

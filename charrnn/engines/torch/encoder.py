@@ -1,4 +1,4 @@
-"""Encoder and attention of models/encoder.py and nn/attention.py in PyTorch.
+"""The encoder of models/encoder.py and the attention of nn/attention.py in PyTorch.
 
 S source steps, B streams, E width of the memory, H hidden size and L layers of the decoder.
 """
@@ -28,15 +28,15 @@ class DeviceSource:
     the second steps of those that have one, and so on."""
 
     x: Tensor  # (N,) ids or (N, D) numbers, in the packed order
-    sizes: Tensor  # (steps of the longest,): how many sources have such a step; in the host's memory
-    rows: Tensor  # (N,): the row S B of each packed step
+    sizes: Tensor  # (steps of the longest,): the number of sources that have this step; always on the CPU
+    rows: Tensor  # (N,): the row of the batch (row s B + b is step s of stream b) of each packed step
     streams: Tensor  # (B,): the stream of each source
     row_streams: Tensor  # (N,): the stream of each packed step
     is_step: Tensor  # bool (S, B)
 
     @classmethod
     def from_source(cls, source: Source, copy: Callable[[Array], Tensor]) -> DeviceSource:
-        """copy: an array to the device."""
+        """Packs the sources. copy: a function that copies an array to the device."""
         steps, num_streams = source.x.shape[:2]
         lengths = np.maximum(source.lengths, 1)  # an empty stream reads one step of padding
         order = np.argsort(-lengths, kind="stable")
@@ -101,7 +101,7 @@ def attend(named: dict[str, Any], h: Tensor, memory: Tensor, is_step: Tensor) ->
 
 
 def _inputs(architecture: Architecture, named: dict[str, Any], source: DeviceSource) -> Tensor:
-    """What the first layer of the encoder reads (N, D)."""
+    """The inputs of the first layer of the encoder (N, D)."""
     if architecture.source == "numbers":
         return source.x
     if "source_embedding.weight" in named:

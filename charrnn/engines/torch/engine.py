@@ -1,8 +1,8 @@
-"""The engine on PyTorch, for one device or, under torchrun, for several.
+"""The PyTorch engine, for one device or, under torchrun, for several.
 
 Each process has a copy of all parameters and computes the gradient of some of the batch's streams. One all-reduce adds
 the gradients, and all processes take the same optimizer step. Only the first process has a Trainer. When the Trainer
-calls a method of the first process's engine, the other processes call the same method of theirs.
+calls a method of the first process's engine, the other processes call the same method of their own engines.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from charrnn.options import ResolvedTraining
 def in_all_processes(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a method of TorchEngine: if the first process calls it, all processes call it.
 
-    The method raises WorkerError if another process has died, and OutOfMemoryError.
+    The method raises WorkerError if another process has died, and OutOfMemoryError if the memory is too small.
     """
 
     @wraps(method)
@@ -47,7 +47,7 @@ def in_all_processes(method: Callable[..., Any]) -> Callable[..., Any]:
             with raising_out_of_memory(engine.train.device):
                 return method(engine, *arguments, **named)
         except (WorkerError, OutOfMemoryError):
-            engine.is_consistent = False  # the streams of the other processes have lost their states
+            engine.is_consistent = False  # the states of the other processes' streams are lost
             raise
 
     return run

@@ -1,4 +1,4 @@
-"""The network of models/network.py on PyTorch: the same parameters, batches and losses, on any device.
+"""The network of models/network.py in PyTorch: the same parameters, batches and losses, on any device.
 
 T time steps, B streams, N = T x B rows, n scored rows, H hidden size, L layers, S arrays in a state, K sequences.
 """
@@ -95,7 +95,8 @@ class TorchNetwork:
     ) -> tuple[Tensor, Tensor]:
         """The top layer's outputs as rows (N, H), and the final state (L, S, B, H).
 
-        dropout_masks (L, B, H) multiply the layers' outputs. recurrent_masks, one (G, H) per layer, multiply W_hh.
+        dropout_masks: masks that multiply the outputs of the layers (see `split_dropout_masks`).
+        recurrent_masks: for each layer of the decoder a mask (G, H) that multiplies W_hh.
         """
         weights = layer_weights(self.named, self.architecture.num_layers)
         if recurrent_masks:
@@ -116,8 +117,10 @@ class TorchNetwork:
         return self._run_packed(weights, x, state, batch.carry, batch.packed, masks.layers)
 
     def read_vectors(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads input vectors of the first layer (T, B, D). Returns the top layer's outputs (T, B, H), the final
-        state."""
+        """Reads input vectors of the first layer (T, B, D).
+
+        Returns the outputs of the top layer (T, B, H), and the final state.
+        """
         weights = layer_weights(self.named, self.architecture.num_layers)
         return self._run_layers(weights, x, state, dropout_masks=None, sizes=None)
 

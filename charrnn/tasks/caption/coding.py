@@ -20,7 +20,7 @@ MAX_LENGTH = 10**9  # of a text, in characters
 
 
 class Caption(NamedTuple):
-    """A line of text, and the row of its vector. Vectors are numbered, so `source` is the row."""
+    """A line of text. `source` is the row number of its vector."""
 
     source: int
     text: str
@@ -36,7 +36,7 @@ class CaptionCoding:
 
     @classmethod
     def from_dict(cls, task: dict[str, Any], width: int) -> CaptionCoding:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
         if task["name"] != "caption":
             raise ValueError("not a model of captions")
         vocabulary = Vocabulary.of_characters(task)
@@ -60,8 +60,8 @@ class CaptionCoding:
     def records(self, captions: Sequence[Caption], vectors: Array, *, skip_unknown: bool = False) -> Records:
         """Encodes each caption as a record.
 
-        For the text `ab` the inputs are <vector> a b, the targets a b <line end>. The id of the first input is that of
-        the line end; the network reads the vector in its place.
+        For the text `ab`, the inputs are <vector> a b and the targets are a b <line end>. The first input has the id of
+        the line end, but the network reads the vector instead.
         """
         end = self.vocabulary.encode(END)
         texts = [

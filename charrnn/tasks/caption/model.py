@@ -22,7 +22,7 @@ from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.caption.coding import END, Caption, CaptionCoding
 from charrnn.tasks.scoring import mean_loss
 
-MAX_STREAMS = 256  # texts written side by side
+MAX_STREAMS = 256  # texts that are written at the same time
 
 
 class Captioner(TrainedModel):
@@ -36,7 +36,7 @@ class Captioner(TrainedModel):
     def _parse_coding(self, task: dict[str, Any]) -> CaptionCoding:
         coding = CaptionCoding.from_dict(task, self.architecture.features)
         if coding.architecture(self.architecture) != self.architecture:
-            raise ValueError("the metadata of the task do not fit the weights")
+            raise ValueError("the metadata of the task do not match the weights")
         return coding
 
     def write(
@@ -82,7 +82,7 @@ class Captioner(TrainedModel):
         return float(self.evaluate([text], [vector])["loss"])
 
     def evaluate(self, texts: Sequence[str], vectors: Any, *, skip_unknown: bool = False) -> dict[str, Any]:
-        """The fields records, chars, loss, bpc and perplexity for texts, given their vectors."""
+        """Returns a dict of `records`, `chars`, `loss`, `bpc` and `perplexity` of texts, given their vectors."""
         rows = self._check_vectors(vectors)
         captions = [Caption(row, text) for row, text in enumerate(texts)]
         records = self.coding.records(captions, rows, skip_unknown=skip_unknown)

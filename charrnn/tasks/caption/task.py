@@ -66,7 +66,8 @@ class CaptionTask(WindowTask):
         if source is not None and source.architecture.features:
             width = vectors.shape[1]
             if source.architecture.features != width:
-                raise UsageError(f"--init-from: a model of {source.architecture.features} features, not {width}")
+                problem = f"--init-from: the model reads vectors of {source.architecture.features} numbers"
+                raise UsageError(problem, f"{data.features} has {width}")
             scale = source.parse_task(lambda task: Standardizer.from_dict(task["features"], width))
         longest = max(len(caption.text) for caption in captions)
         return cls(CaptionCoding(vocabulary, scale, longest), parts, vectors, notices)

@@ -48,9 +48,10 @@ class Classifier(RecordModel):
         return [best for ((best, _), *_) in self.predict(texts)]
 
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """The fields records, loss, accuracy, macro_f1, labels and confusion (rows: true labels; columns: predictions).
+        """Returns a dict of `records`, `loss`, `accuracy`, `macro_f1`, `labels` and `confusion`.
 
-        A label that was not in the training data counts as wrong. It has a row, no column, and no part in the loss.
+        `confusion` has a row for each true label and a column for each predicted label. A label that was not in the
+        training data counts as wrong. It has a row but no column, and is not included in the loss.
         """
         labels = self.coding.labels
         logits = scored_outputs(self, self.coding.records(pairs, skip_unknown=skip_unknown))

@@ -1,1 +1,1 @@
-"""What tasks with an encoder and a decoder have in common: symbols, batches, beam search, evaluation."""
+"""The common part of tasks with an encoder and a decoder: symbols, batches, beam search and evaluation."""

@@ -1,4 +1,4 @@
-"""Finds targets for sources, by beam search or at random, for many sources at a time.
+"""Generates targets for many sources at a time, by beam search or by sampling.
 
 N sources, K hypotheses per source (the beam), V symbols.
 """
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Decoder:
-    """A trained network that appends a target, which ends with the symbol `end`, to a source."""
+    """Generates targets for sources with a trained network. A target ends with the symbol `end`."""
 
     def __init__(self, backend: Backend, architecture: Architecture, parameters: Array, end: int) -> None:
         self.backend = backend
@@ -37,7 +37,7 @@ class Decoder:
     def search(self, sources: Sequence[Array], *, beam: int, limit: int) -> list[list[Hypothesis]]:
         """Finds up to `beam` targets of each source, in descending order of probability.
 
-        limit: the maximum length of a target. With beam 1, each symbol is the most likely one.
+        limit: the maximum length of a target. With beam 1, the search is greedy.
         """
 
         def search_group(group: list[int]) -> list[list[Hypothesis]]:
@@ -55,7 +55,7 @@ class Decoder:
         *,
         limit: int,
     ) -> list[Hypothesis]:
-        """A random target of each source. uniforms: a generator of random numbers for each source."""
+        """Samples a target for each source. uniforms: a generator of random numbers in [0, 1) for each source."""
 
         def draw_group(group: list[int]) -> list[Hypothesis]:
             stepper = self._read_sources([sources[n] for n in group], 1)
@@ -80,8 +80,10 @@ class Candidates(NamedTuple):
 
 
 class BeamSearch:
-    """A beam search for N sources. Each step extends the hypotheses by a symbol, retires those that end, and selects
-    the best of the others."""
+    """A beam search for N sources.
+
+    Each step extends the hypotheses by one symbol, removes the hypotheses that end, and keeps the best of the others.
+    """
 
     def __init__(self, stepper: DecoderStepper, num_sources: int, beam: int, limit: int, end: int) -> None:
         self.stepper = stepper
@@ -95,7 +97,7 @@ class BeamSearch:
         self.is_active = np.ones(num_sources, bool)  # whether a source can still get a better target
 
     def run(self, logits: Array) -> list[list[Hypothesis]]:
-        """logits (N K, V): of the first symbol."""
+        """Returns up to K targets of each source. logits (N K, V): the logits of the first symbol."""
         for length in range(self.limit):
             candidates = self._expand(logits)
             self._retire(candidates, length)
@@ -125,7 +127,7 @@ class BeamSearch:
         return Candidates(np.take_along_axis(extended, best, axis=1), parents, ids)
 
     def _retire(self, candidates: Candidates, length: int) -> None:
-        """Moves candidates among the best K that end to the ended hypotheses."""
+        """Adds each of the best K candidates to the ended hypotheses if its last symbol is `end`."""
         ends = candidates.ids[:, : self.beam] == self.end
         for n, rank in zip(*np.nonzero(ends & self.is_active[:, None]), strict=True):
             log_p = float(candidates.log_p[n, rank])
@@ -142,8 +144,10 @@ class BeamSearch:
         return parents, np.take_along_axis(candidates.ids, order, axis=1)
 
     def _deactivate(self) -> None:
-        """Ends the search for sources with K ended hypotheses that are better than all others. The others cannot become
-        better, because a hypothesis is never more likely than its beginning."""
+        """Ends the search for sources with K ended hypotheses that are better than all others.
+
+        The others cannot become better, because a hypothesis is never more likely than its prefix.
+        """
         for n in np.flatnonzero(self.is_active).tolist():
             self.ended[n].sort(key=lambda hypothesis: -hypothesis[1])
             is_full = len(self.ended[n]) >= self.beam

@@ -1,4 +1,4 @@
-"""How the records of a task with an encoder and a decoder are encoded. Every checkpoint stores its coding."""
+"""Encodes the records of a task with an encoder and a decoder. A checkpoint stores the coding of its task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LENGTH = 10**9  # of a target, in symbols
 class SourceRecord(NamedTuple):
     """A record: a source, and its target text."""
 
-    source: Any  # a text, or the path of a matrix
+    source: Any  # a text, or a Matrix
     target: str
 
 
@@ -31,7 +31,7 @@ class SourceCoding(ABC):
     name: ClassVar[str]
     defaults: ClassVar[TaskDefaults]
     target: Symbols
-    longest: int  # symbols of a target of the training data
+    longest: int  # length of the longest target in the training data, in symbols
 
     @abstractmethod
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
@@ -44,15 +44,18 @@ class SourceCoding(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """The sources and the targets, for the user."""
+        """Describes the sources and the targets for the user."""
 
     def source_ids_in(self, other: Any) -> Array:
-        """The id of each source symbol in another coding, which includes it. Only for sources of symbols."""
+        """Returns the id of each source symbol in another coding that includes all of them.
+
+        Only sources of symbols support this.
+        """
         raise NotImplementedError
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """For the metadata of a checkpoint."""
+        """Returns the metadata for a checkpoint."""
 
     def architecture(self, model: ModelOptions) -> Architecture:
         size = self.target.size
@@ -76,5 +79,5 @@ def parse_longest(task: dict[str, Any]) -> int:
 
 
 def append_end(ids: Array) -> Array:
-    """The ids of a source text, with END after them, so that no source is empty."""
+    """Appends END to the ids of a source text, so that no source is empty."""
     return np.append(ids, END).astype(np.uint32)

@@ -37,19 +37,21 @@ class SourceModel(TrainedModel):
     @staticmethod
     @abstractmethod
     def parse_coding(task: dict[str, Any]) -> SourceCoding:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
 
     def _parse_coding(self, task: dict[str, Any]) -> SourceCoding:
         coding = self.parse_coding(task)
         if coding.architecture(self.architecture) != self.architecture:
-            raise ValueError("the metadata of the task do not fit the weights")
+            raise ValueError("the metadata of the task do not match the weights")
         return coding
 
     def predict(
         self, sources: Sequence[Any], *, beam: int = DEFAULT_BEAM, top: int = 1, skip_unknown: bool = False
     ) -> list[list[tuple[str, float]]]:
-        """The `top` most likely targets of each source that a beam search finds, with their log probabilities, in
-        descending order."""
+        """Finds the `top` most likely targets of each source by beam search.
+
+        Returns the targets of each source with their log probabilities, in descending order of probability.
+        """
         encoded = self._encode(sources, skip_unknown)
         results = self._decoder().search(encoded, beam=max(beam, top), limit=self._limit())
         return [[self._decode(hypothesis) for hypothesis in hypotheses[:top]] for hypotheses in results]
@@ -87,7 +89,7 @@ class SourceModel(TrainedModel):
         return answers
 
     def answers(self, sources: Sequence[Any]) -> list[str]:
-        """The target of each source that consists of the most likely symbols."""
+        """Finds a target for each source by greedy decoding."""
         return [best for ((best, _), *_) in self.predict(sources, beam=1)]
 
     def preview(self, records: Sequence[SourceRecord]) -> str:
@@ -97,11 +99,11 @@ class SourceModel(TrainedModel):
         return "\n".join(f"{record.source} -> {answer} ({record.target})" for record, answer in lines)
 
     def score(self, source: Any, target: str) -> float:
-        """The mean loss of the symbols of a target, its end included. Raises CorpusError for an unknown symbol."""
+        """The mean loss of the symbols of a target, including its end. Raises CorpusError for an unknown symbol."""
         return self.mean_loss(self.coding.records([SourceRecord(source, target)]))
 
     def mean_loss(self, records: SourceRecords) -> float:
-        """The mean loss of all symbols of the targets, their ends included."""
+        """The mean loss of all symbols of the targets, including their ends."""
         streams = min(SCORING_STREAMS, len(records))
         scoring_pass = PairPass(records, streams)
         network = self.backend.network(
@@ -118,12 +120,14 @@ class SourceModel(TrainedModel):
         return total / scoring_pass.predictions
 
     def evaluate(self, records: Sequence[SourceRecord], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """The fields records (number of distinct sources), chars (symbols of the references), loss, exact (fraction of
-        sources with a right answer), cer (symbol error rate: edit distance divided by the length of the reference) and
-        wer (the same for words).
+        """Returns a dict of `records`, `chars`, `loss`, `exact`, `cer` and `wer`.
 
-        Records with the same source are alternative references. The reference nearest to the answer counts. Unknown
-        symbols of the references have no part in the loss.
+        `records` is the number of distinct sources, `chars` the number of symbols in the references, and `exact` the
+        fraction of sources with a correct prediction. `cer` is the symbol error rate: the edit distance divided by the
+        length of the references. `wer` is the same for words.
+
+        Records with the same source are alternative references. The reference that is nearest to the prediction counts.
+        Unknown symbols of the references are not included in the loss.
         """
         references: dict[Any, list[str]] = {}
         for record in records:

@@ -26,11 +26,15 @@ class Symbols:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], separator: str | None, other: Symbols | None = None) -> Symbols:
-        """The symbols of some texts, and those of another vocabulary, with its separator. Raises UsageError."""
+        """Makes a vocabulary of the symbols in some texts.
+
+        other: a vocabulary whose symbols are included and whose separator is used. Raises UsageError if `separator` is
+        given and differs from it.
+        """
         if other is not None:
             if separator not in (None, other.separator):
-                kind = "characters" if other.separator is None else f"separated by {other.separator!r}"
-                raise UsageError(f"separator {separator!r}: the symbols of the model of --init-from are {kind}")
+                kind = "single characters" if other.separator is None else f"separated by {other.separator!r}"
+                raise UsageError(f"separator {separator!r}: the symbols of the --init-from model are {kind}")
             separator = other.separator
         symbols = {symbol for text in texts for symbol in split_text(text, separator)}
         if other is not None:
@@ -39,11 +43,11 @@ class Symbols:
 
     @classmethod
     def from_dict(cls, values: Any) -> Symbols:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
         symbols = values["symbols"]
         separator = values["separator"]
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) and symbol for symbol in symbols):
-            raise ValueError("the symbols in the checkpoint are not a list of texts")
+            raise ValueError("the symbols in the checkpoint are not a list of strings")
         if any(a >= b for a, b in itertools.pairwise(symbols)):
             raise ValueError("the symbols in the checkpoint are not sorted")
         if separator is None and any(len(symbol) != 1 for symbol in symbols):
@@ -57,7 +61,7 @@ class Symbols:
 
     @property
     def size(self) -> int:
-        """The number of ids, that of END included."""
+        """The number of ids, including END."""
         return len(self.symbols) + 1
 
     @cached_property
@@ -89,7 +93,7 @@ class Symbols:
         return (self.separator or "").join(self.symbols[i - 1] for i in np.asarray(ids, np.int64).tolist())
 
     def ids_in(self, other: Symbols) -> Array:
-        """The id of each symbol, END first, in another vocabulary that contains all of them."""
+        """Returns the ids of END and of each symbol in another vocabulary, which must contain all of them."""
         return np.array([END, *(other._ids[symbol] for symbol in self.symbols)])
 
 

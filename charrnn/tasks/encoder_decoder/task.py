@@ -1,4 +1,4 @@
-"""Records with a source and a target to train on."""
+"""The common part of tasks whose records have a source and a target."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def read_parts(
 
 
 class SourceTask:
-    """See tasks.base.Task. parts: the records of the parts "train", "val" and "test"."""
+    """Records with a source and a target to train on. See tasks.base.Task.
+
+    parts: the records of the parts "train", "val" and "test".
+    """
 
     def __init__(
         self,
@@ -140,7 +143,7 @@ class SourceTask:
         for kind, lengths in (("sources", records.source_lengths), ("targets", records.target_lengths)):
             longer = int((lengths > seq_length).sum())
             if longer:
-                notices.append(f"{longer:,} {kind} are longer than {seq_length} steps; the rest of each is not used")
+                notices.append(f"{longer:,} {kind} are longer than {seq_length} steps and are truncated")
         return notices
 
     def scores(self, means: Array) -> Scores:

@@ -62,7 +62,7 @@ def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
     if not len(ids):
         raise CorpusError(f"{names}: the corpus is empty")
     if len(ids) < 2:
-        raise CorpusError(f"{names}: the corpus has one character", "at least two are needed, to predict the next one")
+        raise CorpusError(f"{names}: the corpus has one character", "at least two are needed to predict the next one")
     if data.lines and vocabulary.newline is None:
         raise CorpusError("--lines: the corpus has no line feed")
     train, val, test = np.split(ids, _split_points(ids, data, vocabulary.newline, notices))

@@ -40,7 +40,7 @@ class TextModel(TrainedModel):
             raise ValueError("not a language model")
         size = len(vocabulary)
         if Architecture.from_options(self.architecture, input_size=size, output_size=size) != self.architecture:
-            raise ValueError("the vocabulary does not fit the weights")
+            raise ValueError("the vocabulary does not match the weights")
         return vocabulary, lines
 
     def record_end(self, lines: bool | None = None) -> int | None:
@@ -56,7 +56,7 @@ class TextModel(TrainedModel):
         return (RECORD_END,) if self.lines else ()
 
     def prepend_start(self, ids: Array) -> Array:
-        """The start symbol and the ids. Every text is read with the start symbol, from the zero state."""
+        """Prepends the start symbol to ids. Every text is read with the start symbol, from the zero state."""
         return np.concatenate([[self.vocabulary.start], ids]).astype(np.intp)
 
     def sample(
@@ -72,7 +72,7 @@ class TextModel(TrainedModel):
         """Yields a text that continues `prime`, in pieces. The prime itself is not repeated.
 
         length: number of characters; 0 for an endless text.
-        stop: the text ends before the first of these texts. The text of a model of lines also ends with its line.
+        stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line.
         on_unknown: "error" or "skip", for characters of the prime that are not in the vocabulary.
         options: the fields of SamplingOptions.
 
@@ -140,8 +140,10 @@ class TextModel(TrainedModel):
     def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
     ) -> Iterator[tuple[str, float, list[tuple[str, float]]]]:
-        """Yields for each character of a text the character, its nats, and the `top` most likely characters at its
-        position with their probabilities."""
+        """Yields each character of a text with its nats and the `top` most likely characters at its position.
+
+        The most likely characters are given with their probabilities, in descending order.
+        """
         stepper = self._new_stepper(1)
         record_end = self.record_end(lines)
         symbols = self._symbols()
@@ -157,7 +159,7 @@ class TextModel(TrainedModel):
     def step(self, text: str = "", *, reset: bool = False, top: int | None = None) -> dict[str, float]:
         """Reads a text and returns the probabilities of the next character.
 
-        reset: whether to start from the zero state. Otherwise the text continues that of the last call.
+        reset: whether to start from the zero state. Otherwise, the text continues the text of the previous call.
         top: number of most likely characters to return, in descending order (default: all, in vocabulary order).
         """
         ids = self.vocabulary.encode(text)

@@ -31,7 +31,7 @@ class TextScoring(NamedTuple):
 
 
 def text_metrics(nats: Array) -> dict[str, Any]:
-    """What `charrnn eval` reports for a text, from the nats of its characters."""
+    """Computes the metrics of `charrnn eval` for a text from the nats of its characters."""
     loss = float(nats.mean(dtype=np.float64))
     return {"chars": len(nats), "loss": loss, "bpc": bits(loss), "perplexity": math.exp(min(loss, 700))}
 
@@ -39,7 +39,10 @@ def text_metrics(nats: Array) -> dict[str, Any]:
 def prepare_scoring(
     backend: Backend, architecture: Architecture, parameters: Array, ids: Array, record_end: int | None
 ) -> TextScoring:
-    """record_end: the id after which the state is reset."""
+    """Divides a text among readers. Returns its batches and a network that scores them.
+
+    record_end: the id after which the state is reset.
+    """
     readers = max(1, min(MAX_READERS, (len(ids) - 1) // MIN_READER_LENGTH))
     network = backend.network(architecture, parameters, readers, SEQ_LENGTH)
     state = np.zeros(architecture.state_shape(readers), parameters.dtype)

@@ -1,4 +1,4 @@
-"""How a text is read in batches, by B readers (the streams of a batch) and T time steps at a time.
+"""Batches of a text. B readers, which are the streams of a batch, read T time steps at a time.
 
 A pair is a character and the next one, which it predicts. `places` are positions of pairs in the text.
 """
@@ -34,7 +34,7 @@ class TextStream:
         seed: int = 0,
     ) -> None:
         """record_end: the id at the end of each record, which is also the first input of the next record.
-        start: the id of the start symbol, if the state restarts at some of them. The seed determines at which.
+        start: the id of the start symbol, if the state is also reset at some of the start symbols, chosen by the seed.
         """
         self.ids = ids
         self.seq_length = seq_length
@@ -46,7 +46,8 @@ class TextStream:
         if start is not None:
             start_symbols = max(1, int((ids == start).sum()))
             fraction = min(MAX_RESTART_FRACTION, len(ids) / (CHARACTERS_PER_RESTART * start_symbols))
-            # One of T start symbols is at a first time step, so its probability of a restart is T times higher.
+            # Only about one in T start symbols is at the first time step of a batch, where resets are possible, so the
+            # probability of a reset there is T times as high.
             self.restart_probability = min(1.0, fraction * seq_length)
 
     @property
@@ -72,8 +73,8 @@ class TextStream:
 class TextPass:
     """Batches for validation and scoring. Every pair is scored once.
 
-    Each reader has a part of the text. It first reads the WARMUP characters before its part without scoring them. Then
-    its state is almost that of a single reader of the whole text.
+    Each reader has a part of the text. It first reads the WARMUP characters before its part without scoring them. Its
+    state is then almost the same as if it had read the whole text before its part.
     """
 
     def __init__(self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None) -> None:

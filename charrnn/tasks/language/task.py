@@ -1,4 +1,4 @@
-"""The task of a language model: to predict each character of a text from the characters before it."""
+"""The task `lm`: predict each character of a text from the characters before it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREVIEW_LENGTH = 200  # characters
 
 
 class LanguageTask:
-    """See tasks.base.Task."""
+    """A text to train a language model on. See tasks.base.Task."""
 
     defaults = TaskDefaults()
 
@@ -76,7 +76,7 @@ class LanguageTask:
         fitted_length = seq_length or max(1, min(DEFAULT_SEQ_LENGTH, pairs // (batch_size or 1)))
         fitted_size = batch_size or max(1, min(DEFAULT_BATCH_SIZE, pairs // fitted_length))
         if fitted_size * fitted_length > pairs:
-            problem = f"--batch-size {fitted_size}: the training text is too short at a sequence length of "
+            problem = f"--batch-size {fitted_size}: the training text is too short for a sequence length of "
             largest = max(1, pairs // (seq_length or 1))
             raise UsageError(f"{problem}{fitted_length}", f"the largest that fits is {largest}")
         return fitted_size, fitted_length

@@ -21,8 +21,8 @@ from charrnn.tasks.records import parse_names
 class Columns:
     """Encodes rows of a table as time steps. A checkpoint stores the columns of its task.
 
-    Without targets, the network predicts how all columns change from one row to the next. So a trend in the series does
-    not make the predictions harder.
+    Without targets, the network predicts the change of each column from one row to the next, so that a trend in the
+    series does not make the prediction harder.
     """
 
     inputs: tuple[str, ...]
@@ -33,9 +33,10 @@ class Columns:
 
     @classmethod
     def from_tables(cls, tables: Sequence[Table], training_rows: Sequence[int], targets: Sequence[str]) -> Columns:
-        """training_rows: the number of rows at the start of each table that are in the training part.
+        """Chooses the columns of tables and computes their scales from the training part.
 
-        Raises UsageError, CorpusError.
+        training_rows: the number of rows at the start of each table that are in the training part. Raises UsageError,
+        CorpusError.
         """
         columns = tables[0].columns
         missing = [name for name in targets if name not in columns]
@@ -67,7 +68,7 @@ class Columns:
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Columns:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
         inputs = parse_names(task["columns"])
         targets = parse_names(task["targets"]) if task["targets"] else ()
         labels = parse_names(task["labels"]) if task["labels"] else ()
@@ -78,11 +79,13 @@ class Columns:
         return cls(inputs, targets, input_scale, output_scale, labels)
 
     def with_scales_of(self, source: Columns) -> Columns:
-        """The same columns with the scales of another model, and with its labels in addition. Raises UsageError if the
-        model has other columns."""
+        """Returns these columns with the scales of another model, and with the labels of both.
+
+        Raises UsageError if the other model has different columns.
+        """
         has_labels = bool(self.labels)
         if (source.inputs, source.targets, bool(source.labels)) != (self.inputs, self.targets, has_labels):
-            raise UsageError("--init-from: the model has other columns")
+            raise UsageError("--init-from: the model was trained on other columns")
         return replace(source, labels=tuple(sorted({*self.labels, *source.labels})))
 
     def to_dict(self) -> dict[str, Any]:

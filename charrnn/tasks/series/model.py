@@ -33,7 +33,7 @@ class Forecaster(TrainedModel):
     def _parse_columns(self, task: dict[str, Any]) -> Columns:
         columns = Columns.from_dict(task)
         if columns.architecture(self.architecture) != self.architecture:
-            raise ValueError("the metadata of the task do not fit the weights")
+            raise ValueError("the metadata of the task do not match the weights")
         return columns
 
     def predict(self, rows: Any) -> Any:
@@ -80,14 +80,15 @@ class Forecaster(TrainedModel):
         table = read_table(file.path, [])
         if not self.columns.targets and len(table.cells) < 2:
             name = display_name(table.path)
-            raise CorpusError(f"{name}: only one row", "at least two are needed, to predict the next one")
+            raise CorpusError(f"{name}: only one row", "at least two are needed to predict the next row")
         return self.evaluate([table], [slice(None)])
 
     def evaluate(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
-        """The fields rows, loss and, each as {column: value}, rmse, mae and rmse_of_last, the error of repeating the
-        last value. For labels the fields are rows, loss and accuracy.
+        """Returns a dict of `rows`, `loss`, `rmse`, `mae` and `rmse_of_last`, or of `rows`, `loss` and `accuracy`.
 
-        The network also reads the rows before the scored ones. rmse_of_last is None if there is no row before them.
+        The second form is for labels. `rmse`, `mae` and `rmse_of_last` map each column to a value. `rmse_of_last` is
+        the root mean squared error of repeating the last value; it is None if no scored row follows another row. The
+        network also reads the rows before the scored rows.
         """
         for table in tables:
             self._check_columns(table, (*self.columns.inputs, *self.columns.targets))
@@ -106,7 +107,7 @@ class Forecaster(TrainedModel):
             is_scored[rows] = True
             is_scored[0] &= has_targets
             errors.append((predicted - true)[is_scored])
-            is_scored[0] = False  # it has no last value
+            is_scored[0] = False  # no row precedes row 0, so there is no last value to repeat
             last_errors.append(np.diff(true, axis=0)[is_scored[1:]])
             losses.append(0.5 * np.square(errors[-1] / self.columns.output_scale.std).mean(axis=1))
         all_errors = np.concatenate(errors)
@@ -127,7 +128,7 @@ class Forecaster(TrainedModel):
         }
 
     def _evaluate_labels(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
-        """See `evaluate`. A label that was not in the training data counts as wrong and has no part in the loss."""
+        """See `evaluate`. A label that is not in the training data counts as wrong and is not included in the loss."""
         nats = 0.0
         right = 0
         rows = 0

@@ -1,4 +1,4 @@
-"""How sequences of numbers are read: in random segments for training, completely for scoring.
+"""Batches of sequences of numbers: random segments for training, complete sequences for scoring.
 
 T time steps, B sequences or segments in a batch. For `places` see corpus/windows.py.
 """
@@ -40,13 +40,13 @@ class SegmentStream:
 
 
 class SequencePass:
-    """Batches for scoring: all sequences completely, B at a time. The state is carried from batch to batch."""
+    """Batches for scoring: all sequences, B at a time, T steps at a time. The state is carried from batch to batch."""
 
     def __init__(self, records: Records, batch_size: int, seq_length: int) -> None:
         self.records = records
         self.batch_size = batch_size
         self.seq_length = seq_length
-        self.schedule: list[tuple[int, int]] = []  # for each batch its first record, and its first time step
+        self.schedule: list[tuple[int, int]] = []  # (first record, first time step) of each batch
         for first_record in range(0, len(records), batch_size):
             longest = int(records.lengths[first_record : first_record + batch_size].max(initial=0))
             self.schedule += [(first_record, time) for time in range(0, longest, seq_length)]
@@ -75,7 +75,7 @@ class SequencePass:
 
 
 def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, resets_at_start: bool) -> Batch:
-    """A batch of T steps of the chosen records (B,), from the time steps `first` (B,) on."""
+    """Makes a batch of T steps of the chosen records (B,), starting at the time steps `first` (B,)."""
     places = _places(records, chosen, first, seq_length)
     is_step = places >= 0
     reset_mask = np.zeros((*places.shape, 1), bool)
@@ -89,7 +89,7 @@ def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, 
 
 
 def _places(records: Records, chosen: Array, first: Array, seq_length: int) -> Array:
-    """The places (T, B) of a batch; -1 after the end of a record, and for chosen numbers that are not records."""
+    """Returns the places (T, B) of a batch; -1 after the end of a record and for records that do not exist."""
     existing = np.minimum(chosen, len(records) - 1)
     times = first + np.arange(seq_length)[:, None]
     is_step = (times < records.lengths[existing]) & (chosen < len(records))

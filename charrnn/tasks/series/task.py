@@ -1,4 +1,4 @@
-"""The task of a series: from rows of numbers, to predict the next row or target columns of the same row."""
+"""The task `series`: predict the next row of a series of numbers, or target columns of the same row."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SeriesTask:
             if table.columns != tables[0].columns:
                 raise CorpusError(f"{table.path}: the columns differ from those of {tables[0].path}")
             if len(table.cells) < MIN_TRAINING_ROWS:
-                raise CorpusError(f"{table.path}: only one row", "at least two are needed, to predict the next one")
+                raise CorpusError(f"{table.path}: only one row", "at least two are needed to predict the next row")
         split_points = [_split_points(len(table.cells), data) for table in tables]
         if data.val_fraction and not any(test > val for val, test in split_points):
             notices.append("too few rows to validate on; all are used to train")
@@ -147,7 +147,7 @@ class SeriesTask:
 
 def _source_columns(source: Checkpoint) -> Columns:
     if source.task["name"] != "series":
-        raise UsageError("--init-from: the model has other columns")
+        raise UsageError("--init-from: the model was trained on other columns")
     return source.parse_task(Columns.from_dict)
 
 

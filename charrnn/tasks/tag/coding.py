@@ -30,7 +30,7 @@ from charrnn.tasks.tag.symbols import MAX_LENGTH, InputSymbols
 
 DEFAULT_DELAY = 5  # steps; less if no text is that long
 MAX_DELAY = 10**6
-COUNTED_STEPS = 1 << 22  # steps from which symbols and n-grams are counted
+COUNTED_STEPS = 1 << 22  # symbols and n-grams are counted in about this many steps at the start of the data
 NGRAM_SHARE = 0.6  # share of the n-gram head in new networks; a checkpoint stores its own share
 SHORTER_SYMBOLS = 0.5  # fraction of training steps that read a shorter symbol than the longest one
 

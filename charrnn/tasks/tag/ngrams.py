@@ -71,8 +71,10 @@ def keys_to_ids(keys: Array, vocabulary_size: int, length: int) -> Array:
 
 
 def most_frequent_keys(keys: Sequence[Array], min_count: int, max_number: int) -> list[Array]:
-    """For each length the distinct keys that occur at least `min_count` times, ascending. At most `max_number` keys are
-    returned in total, the most frequent ones."""
+    """Returns the distinct keys of each length that occur at least `min_count` times, in ascending order.
+
+    At most `max_number` keys are returned in total. They are the most frequent ones.
+    """
     distinct = [np.unique(length_keys, return_counts=True) for length_keys in keys]
     counts = np.concatenate([length_counts for _, length_counts in distinct])
     is_kept = np.zeros(len(counts), bool)
@@ -166,8 +168,11 @@ class NgramFeatures:
 
     @property
     def _positions(self) -> tuple[Array, Array]:
-        """For each of the K features of a character the index in `texts` of the n-gram's length (K,), and the number of
-        steps from the character to the end of the n-gram (K,)."""
+        """Returns two arrays (K,) for the K features of a character.
+
+        They are the index of the n-gram's length in `texts`, and the number of steps from the character to the end of
+        the n-gram.
+        """
         positions = [
             (length - 1, offset)
             for length in range(1, len(self.texts) + 1)
@@ -178,7 +183,7 @@ class NgramFeatures:
 
     @cached_property
     def _first_features(self) -> list[KeyTable]:
-        """For each length the first feature of each n-gram."""
+        """A table for each length, which maps the key of an n-gram to its first feature."""
         tables = []
         next_feature = 1
         for length, text in enumerate(self.texts, 1):
@@ -198,7 +203,7 @@ class LocatedNgrams:
     lookahead: int
 
     def features(self, steps: Array) -> Array:
-        """For some steps (...,) the features (..., K) of the characters that the network has to tag there.
+        """Returns the features (..., K) of the characters that the network tags at the given steps (...,).
 
         The character is at step t = step - lookahead. Its feature k belongs to the n-gram that ends at t + offsets[k].
         The features of an n-gram are numbered by offset, so the offset is added to the first feature. Unknown n-grams

@@ -32,7 +32,7 @@ class MatrixCoding(SourceCoding):
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> MatrixCoding:
-        """From the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
         subsample = task["subsample"]
         if type(subsample) is not int or not 1 <= subsample <= MAX_SUBSAMPLE:
             raise ValueError("invalid subsample in the checkpoint")
@@ -60,12 +60,14 @@ class MatrixCoding(SourceCoding):
         return {"source": "numbers", "source_size": self.width * self.subsample}
 
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
-        """A matrix (T, D) -> standardised rows; with subsample k (T / k rounded up, k D), the last row padded with
-        zeros, that is, with the means."""
+        """Encodes a matrix (T, D) as standardised rows (S, k D), where k is `subsample` and S is T / k rounded up.
+
+        The last row is padded with zeros, which stand for the means of the columns.
+        """
         matrix: Matrix = source
         if matrix.values.shape[1] != self.width:
-            problem = f"{matrix.path}: rows of {matrix.values.shape[1]} numbers"
-            raise CorpusError(problem, f"the model reads rows of {self.width}")
+            problem = f"{matrix.path}: {matrix.values.shape[1]} columns"
+            raise CorpusError(problem, f"the model reads matrices with {self.width} columns")
         rows = self.scale.apply(matrix.values)
         steps = -(-len(rows) // self.subsample)
         padded = np.zeros((steps * self.subsample, self.width), np.float32)

@@ -16,7 +16,7 @@ from charrnn.tasks.records import parse_pair
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The rows of a file, and its path, which identifies it."""
+    """The rows of a file, and its path. Matrices with the same path are equal."""
 
     path: str
     values: Array  # (T, D)
@@ -32,7 +32,7 @@ class Matrix:
 
 
 def read_matrix(path: str, place: str = "") -> Matrix:
-    """A matrix (T, D) from a file .npy or .csv. place: of the record, for messages. Raises CorpusError."""
+    """Reads a matrix (T, D) from a .npy or .csv file. place: where the record is, for messages. Raises CorpusError."""
     try:
         return Matrix(path, read_vectors(path))
     except CorpusError as error:
@@ -48,6 +48,8 @@ def read_records(paths: Sequence[str], encoding: str, notices: list[str]) -> lis
         matrix = read_matrix(os.path.join(folder, name), line.place)
         if records and matrix.values.shape[1] != records[0].source.values.shape[1]:
             width = records[0].source.values.shape[1]
-            raise CorpusError(f"{line.place}: {name}: rows of {matrix.values.shape[1]} numbers, not {width}")
+            raise CorpusError(
+                f"{line.place}: {name}: {matrix.values.shape[1]} columns, but the first matrix has {width}"
+            )
         records.append(SourceRecord(matrix, target))
     return records

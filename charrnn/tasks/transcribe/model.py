@@ -22,7 +22,7 @@ class Transcriber(SourceModel):
         return MatrixCoding.from_dict(task)
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        """texts: the paths of the matrix files."""
+        """See tasks.base.PredictsRecords. texts: the paths of the matrix files."""
         matrices: Any = [read_matrix(path) for path in texts]
         return super().predict_records(matrices, options)
 

@@ -35,7 +35,8 @@ class TranscribeTask(SourceTask):
         known = None
         if source is not None:
             if source.task["name"] != MatrixCoding.name:
-                raise UsageError(f"--init-from: a model of --task {source.task['name']} cannot start one of transcribe")
+                problem = f"--init-from: a model of --task {source.task['name']}"
+                raise UsageError(f"{problem} cannot initialise a model of --task transcribe")
             known = source.parse_task(MatrixCoding.from_dict)
         target = Symbols.from_texts(targets, data.target_separator, None if known is None else known.target)
         longest = max(1, *(len(target.split(text)) for text in targets))
@@ -44,7 +45,8 @@ class TranscribeTask(SourceTask):
             coding = MatrixCoding(scale, data.subsample or 1, target, longest)
         else:
             if data.subsample not in (None, known.subsample):
-                raise UsageError(f"--subsample {data.subsample}: the model of --init-from joins {known.subsample} rows")
+                trained = f"the model of --init-from was trained with --subsample {known.subsample}"
+                raise UsageError(f"--subsample {data.subsample}: {trained}")
             coding = MatrixCoding(known.scale, known.subsample, target, max(longest, known.longest))
         fingerprint = fingerprint_records(
             *([_describe_record(record) for record in part] for part in (records, val_records))

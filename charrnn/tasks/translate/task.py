@@ -28,7 +28,8 @@ class TranslateTask(SourceTask):
         known = None
         if source is not None:
             if source.task["name"] != TextPairCoding.name:
-                raise UsageError(f"--init-from: a model of --task {source.task['name']} cannot start one of translate")
+                problem = f"--init-from: a model of --task {source.task['name']}"
+                raise UsageError(f"{problem} cannot initialise a model of --task translate")
             known = source.parse_task(TextPairCoding.from_dict)
         coding = make_coding([*records, *val_records], data.source_separator, data.target_separator, known)
         fingerprint = fingerprint_records(
@@ -48,8 +49,10 @@ def make_coding(
     target_separator: str | None,
     known: TextPairCoding | None = None,
 ) -> TextPairCoding:
-    """The coding that some records need, and that includes a known one. Raises UsageError for a separator that does not
-    occur."""
+    """Makes a coding for some records that includes the coding `known`.
+
+    Raises UsageError if a separator does not occur in the records.
+    """
     sources = [record.source for record in records]
     targets = [record.target for record in records]
     for option, separator, texts in (
@@ -57,7 +60,7 @@ def make_coding(
         ("--target-separator", target_separator, targets),
     ):
         if separator is not None and not any(separator in text for text in texts):
-            raise UsageError(f"{option} {separator!r}: it occurs in no record")
+            raise UsageError(f"{option} {separator!r}: does not occur in any record")
     target = Symbols.from_texts(targets, target_separator, None if known is None else known.target)
     longest = max(len(target.split(text)) for text in targets)
     return TextPairCoding(

@@ -125,7 +125,7 @@ def test_a_vocabulary_with_more_symbols_keeps_its_separator():
     assert extended.separator == "+"
 
 
-@pytest.mark.parametrize(("known", "message"), [("+", r"are separated by '\+'"), (None, "are characters")])
+@pytest.mark.parametrize(("known", "message"), [("+", r"are separated by '\+'"), (None, "single characters")])
 def test_another_separator_than_that_of_the_known_vocabulary_is_refused(known, message):
     with pytest.raises(UsageError, match=message):
         Symbols.from_texts(["a-b"], "-", Symbols.from_texts(["a+b"], known))

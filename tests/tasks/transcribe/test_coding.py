@@ -53,7 +53,7 @@ def test_the_architecture_has_an_encoder_of_the_joined_rows():
 
 
 def test_a_matrix_of_another_width_is_refused():
-    with pytest.raises(CorpusError, match=r"b\.npy: rows of 3 numbers \(the model reads rows of 2\)"):
+    with pytest.raises(CorpusError, match=r"b\.npy: 3 columns \(the model reads matrices with 2 columns\)"):
         make_coding().encode_source(Matrix("b.npy", np.zeros((4, 3), np.float32)))
 
 

@@ -35,18 +35,18 @@ def write_files(folder):
 INVALID = {
     "missing.npy": r"missing\.npy: No such file",
     "missing.csv": r"missing\.csv: No such file",
-    "no rows.npy": r"no rows\.npy: not a table of numbers",
-    "no columns.npy": r"no columns\.npy: not a table of numbers",
+    "no rows.npy": r"no rows\.npy: not a matrix of numbers",
+    "no columns.npy": r"no columns\.npy: not a matrix of numbers",
     "nan.npy": r"nan\.npy, row 2, column 2: not a finite number",
-    "vector.npy": r"vector\.npy: not a table of numbers",
-    "images.npy": r"images\.npy: not a table of numbers",
+    "vector.npy": r"vector\.npy: not a matrix of numbers",
+    "images.npy": r"images\.npy: not a matrix of numbers",
     "pickled.npy": r"pickled\.npy: not a plain array of numbers \(pickled objects are never read\)",
-    "texts.npy": r"texts\.npy: not a table of numbers",
+    "texts.npy": r"texts\.npy: not a matrix of numbers",
     "truncated.npy": r"truncated\.npy: not a plain array of numbers",
-    "empty.csv": r"empty\.csv: not a table of numbers",
+    "empty.csv": r"empty\.csv: not a matrix of numbers",
     "infinite.csv": r"infinite\.csv, row 2, column 2: inf is not a finite number",
     "words.csv": r"words\.csv, row 1, column 1: 'a' is not a number",
-    "ragged.csv": r"ragged\.csv: not a table of numbers",
+    "ragged.csv": r"ragged\.csv: not a matrix of numbers",
     "notes.txt": r"notes\.txt: must end in \.npy or \.csv",
 }
 
@@ -98,7 +98,7 @@ def test_the_error_for_an_invalid_matrix_names_its_file_and_the_line_of_the_reco
 
 def test_all_matrices_have_the_same_width(tmp_path):
     write_files(tmp_path)
-    with pytest.raises(CorpusError, match=r"clips\.tsv, line 3: wide\.npy: rows of 3 numbers, not 2"):
+    with pytest.raises(CorpusError, match=r"clips\.tsv, line 3: wide\.npy: 3 columns, but the first matrix has 2"):
         read(tmp_path, "valid.npy\ta\nvalid.csv\tb\nwide.npy\tc\n")
 
 

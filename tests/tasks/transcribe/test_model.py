@@ -59,7 +59,7 @@ def test_a_matrix_that_the_model_cannot_read_is_refused(model, paths, tmp_path):
     with pytest.raises(CorpusError, match=r"missing\.npy: No such file"):
         model.predict_records([paths[0], str(tmp_path / "missing.npy")], PredictionOptions())
     np.save(tmp_path / "wide.npy", np.zeros((2, 5)))
-    with pytest.raises(CorpusError, match=r"wide\.npy: rows of 5 numbers \(the model reads rows of 2\)"):
+    with pytest.raises(CorpusError, match=r"wide\.npy: 5 columns \(the model reads matrices with 2 columns\)"):
         model.predict_records([str(tmp_path / "wide.npy")], PredictionOptions())
 
 

@@ -108,7 +108,7 @@ def test_longer_matrices_are_shortened_and_a_notice_says_so(tmp_path):
     ("text", "message"),
     [
         ("", r"clips\.tsv: no records"),
-        ("000.npy\ta\nwide.npy\tb\n", r"clips\.tsv, line 2: wide\.npy: rows of 4 numbers, not 3"),
+        ("000.npy\ta\nwide.npy\tb\n", r"clips\.tsv, line 2: wide\.npy: 4 columns, but the first matrix has 3"),
         ("000.npy\ta\nnone.npy\tb\n", r"clips\.tsv, line 2: .*none\.npy: No such file"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_model_of_another_task_or_of_another_width_is_refused(tmp_path):
     source = make_checkpoint(corpus)
     np.save(tmp_path / "wide.npy", np.zeros((2, 4)))
     (tmp_path / "clips.tsv").write_text("wide.npy\ta\n")
-    with pytest.raises(CorpusError, match=r"wide\.npy: rows of 4 numbers"):
+    with pytest.raises(CorpusError, match=r"wide\.npy: 4 columns"):
         _ = read(corpus, source).training_size
 
 

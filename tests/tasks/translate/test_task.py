@@ -52,7 +52,7 @@ def test_separators_divide_sources_and_targets_into_symbols(tmp_path):
 
 @pytest.mark.parametrize(("option", "flag"), [("source_separator", "--source-"), ("target_separator", "--target-")])
 def test_a_separator_that_is_in_no_record_is_refused(tmp_path, option, flag):
-    with pytest.raises(UsageError, match=rf"{flag}separator '\+': it occurs in no record"):
+    with pytest.raises(UsageError, match=rf"{flag}separator '\+': does not occur"):
         read(tmp_path, "a b\tc d\n", **{option: "+"})
 
 
