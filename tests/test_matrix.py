@@ -24,7 +24,7 @@ init-from          0      0         0    0          0       0       0        0  
 sample             0      0         2    2          2       2       2        0           2
 predict            2      2         0    0          0       0       0        2           0
 eval               0      0         0    0          0       0       0        0           0
-view               0      0         2    2          2       2       2        2           2
+view               0      0         2    2          0       2       2        2           0
 page               0      0         2    2          2       2       2        2           2
 plot               0      0         0    0          0       0       0        0           0
 plot --gradients   0      0         2    2          2       2       2        2           2

@@ -55,6 +55,14 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Do not show progress and notices.", rich_help_panel=OUTPUT_PANEL)
 ]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run to use.", show_default="the newest")]
+Runs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--run",
+        help="The run to use. Repeatable: the probabilities of several runs are averaged.",
+        show_default="the newest",
+    ),
+]
 RunArgument = Annotated[
     Path | None,
     typer.Argument(metavar="RUN", help="The run, or its name under runs/.", show_default="the newest"),
@@ -125,7 +133,7 @@ def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
 
 
 def load_model(
-    run: Path | None,
+    runs: Sequence[Path],
     model: Path | None,
     checkpoint: str | None,
     *,
@@ -134,6 +142,7 @@ def load_model(
 ) -> TrainedModel:
     """Loads the model that --run or --model names, or the model of the newest suitable run if neither is given.
 
+    runs: several runs are combined to an ensemble.
     methods: the newest run is suitable if its model has at least one of these methods, such as `sample_many`. A model
     that is named is not checked.
     """
@@ -145,7 +154,7 @@ def load_model(
         model_class = registry.model_class(config.data.task)
         return not methods or any(hasattr(model_class, method) for method in methods)
 
-    check_pairs(run=run, model=model)
+    check_pairs(run=runs or None, model=model)
     if model is not None:
         if checkpoint is not None:
             raise UsageError("--checkpoint needs --run: --model names a checkpoint file")
@@ -156,14 +165,16 @@ def load_model(
         backend = new_backend(device)
     if model is not None:
         return registry.load_model(model, backend=backend)
-    path = newest_run(has_method).path if run is None else find_run(run)
-    Run(path).check_there()
-    return registry.load_model(path, checkpoint=checkpoint or "best", backend=backend)
+    paths = [find_run(run) for run in runs] or [newest_run(has_method).path]
+    for path in paths:
+        Run(path).check_there()
+    return registry.load_ensemble(paths, checkpoint=checkpoint or "best", backend=backend)
 
 
 def load_text_model(run: Path | None, model: Path | None, checkpoint: str | None) -> TextModel:
     """Loads a model that can continue any text, like `load_model`. Raises UsageError for other models."""
-    return as_text_model(load_model(run, model, checkpoint, methods=["sample_many"]))
+    runs = [] if run is None else [run]
+    return as_text_model(load_model(runs, model, checkpoint, methods=["sample_many"]))
 
 
 def as_text_model(model: TrainedModel, user: str = "this command") -> TextModel:

@@ -15,7 +15,7 @@ from charrnn.cli.arguments import (
     Json,
     ModelOption,
     OnUnknown,
-    RunOption,
+    Runs,
     as_text_model,
     check_choice,
     check_pairs,
@@ -49,7 +49,7 @@ Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each li
 
 def evaluate(
     file: File,
-    run: RunOption = None,
+    runs: Runs = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
     per_line: PerLine = False,
@@ -82,7 +82,7 @@ def evaluate(
     if top is not None and not per_char:
         raise UsageError("--top needs --per-char")
     refuse_run_as_file(file)
-    loaded = load_model(run, model, checkpoint, device=device)
+    loaded = load_model(runs or [], model, checkpoint, device=device)
     skip_unknown = on_unknown == "skip"
     if features is not None and not loaded.architecture.features:
         raise UsageError("--features: this model was trained without features")

@@ -44,7 +44,7 @@ def export(
         raise UsageError(f"{file}: must end in .onnx")
     with needs_extra("onnx", "onnx"):
         from charrnn.runs.onnx import ports, save_onnx
-    models = save_onnx(file, load_model(run, model, checkpoint).checkpoint)
+    models = save_onnx(file, load_model([] if run is None else [run], model, checkpoint).checkpoint)
     for path, written in models.items():
         sides = {"inputs": ports(written.graph.input), "outputs": ports(written.graph.output)}
         if json_output:

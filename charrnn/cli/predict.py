@@ -17,7 +17,7 @@ from charrnn.cli.arguments import (
     Json,
     ModelOption,
     OnUnknown,
-    RunOption,
+    Runs,
     check_choice,
     given_options,
     load_model,
@@ -59,7 +59,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of sampled predictio
 @with_options(SamplingOptions)
 def predict(
     input: Input = "-",
-    run: RunOption = None,
+    runs: Runs = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
     top: Top = None,
@@ -93,7 +93,7 @@ def predict(
 
     check_choice("--on-unknown", on_unknown, "error", "skip")
     refuse_run_as_file(input)
-    loaded = load_model(run, model, checkpoint, methods=["predict_records", "predict_table"], device=device)
+    loaded = load_model(runs or [], model, checkpoint, methods=["predict_records", "predict_table"], device=device)
     sampling_options = given_options(options)
     prediction = PredictionOptions(
         top=top,

@@ -15,7 +15,7 @@ from charrnn.cli.arguments import (
     ModelOption,
     OnUnknown,
     RunArgument,
-    RunOption,
+    Runs,
     as_text_model,
     check_choice,
     check_pairs,
@@ -72,7 +72,7 @@ HidePrime = Annotated[bool, typer.Option("--hide-prime", help="Do not print the 
 @with_options(SamplingOptions)
 def sample(
     named_run: RunArgument = None,
-    run: RunOption = None,
+    runs: Runs = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
     prime: Prime = None,
@@ -111,10 +111,12 @@ def sample(
         raise UsageError("--length 0 cannot be combined with --num-samples, --json or --copies")
     if stop and "" in stop:
         raise UsageError("--stop: the text is empty")
-    if named_run is not None and run is not None:
-        raise UsageError(f"{named_run} and --run {run}: two runs are given", "give only one")
+    if named_run is not None and runs:
+        raise UsageError(f"{named_run} and --run {runs[0]}: two runs are given", "to average several runs, use --run")
     sampling = select_options(SamplingOptions, given_options(options))
-    loaded = load_model(named_run or run, model, checkpoint, methods=["sample_many", "write"])
+    loaded = load_model(
+        [named_run] if named_run is not None else runs or [], model, checkpoint, methods=["sample_many", "write"]
+    )
     if sys.stderr.isatty():
         print_stderr(f"model: {loaded.checkpoint.path}")
     if prime_file is not None:

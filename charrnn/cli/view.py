@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -17,9 +18,10 @@ from charrnn.cli.arguments import (
     ModelOption,
     OnUnknown,
     RunOption,
+    as_text_model,
     check_choice,
     check_pairs,
-    load_text_model,
+    load_model,
     needs_extra,
 )
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
     from charrnn.analysis.reading import TextReading, Unit
     from charrnn.analysis.units import UnitMatch
     from charrnn.nn.arrays import Array
+    from charrnn.tasks.base import AlignsSources
     from charrnn.tasks.language.model import TextModel
 
 SHOWN_CHARS = 2_000  # of the validation part, if no text is given
 SEARCHED_CHARS = 50_000
 MIN_SEARCHED_CHARS = 2_000  # correlations on fewer characters are not reliable
 MAX_DRAWN_UNITS = 12  # maximum number of units in a figure
+SHOWN_ALIGNMENTS = 10  # at most; the first lines of the file
 MAX_NATS = 6  # upper end of the scale of losses
 VALUES_PANEL = "Values"
 
@@ -123,6 +127,8 @@ def view(
     --json prints one object per character, with the fields char, nats and, with --unit, value. With --find, it prints
     one object per unit, with the fields probe, layer, unit and correlation.
     """
+    from charrnn.tasks.base import AlignsSources
+
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_choice("--colour", colour, "always", "auto", "never")
     check_pairs(unit=unit, find=find)
@@ -131,7 +137,15 @@ def view(
     if output is not None:
         check_figure_path(output)
     selected = None if unit is None else _parse_unit(unit)
-    loaded = load_text_model(run, model, checkpoint)
+    runs = [] if run is None else [run]
+    any_model = load_model(runs, model, checkpoint, methods=["sample_many", "align"])
+    if isinstance(any_model, AlignsSources):
+        if unit is not None or find:
+            problem = f"{any_model.checkpoint.path}: trained with --task {any_model.task}"
+            raise UsageError(problem, "--unit and --find require --task lm")
+        _show_alignments(any_model, text, output, json_output=json_output)
+        return
+    loaded = as_text_model(any_model)
     from charrnn.analysis.reading import TextReading
 
     is_search = find or (output is not None and selected is None)
@@ -149,6 +163,23 @@ def view(
         _draw(reading, selected, matches, part, output)
     elif not find:
         _print_text(reading, selected, part, colour, json_output=json_output)
+
+
+def _show_alignments(model: AlignsSources, text: str | None, output: Path | None, *, json_output: bool) -> None:
+    """Prints or draws the alignments of the first lines of a file."""
+    from charrnn.cli.alignments import print_alignments, save_alignments
+    from charrnn.corpus.lines import read_lines
+
+    if text is None:
+        raise UsageError("no inputs to align", "give a TEXT with one input per line")
+    lines = [line.text for line in itertools.islice(read_lines([text], "utf-8", []), SHOWN_ALIGNMENTS)]
+    if not lines:
+        raise CorpusError(f"{text}: no lines")
+    alignments = model.align([line.partition("\t")[0] for line in lines])
+    if output is None:
+        print_alignments(alignments, shutil.get_terminal_size().columns, json_output=json_output)
+    else:
+        save_alignments(alignments, output)
 
 
 def validation_ids(model: TextModel) -> Array:

@@ -15,7 +15,7 @@ from charrnn.corpus.batch import Batch, Source
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
 
-POOL_BATCHES = 50  # number of batches whose records are sorted by length together
+LENGTH_NOISE = 0.1  # target lengths are increased by up to this share before records are sorted by length
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +93,9 @@ class PairStream:
         if self._last_order is None or self._last_order[0] != epoch:
             rng = random_generator(self.seed, Purpose.ORDER, epoch)
             shuffled = rng.permutation(len(self.records))
-            batches: list[Array] = []
-            pool_size = POOL_BATCHES * self.batch_size
-            for start in range(0, len(shuffled), pool_size):
-                pool = shuffled[start : start + pool_size]
-                batches += split_by_length(self.records, pool, self.batch_size)
+            # The noise varies the batches from epoch to epoch. The padding grows by a few per cent.
+            noise = rng.uniform(1, 1 + LENGTH_NOISE, len(shuffled))
+            batches = split_by_length(self.records, shuffled, self.batch_size, noise)
             self._last_order = (epoch, [batches[n] for n in rng.permutation(len(batches)).tolist()])
         return self._last_order[1]
 
@@ -108,7 +106,7 @@ class PairPass:
     def __init__(self, records: SourceRecords, batch_size: int) -> None:
         self.records = records
         self.batch_size = batch_size
-        self.batches = split_by_length(records, np.arange(len(records)), batch_size)
+        self.batches = split_by_length(records, np.arange(len(records)), batch_size, np.ones(len(records)))
 
     @property
     def steps(self) -> int:
@@ -122,8 +120,11 @@ class PairPass:
         return self.records.batch(self.batches[step].tolist(), self.batch_size)
 
 
-def split_by_length(records: SourceRecords, chosen: Array, batch_size: int) -> list[Array]:
-    """Sorts the chosen records by target length, then by source length, and splits them into batches."""
-    order = np.lexsort((records.source_lengths[chosen], records.target_lengths[chosen]))
-    ordered = chosen[order]
+def split_by_length(records: SourceRecords, chosen: Array, batch_size: int, noise: Array) -> list[Array]:
+    """Sorts the chosen records by target length, then by source length, and splits them into batches.
+
+    noise: factors of the target lengths, for each of the chosen records.
+    """
+    target_lengths = np.rint(records.target_lengths[chosen] * noise)
+    ordered = chosen[np.lexsort((records.source_lengths[chosen], target_lengths))]
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def new_stepper(architecture: Architecture, flat: Array, streams: int) -> Steppe
 
 
 class ScoringNetwork(ABC):
-    """A network with fixed parameters that computes outputs and losses. Each engine has its own subclass."""
+    """One or several networks with fixed parameters that compute outputs and losses."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
@@ -62,18 +62,12 @@ class ScoringNetwork(ABC):
         self.head_rows = max(1, MAX_HEAD_ELEMENTS // architecture.output_size)
 
     @abstractmethod
-    def forward_hidden(self, batch: Batch, state: Array) -> Array:
-        """The top layer's outputs as rows (N, H). Overwrites `state` (L, num_states, B, H) with the final state."""
+    def zero_state(self, streams: int) -> Array:
+        """A zero state, in the form that this network reads and overwrites."""
 
     @abstractmethod
-    def head_outputs(self, hidden: Array, ngrams: Array | None) -> Array:
-        """Rows (n, H) of `forward_hidden`, and their n-grams (n, K) -> outputs (n, V) or (n, M)."""
-
     def outputs(self, batch: Batch, state: Array) -> Iterator[tuple[Rows, Array]]:
         """Yields the outputs of all scored rows, some rows at a time. Overwrites `state` with the final state."""
-        hidden = self.forward_hidden(batch, state)
-        for rows in self.scored_rows(batch):
-            yield rows, self.head_outputs(hidden[rows.places], _ngrams(batch, rows))
 
     def losses(self, batch: Batch, state: Array) -> Array:
         """The masked loss of every prediction (T, B). Overwrites `state` with the final state."""
@@ -112,7 +106,29 @@ class ScoringNetwork(ABC):
             yield Rows(places, mask[places])
 
 
-class Network(ScoringNetwork):
+class SingleNetwork(ScoringNetwork):
+    """A network whose heads read the outputs of one recurrent stack. Each engine has its own subclass."""
+
+    dtype: np.dtype[Any]  # of the state
+
+    @abstractmethod
+    def forward_hidden(self, batch: Batch, state: Array) -> Array:
+        """The top layer's outputs as rows (N, H). Overwrites `state` (L, num_states, B, H) with the final state."""
+
+    @abstractmethod
+    def head_outputs(self, hidden: Array, ngrams: Array | None) -> Array:
+        """Rows (n, H) of `forward_hidden`, and their n-grams (n, K) -> outputs (n, V) or (n, M)."""
+
+    def zero_state(self, streams: int) -> Array:
+        return np.zeros(self.architecture.state_shape(streams), self.dtype)
+
+    def outputs(self, batch: Batch, state: Array) -> Iterator[tuple[Rows, Array]]:
+        hidden = self.forward_hidden(batch, state)
+        for rows in self.scored_rows(batch):
+            yield rows, self.head_outputs(hidden[rows.places], _ngrams(batch, rows))
+
+
+class Network(SingleNetwork):
     """The network in NumPy for B streams of up to T steps.
 
     flat: the vector of all parameters.
@@ -129,6 +145,7 @@ class Network(ScoringNetwork):
         source_length: int = 0,
     ) -> None:
         super().__init__(architecture)
+        self.dtype = flat.dtype
         self.specs = architecture.specs()
         self.named = named_views(self.specs, flat)
         self.heads = make_heads(architecture)
@@ -168,7 +185,7 @@ class Network(ScoringNetwork):
         dropout_masks: Array | None = None,
         recurrent_masks: Sequence[Array] = (),
     ) -> Array:
-        """See ScoringNetwork.
+        """See SingleNetwork.
 
         dropout_masks: masks that multiply the outputs of the layers (see `split_dropout_masks`).
         recurrent_masks: for each layer of the decoder a mask (G, H) that multiplies W_hh.

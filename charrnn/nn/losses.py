@@ -37,6 +37,13 @@ def cross_entropy_backward(probabilities: Array, targets: Array, scale: float | 
     return probabilities
 
 
+def log_softmax(logits: Array) -> Array:
+    """logits (N, V) -> log probabilities (N, V), in a new array."""
+    log_p: Array = logits - logits.max(axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    return log_p
+
+
 def correct(probabilities: Array, targets: Array) -> Array:
     """1 where the most probable class is the target, else 0 (N, 1)."""
     is_correct: Array = probabilities.argmax(axis=1) == targets

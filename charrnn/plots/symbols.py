@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+MARKS = ("Mn", "Me")  # the categories of combining marks
 SYMBOLS = {"\n": "\u21b5", "\r": "\u2190", "\t": "\u2192", "\x7f": "\u2421"}
 
 
@@ -15,11 +16,17 @@ def visible_symbol(character: str) -> str:
     if ord(character) < 0x20:
         return chr(0x2400 + ord(character))  # the block "Control Pictures" of Unicode
     category = unicodedata.category(character)
-    if category in ("Mn", "Me"):  # a combining mark needs a base character
+    if category in MARKS:  # a combining mark needs a base character
         return "\N{DOTTED CIRCLE}" + character
     if category == "Zs":
         return " "
     return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+
+
+def visible_label(text: str) -> str:
+    """A text with a visible symbol for each character. A combining mark stays on the character before it."""
+    symbols = [c if n and unicodedata.category(c) in MARKS else visible_symbol(c) for n, c in enumerate(text)]
+    return "".join(symbols)
 
 
 def wrap(text: str, widths: Sequence[int], max_width: int) -> Iterator[slice]:

@@ -27,7 +27,8 @@ class TaskDefaults:
     embedding_size: int = 0
     weight_decay: float = 0.0
     learning_rate_scale: float = 1.0  # factor of the optimizer's default
-    dropout_scale: float = 1.0  # factor of both default dropout probabilities
+    dropout_scale: float = 1.0  # factor of the default dropout probabilities
+    recurrent_dropout_scale: float = 1.0  # further factor of the default of --recurrent-dropout
     max_weights_per_symbol: float = math.inf  # upper limit of recurrent weights per symbol of the training data
     chrono_init: bool = False  # whether to use `chrono_initialise`, for long-range dependencies
 
@@ -168,6 +169,22 @@ class PredictsRecords(Protocol):
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         """Returns a prediction for each text, as a JSON object. With `options.top`, its field `top` lists the most
         likely predictions in descending order."""
+
+
+class Alignment(NamedTuple):
+    """The attention of a decoder while it writes a target of T symbols for a source of S steps."""
+
+    source: Sequence[str]  # (S,), labels of the source steps
+    target: Sequence[str]  # (T,), labels of the target symbols
+    weights: Array  # (T, S), each row adds up to 1
+
+
+@runtime_checkable
+class AlignsSources(Protocol):
+    """A model whose decoder attends to the source."""
+
+    def align(self, texts: Sequence[str]) -> list[Alignment]:
+        """The alignment of the most likely target of each input. Raises UsageError for a model without attention."""
 
 
 @runtime_checkable

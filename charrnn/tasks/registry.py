@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.engines.base import Backend
+from charrnn.engines.ensemble import EnsembleBackend
 from charrnn.errors import CorpusError, RunError
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
@@ -89,6 +91,22 @@ def load_model(path: str | Path, *, checkpoint: str = "best", backend: Backend |
     if path.is_dir():
         path = _checkpoint_file(Run(path), checkpoint)
     return make_model(load_checkpoint(path), backend)
+
+
+def load_ensemble(paths: Sequence[Path], *, checkpoint: str = "best", backend: Backend | None = None) -> TrainedModel:
+    """The model in a run directory, or the ensemble of the models in several directories. Raises RunError."""
+    models = [load_model(path, checkpoint=checkpoint, backend=backend) for path in paths]
+    first = models[0]
+    if len(models) == 1:
+        return first
+    for path, model in zip(paths, models, strict=True):
+        if model.checkpoint.task != first.checkpoint.task:
+            problem = f"{path}: the vocabulary or the task is not that of {paths[0]}"
+            raise RunError(problem, "only models with the same vocabulary can be averaged")
+    if first.architecture.features:
+        raise RunError(f"{paths[0]}: models of --task caption cannot be averaged")
+    members = [(model.architecture, model.parameters) for model in models]
+    return make_model(first.checkpoint, EnsembleBackend(first.backend, members))
 
 
 def _checkpoint_file(run: Run, checkpoint: str) -> Path:

@@ -49,5 +49,4 @@ def _scoring_steps(model: TrainedModel, records: Records) -> Iterator[ScoringSte
     scoring_pass = WindowPass(windows, streams)
     network = model.backend.network(model.architecture, model.parameters, streams, windows.seq_length)
     for step in range(scoring_pass.steps):
-        state = np.zeros(model.architecture.state_shape(streams), model.parameters.dtype)
-        yield ScoringStep(network, state, scoring_pass.batch(step), scoring_pass.places(step))
+        yield ScoringStep(network, network.zero_state(streams), scoring_pass.batch(step), scoring_pass.places(step))

@@ -83,7 +83,11 @@ def resolve_options(
         draft,
         learning_rate=choose_learning_rate(model, train, task),
         dropout=dropout if train.dropout is None else train.dropout,
-        recurrent_dropout=dropout if train.recurrent_dropout is None else train.recurrent_dropout,
+        recurrent_dropout=(
+            round(defaults.recurrent_dropout_scale * dropout, 2)
+            if train.recurrent_dropout is None
+            else train.recurrent_dropout
+        ),
     )
     check_memory(architecture, resolved)
     return ResolvedOptions(model, resolved, notices)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.corpus.batch import Batch
+from charrnn.corpus.batch import Batch, Source
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.options import ResolvedTraining
@@ -73,11 +73,16 @@ def _blank_batch(architecture: Architecture, train: ResolvedTraining) -> Batch:
     def zeros(is_ids: bool, width: int) -> Array:
         return np.zeros(times, np.uint32) if is_ids else np.zeros((*times, width))
 
+    source = None
+    if architecture.memory_width:
+        x = zeros(architecture.source == "ids", architecture.source_size)
+        source = Source(x, np.full(train.batch_size, len(x)))
     return Batch(
         zeros(architecture.input == "ids", architecture.input_size),
         zeros(architecture.loss == "softmax", architecture.output_size),
         features=np.zeros((train.batch_size, architecture.features)) if architecture.features else None,
         ngrams=np.zeros((*times, architecture.ngrams_per_step), np.uint32) if architecture.ngram_size else None,
+        source=source,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.plots.symbols import visible_symbol, wrap
+from charrnn.plots.symbols import visible_label, visible_symbol, wrap
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,11 @@ def test_symbols_are_printable_and_have_no_effect_on_a_terminal(character):
     symbol = visible_symbol(character)
     assert all(c.isprintable() for c in symbol)
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in symbol)
+
+
+def test_a_combining_mark_of_a_label_stays_on_its_character():
+    assert visible_label("t\u0361s") == "t\u0361s"
+    assert visible_label("\u0361s\n") == "\u25cc\u0361s\u21b5"
 
 
 @settings(deadline=None)

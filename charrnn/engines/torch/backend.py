@@ -13,7 +13,7 @@ from charrnn.engines.torch.encoder import attend, encode
 from charrnn.engines.torch.network import TorchNetwork
 from charrnn.engines.torch.packing import DeviceBatch
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import ScoringNetwork
+from charrnn.models.network import SingleNetwork
 from charrnn.nn.arrays import Array
 
 
@@ -37,11 +37,12 @@ class TorchBackend:
         return TorchDecoderStepper(self.device, architecture, flat, source, streams_per_source)
 
 
-class TorchScoringNetwork(ScoringNetwork):
+class TorchScoringNetwork(SingleNetwork):
     """Scores batches. The hidden states stay on the device."""
 
     def __init__(self, device: torch.device, architecture: Architecture, flat: Array) -> None:
         super().__init__(architecture)
+        self.dtype = flat.dtype
         self.flat = torch.tensor(flat, device=device)
         self.torch_network = TorchNetwork(architecture, self.flat)
 

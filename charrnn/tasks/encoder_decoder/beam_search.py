@@ -18,6 +18,7 @@ from charrnn.engines.base import Backend, DecoderStepper
 from charrnn.models.architecture import Architecture
 from charrnn.models.sampling import draw_texts
 from charrnn.nn.arrays import Array
+from charrnn.nn.losses import log_softmax
 from charrnn.options import SamplingOptions
 
 MAX_STREAMS = 256  # hypotheses per group of sources
@@ -117,7 +118,7 @@ class BeamSearch:
         """The best 2 K extensions of the hypotheses of each source. At most K of them end, so K others remain."""
         num_sources, beam = self.log_p.shape
         num_symbols = logits.shape[1]
-        extended = self.log_p[:, :, None] + _log_softmax(logits).reshape(num_sources, beam, num_symbols)
+        extended = self.log_p[:, :, None] + log_softmax(logits).reshape(num_sources, beam, num_symbols)
         extended = extended.reshape(num_sources, -1)
         number = min(2 * beam, extended.shape[1])
         best = np.argpartition(-extended, number - 1, axis=1)[:, :number]
@@ -171,9 +172,3 @@ def _map_groups(function: Callable[[list[int]], list[T]], sources: Sequence[Arra
         for group, group_results in zip(groups, threads.map(function, groups), strict=True):
             results.update(zip(group, group_results, strict=True))
     return [results[n] for n in range(len(sources))]
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted: Array = logits - logits.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted

@@ -15,6 +15,13 @@ from charrnn.options import ModelOptions
 from charrnn.tasks.base import TaskDefaults
 from charrnn.tasks.encoder_decoder.symbols import END, Symbols
 
+# Measured on pronunciations of 800 and 8,000 words.
+DEFAULTS = TaskDefaults(
+    cell="gru",
+    learning_rate_scale=0.375,
+    recurrent_dropout_scale=0,
+    max_weights_per_symbol=20,
+)
 MAX_LENGTH = 10**9  # of a target, in symbols
 
 
@@ -36,6 +43,10 @@ class SourceCoding(ABC):
     @abstractmethod
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
         """A source -> ids (S,) or numbers (S, D), S at least 1. Raises CorpusError if it cannot be encoded."""
+
+    @abstractmethod
+    def source_labels(self, source: Any) -> list[str]:
+        """A label for each step of `encode_source`."""
 
     @property
     @abstractmethod

@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from charrnn.corpus.pairs import PairPass, SourceRecords
+from charrnn.corpus.pairs import PairPass, SourceRecords, join_sources
 from charrnn.engines.base import Backend
+from charrnn.errors import UsageError
 from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.seeding import Purpose, random_generator
-from charrnn.tasks.base import PredictionOptions, TrainedModel
+from charrnn.tasks.base import Alignment, PredictionOptions, TrainedModel
 from charrnn.tasks.encoder_decoder.beam_search import Decoder, Hypothesis
 from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
-from charrnn.tasks.encoder_decoder.symbols import END
+from charrnn.tasks.encoder_decoder.symbols import END, END_LABEL
 
 DEFAULT_BEAM = 4  # hypotheses
 SCORING_STREAMS = 64
@@ -76,17 +77,40 @@ class SourceModel(TrainedModel):
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         skip = options.skip_unknown
+        sources = self.read_sources(texts)
         if options.sampling is not None:
             drawn = self.draw(
-                texts, options.sampling, options.seed, first_number=options.first_number, skip_unknown=skip
+                sources, options.sampling, options.seed, first_number=options.first_number, skip_unknown=skip
             )
             return [{"output": output, "log_probability": log_p} for output, log_p in drawn]
         beam = options.beam or DEFAULT_BEAM
         answers = []
-        for ranked in self.predict(texts, beam=beam, top=options.top or 1, skip_unknown=skip):
+        for ranked in self.predict(sources, beam=beam, top=options.top or 1, skip_unknown=skip):
             output, log_p = ranked[0]
             answers.append({"output": output, "log_probability": log_p, **options.top_field(ranked)})
         return answers
+
+    def read_sources(self, texts: Sequence[str]) -> list[Any]:
+        """The sources that the inputs of `charrnn predict` stand for. Raises CorpusError."""
+        return list(texts)
+
+    def align(self, texts: Sequence[str]) -> list[Alignment]:
+        """See tasks.base.AlignsSources."""
+        if not self.architecture.attends:
+            raise UsageError(f"{self.checkpoint.path}: trained with --no-attention", "there is no alignment to show")
+        return [self._align(source) for source in self.read_sources(texts)]
+
+    def _align(self, source: Any) -> Alignment:
+        encoded = self.coding.encode_source(source)
+        ((ids, _),) = self._decoder().search([encoded], beam=DEFAULT_BEAM, limit=self._limit())[0][:1]
+        decoder = self.backend.decoder(self.architecture, self.parameters, join_sources([encoded], 1), 1)
+        weights = []
+        for i in [END, *ids.tolist()]:
+            decoder.step([i])
+            assert decoder.alignment is not None
+            weights.append(decoder.alignment[0, 0].copy())
+        target = [self.coding.target.decode([i]) for i in ids.tolist()]
+        return Alignment(self.coding.source_labels(source), [*target, END_LABEL], np.array(weights))
 
     def answers(self, sources: Sequence[Any]) -> list[str]:
         """Finds a target for each source by greedy decoding."""
@@ -115,8 +139,7 @@ class SourceModel(TrainedModel):
         )
         total = 0.0
         for step in range(scoring_pass.steps):
-            state = np.zeros(self.architecture.state_shape(streams), self.parameters.dtype)
-            total += float(network.sums(scoring_pass.batch(step), state)[0])
+            total += float(network.sums(scoring_pass.batch(step), network.zero_state(streams))[0])
         return total / scoring_pass.predictions
 
     def evaluate(self, records: Sequence[SourceRecord], *, skip_unknown: bool = False) -> dict[str, Any]:

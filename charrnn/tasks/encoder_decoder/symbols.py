@@ -13,6 +13,7 @@ import numpy as np
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 
+END_LABEL = "\N{BLACK SQUARE}"  # stands for END where symbols are shown
 END = 0  # the id of the symbol that ends a text; the ids of the other symbols follow
 MAX_SEPARATOR = 100  # characters
 

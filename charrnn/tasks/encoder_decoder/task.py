@@ -23,7 +23,7 @@ from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.windowed import split_records
 
 DEFAULT_BATCH_SIZE = 32
-MIN_BATCHES = 8  # in an epoch; with few records the default batch is smaller
+MIN_BATCHES = 50  # in an epoch; with few records the default batch is smaller
 MAX_LENGTH = 4096  # default upper limit of the steps of a source, and of a target
 
 

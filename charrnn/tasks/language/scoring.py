@@ -45,8 +45,7 @@ def prepare_scoring(
     """
     readers = max(1, min(MAX_READERS, (len(ids) - 1) // MIN_READER_LENGTH))
     network = backend.network(architecture, parameters, readers, SEQ_LENGTH)
-    state = np.zeros(architecture.state_shape(readers), parameters.dtype)
-    return TextScoring(TextPass(ids, readers, SEQ_LENGTH, record_end), network, state)
+    return TextScoring(TextPass(ids, readers, SEQ_LENGTH, record_end), network, network.zero_state(readers))
 
 
 def text_nats(

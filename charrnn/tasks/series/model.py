@@ -149,7 +149,7 @@ class Forecaster(TrainedModel):
         }
 
     def _read(self, values: Array) -> tuple[Array, Array]:
-        """Rows (n, D) -> the outputs (n, M), and the final state (L, num_states, 1, H)."""
+        """Rows (n, D) -> the outputs (n, M), and the final state."""
         x = self.columns.input_scale.apply(values).astype(self.parameters.dtype)
         if self.columns.labels:
             unused_targets: Array = np.zeros(len(x), np.uint32)
@@ -158,7 +158,7 @@ class Forecaster(TrainedModel):
         records = Records(x, unused_targets, np.ones(len(x), bool), np.array([0, len(x)]))
         sequence = SequencePass(records, 1, min(MAX_SEQ_LENGTH, len(x)))
         network = self.backend.network(self.architecture, self.parameters, 1, sequence.seq_length)
-        state = np.zeros(self.architecture.state_shape(1), self.parameters.dtype)
+        state = network.zero_state(1)
         outputs = []
         for step in range(sequence.steps):
             batch = sequence.batch(step)

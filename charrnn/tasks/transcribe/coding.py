@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ import numpy as np
 from charrnn.corpus.numbers import Standardizer
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
-from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.encoder_decoder.coding import SourceCoding, parse_longest
+from charrnn.tasks.encoder_decoder.coding import DEFAULTS, SourceCoding, parse_longest
 from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.transcribe.matrices import Matrix
 
@@ -23,7 +22,7 @@ class MatrixCoding(SourceCoding):
     """The scale of the columns, the number of rows that are joined, and the symbols of the targets."""
 
     name = "transcribe"
-    defaults = TaskDefaults(embedding_size=32, max_weights_per_symbol=3)
+    defaults = replace(DEFAULTS, embedding_size=32)
 
     scale: Standardizer
     subsample: int  # consecutive rows that are joined to one source step
@@ -58,6 +57,10 @@ class MatrixCoding(SourceCoding):
     @property
     def source_sizes(self) -> dict[str, Any]:
         return {"source": "numbers", "source_size": self.width * self.subsample}
+
+    def source_labels(self, source: Any) -> list[str]:
+        """The number of the first row of each step, from 0."""
+        return [str(row) for row in range(0, len(source.values), self.subsample)]
 
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
         """Encodes a matrix (T, D) as standardised rows (S, k D), where k is `subsample` and S is T / k rounded up.

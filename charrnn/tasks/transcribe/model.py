@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charrnn.errors import CorpusError
-from charrnn.tasks.base import EvaluationFile, PredictionOptions
+from charrnn.tasks.base import EvaluationFile
 from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.transcribe.coding import MatrixCoding
 from charrnn.tasks.transcribe.matrices import read_matrix, read_records
@@ -21,10 +21,9 @@ class Transcriber(SourceModel):
     def parse_coding(task: dict[str, Any]) -> MatrixCoding:
         return MatrixCoding.from_dict(task)
 
-    def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        """See tasks.base.PredictsRecords. texts: the paths of the matrix files."""
-        matrices: Any = [read_matrix(path) for path in texts]
-        return super().predict_records(matrices, options)
+    def read_sources(self, texts: Sequence[str]) -> list[Any]:
+        """texts: the paths of matrix files."""
+        return [read_matrix(path) for path in texts]
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         records = read_records([file.path], "utf-8", [])

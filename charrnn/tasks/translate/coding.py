@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn.nn.arrays import Array
-from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.encoder_decoder.coding import SourceCoding, append_end, parse_longest
-from charrnn.tasks.encoder_decoder.symbols import Symbols
+from charrnn.tasks.encoder_decoder.coding import DEFAULTS, SourceCoding, append_end, parse_longest
+from charrnn.tasks.encoder_decoder.symbols import END_LABEL, Symbols
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +15,7 @@ class TextPairCoding(SourceCoding):
     """The symbols of sources and of targets."""
 
     name = "translate"
-    defaults = TaskDefaults(embedding_size=64, max_weights_per_symbol=6)
+    defaults = replace(DEFAULTS, embedding_size=64)
 
     source: Symbols
     target: Symbols
@@ -39,6 +38,9 @@ class TextPairCoding(SourceCoding):
 
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
         return append_end(self.source.encode(source, skip_unknown=skip_unknown))
+
+    def source_labels(self, source: Any) -> list[str]:
+        return [*self.source.split(source), END_LABEL]
 
     def source_ids_in(self, other: TextPairCoding) -> Array:
         return self.source.ids_in(other.source)

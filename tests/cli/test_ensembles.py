@@ -1,0 +1,38 @@
+"""Several runs that are used as one model: predict, eval and sample with more than one --run."""
+
+import pytest
+
+from .conftest import task_inputs
+
+CORPORA = {"classify": "kinds.tsv", "tag": "syllables.tsv", "translate": "dates.tsv", "series": "season.csv"}
+
+
+@pytest.mark.parametrize("task", CORPORA)
+def test_a_run_that_is_given_twice_predicts_and_evaluates_as_once(charrnn, task_runs, tmp_path, task):
+    inputs = tmp_path / "inputs.txt"
+    inputs.write_text(task_inputs(task))
+    file = CORPORA[task] if task == "series" else inputs
+    once, twice = (charrnn("predict", file, *["--run", f"runs/{task}"] * n).out for n in (1, 2))
+    assert once and twice == once
+    expected, scores = (charrnn("eval", CORPORA[task], *["--run", f"runs/{task}"] * n, "--json").json for n in (1, 2))
+    assert scores["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_two_runs_of_a_text_are_averaged(charrnn, train, corpus):
+    for seed in ("1", "2"):
+        train(corpus, "--max-steps", "30", "--seed", seed, "--run", f"r{seed}")
+    losses = [charrnn("eval", corpus, *runs, "--json").json["loss"] for runs in (["--run", "r1"], ["--run", "r2"])]
+    both = charrnn("eval", corpus, "--run", "r1", "--run", "r2", "--json").json["loss"]
+    assert both < sum(losses) / 2  # the logarithm is concave
+    texts = [charrnn("sample", *runs, "-n", "40", "--greedy").out for runs in (["r1"], ["--run", "r1", "--run", "r2"])]
+    assert texts[0] != texts[1]
+
+
+def test_runs_with_different_vocabularies_or_tasks_are_refused(charrnn, train, corpus, task_runs, tmp_path):
+    charrnn("predict", "dates.tsv", "--run", "runs/translate", "--run", "runs/tag").fails(4, "runs/tag", "vocabulary")
+    runs = ["--run", "runs/caption", "--run", "runs/caption"]
+    charrnn("sample", *runs, "--features", "shapes.csv").fails(4, "caption", "averaged")
+
+
+def test_a_named_run_and_another_one_are_refused(charrnn, trained):
+    charrnn("sample", trained, "--run", trained).fails(2, "two runs", is_pinned=False)
