@@ -44,7 +44,9 @@ def test_json_has_the_file_its_inputs_and_its_outputs(charrnn, trained):
 def translator(train):
     """A run of --task translate with the symbols a and b, and x, y and z."""
     Path("pairs.tsv").write_text("ab\txyz\nba\tzyx\n" * 10)
-    return train("pairs.tsv", "--task", "translate", "--embedding-size", "0", "--max-steps", "1")["run"]
+    return train("pairs.tsv", "--task", "translate", "--embedding-size", "0", "--cell", "lstm", "--max-steps", "1")[
+        "run"
+    ]
 
 
 def test_an_encoder_and_a_decoder_are_saved_as_two_files(translator, charrnn):

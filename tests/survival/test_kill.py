@@ -170,7 +170,9 @@ def test_a_result_does_not_outlive_a_resume_that_is_killed(corpus, tmp_path):
     assert json.loads((run / "result.json").read_text())["steps"] == 40
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "interrupt", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_an_interrupted_run_leaves_no_process_and_ends_with_the_same_bits(interrupt, corpus, undisturbed, tmp_path):
     run = tmp_path / "run"
     process = start(train_arguments(run, corpus, workers=2, steps=STEPS))

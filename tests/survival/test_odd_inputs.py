@@ -98,7 +98,7 @@ def test_an_invalid_byte_in_the_prime_is_named(tmp_path):
 
 def test_output_to_a_pipe_has_no_escape_sequences_in_any_environment(tmp_path):
     train(tmp_path, "caf\u00e9 na\u00efve " * 60)
-    for environment in ({"LC_ALL": "C"}, {"NO_COLOR": "1"}, {"COLUMNS": "20"}, {"TERM": "dumb"}):
+    for environment in ({"LC_ALL": "C"}, {"NO_COLOR": "1", "COLUMNS": "20", "TERM": "dumb"}):
         for arguments in (["sample", "--run", "r"], ["info", "r"], ["runs", "."], ["--help"], ["train", "--help"]):
             completed = run(*arguments, cwd=tmp_path, env=os.environ | environment)
             assert (completed.returncode, completed.stderr) == (0, b""), arguments

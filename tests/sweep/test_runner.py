@@ -116,16 +116,16 @@ def test_a_pruned_trial_is_saved_and_can_be_resumed(make_plan, tmp_path):
         trials=5,
         jobs=2,
         prune=True,
-        max_steps=200,
-        eval_every=10,
+        max_steps=100,
+        eval_every=5,
     )
     run_sweep(plan, tmp_path / "study")
     rows, _ = run_sweep(replace(plan, trials=6), tmp_path / "study")
     assert [row["state"] for row in rows] == ["completed"] * 5 + ["pruned"]
     pruned = tmp_path / "study" / "005"
-    assert 50 <= read_result(pruned)["steps"] < 200  # not in the first quarter of the budget
+    assert 25 <= read_result(pruned)["steps"] < 100  # not in the first quarter of the budget
     subprocess.run([sys.executable, "-m", "charrnn", "train", "--resume", str(pruned), "-q"], check=True)
-    assert read_result(pruned)["steps"] == 200
+    assert read_result(pruned)["steps"] == 100
 
 
 def test_a_trial_is_not_pruned_without_the_option(make_plan, tmp_path):

@@ -22,8 +22,8 @@ from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
 from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.windowed import split_records
 
-DEFAULT_BATCH_SIZE = 32
-MIN_BATCHES = 50  # in an epoch; with few records the default batch is smaller
+DEFAULT_BATCH_SIZES = (8, 32)  # for few and for many records
+MIN_BATCHES = 50  # in an epoch, if the batch size is between these two
 MAX_LENGTH = 4096  # default upper limit of the steps of a source, and of a target
 
 
@@ -126,7 +126,8 @@ class SourceTask:
             problem = f"--batch-size {batch_size}: there are only {number} records to train on"
             raise UsageError(problem, f"the largest that fits is {number}")
         longest = int(max(records.target_lengths.max(), records.source_lengths.max()))
-        fitted_size = batch_size or max(1, min(DEFAULT_BATCH_SIZE, number // MIN_BATCHES))
+        smallest, largest = DEFAULT_BATCH_SIZES
+        fitted_size = batch_size or min(number, max(smallest, min(largest, number // MIN_BATCHES)))
         return fitted_size, seq_length or min(MAX_LENGTH, longest)
 
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> PairStream:

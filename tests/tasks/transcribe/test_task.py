@@ -73,7 +73,7 @@ def test_subsample_joins_rows(tmp_path):
     assert joined.encoded("train").source_lengths.tolist() == [-(-n // 4) for n in lengths.tolist()]
     architecture = joined.architecture(make_config(corpus).model)
     assert (architecture.source, architecture.source_size) == ("numbers", 12)
-    assert joined.fit_batch(None, None) == (6, 4)  # at most three characters and the end
+    assert joined.fit_batch(None, None) == (8, 4)  # at most three characters and the end
 
 
 def test_a_separator_divides_targets_into_symbols(tmp_path):

@@ -89,7 +89,7 @@ def test_without_validation_records_nothing_is_validated(tmp_path):
 def test_default_batches_hold_whole_records(tmp_path):
     task = read(tmp_path, "abcdef\txyz\n" + "a\tx\n" * 19, val_fraction=0.0)
     batch_size, seq_length = task.fit_batch(None, None)
-    assert (batch_size, seq_length) == (2, 7)  # at least 8 batches; six characters and the end
+    assert (batch_size, seq_length) == (8, 7)  # the smallest default; six characters and the end
     assert task.window_notices(seq_length) == []
     assert task.fit_batch(20, 5) == (20, 5)
     with pytest.raises(UsageError, match=r"--batch-size 21: .* 20 records .*largest that fits is 20"):
