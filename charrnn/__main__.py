@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line. Ctrl-C ends the program without a traceback, also while modules are being imported."""
+    """Runs the command line. Ctrl-C ends the program without a traceback, even while modules are being imported."""
     try:
         from charrnn.cli.app import main as run
 

@@ -49,7 +49,7 @@ ExclusivePairs = Sequence[tuple[str, str, str]]
 
 
 def check_exclusive(options: dict[str, Any], pairs: ExclusivePairs = EXCLUSIVE) -> None:
-    """Raises UsageError if two options of a pair were both given. None, False and an empty list mean "not given"."""
+    """Raises UsageError if both options of a pair were given. None, False and an empty list mean "not given"."""
     given = {name for name, value in options.items() if value is not None and value is not False and value != []}
     for first, second, reason in pairs:
         if first in given and second in given:
@@ -66,7 +66,12 @@ def select_options(cls: type[Options], options: dict[str, Any]) -> Options:
 class ModelOptions(CheckedFields):
     """The options that determine the shape of a network."""
 
-    cell: str = checked_field("lstm", "Recurrent cell: lstm, gru or rnn (tanh).", choices=CELLS)
+    cell: str = checked_field(
+        "lstm",
+        "Recurrent cell: lstm, gru or rnn (tanh).",
+        choices=CELLS,
+        default_text="lstm; for --task classify, translate, transcribe, and series without --target gru",
+    )
     hidden_size: int = checked_field(
         256,
         "Hidden units in each layer.",
@@ -80,7 +85,7 @@ class ModelOptions(CheckedFields):
         "Size of a learned input embedding; 0 = one-hot input.",
         low=0,
         high=65536,
-        default_text="0; for --task tag 64",
+        default_text="0; for --task tag and translate 64, transcribe 32",
     )
     attention: bool = checked_field(True, "translate, transcribe: the decoder attends to the encoder's outputs.")
 
@@ -152,7 +157,10 @@ class TrainingOptions(CheckedFields):
         None, "Peak learning rate.", low=0, default_text="depends on the optimizer and the hidden size"
     )
     schedule: str = checked_field(
-        "constant", "Learning rate over the budget: constant, cosine or linear.", choices=SCHEDULES
+        "constant",
+        "Learning rate over the budget: constant, cosine or linear.",
+        choices=SCHEDULES,
+        default_text="constant; for --task translate and transcribe cosine",
     )
     warmup_steps: int = checked_field(
         50, "Steps over which the learning rate rises linearly from 0.", low=0, high=MAX_STEPS
@@ -169,9 +177,14 @@ class TrainingOptions(CheckedFields):
         "Dropout probability of the recurrent weights, drawn at each step (DropConnect).",
         low=0,
         below=1,
-        default_text="as for --dropout",
+        default_text="as for --dropout; for --task translate and transcribe 0",
     )
-    weight_decay: float = checked_field(0.0, "Decoupled weight decay of the weight matrices (adamw).", low=0)
+    weight_decay: float = checked_field(
+        0.0,
+        "Decoupled weight decay of the weight matrices (adamw).",
+        low=0,
+        default_text="0; for --task tag 0.15, caption 0.5",
+    )
     clip_norm: float = checked_field(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)
     clip_value: float = checked_field(0.0, "Clip each element of the gradient; 0 = off.", low=0)
     max_epochs: float | None = checked_field(
@@ -182,7 +195,13 @@ class TrainingOptions(CheckedFields):
         None, "Stop after this many minutes.", low=0, high=1e7, default_text="5, if no other budget is given"
     )
     patience: int = checked_field(
-        0, "Stop after this many evaluations without a lower validation loss; 0 = off.", low=0, high=MAX_STEPS
+        0, "Stop after this many evaluations without an improvement; 0 = off.", low=0, high=MAX_STEPS
+    )
+    keep_best: str = checked_field(
+        "loss",
+        "Keep the weights with the lowest validation loss, or with the highest validation accuracy.",
+        choices=("loss", "accuracy"),
+        default_text="loss; for --task translate and transcribe accuracy",
     )
     seed: int = checked_field(1, "Seed of all random generators.", low=0, high=2**63 - 1)
     workers: int | None = checked_field(
@@ -334,6 +353,6 @@ def _check_task_options(data: DataOptions, options: dict[str, Any]) -> None:
     if data.task == "series" and data.val_file is not None:
         raise UsageError("--val-file is not supported for --task series, which is split by time", "use --val-fraction")
     if data.task == "series" and options.get("embedding_size"):
-        raise UsageError("--embedding-size is not supported for --task series: its input is numbers")
+        raise UsageError("--embedding-size is not supported for --task series, whose inputs are numbers")
     if data.val_fraction + data.test_fraction >= 1:
         raise UsageError("--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1")

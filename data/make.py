@@ -9,6 +9,8 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
+
 SEED = 1921
 
 NOUNS = [
@@ -238,6 +240,27 @@ def season(rng):
     return "\n".join(rows) + "\n"
 
 
+NOTES = "cdefgab"
+BANDS = 12  # of a frame
+
+
+def tunes(rng):
+    """Tunes of three to eight notes: the names of the notes, and the energy of each band in each frame, with noise."""
+    clips = []
+    for _ in range(240):
+        notes = [rng.choice(NOTES) for _ in range(rng.randint(3, 8))]
+        frames = []
+        for note in notes:
+            band = NOTES.index(note)
+            for age in range(rng.randint(3, 7)):
+                frame = [rng.gauss(0, 0.15) for _ in range(BANDS)]
+                frame[band] += 0.75**age
+                frame[band + 5] += 0.4 * 0.75**age  # an overtone
+                frames.append(frame)
+        clips.append((" ".join(notes), frames))
+    return clips
+
+
 def all_files():
     """The text of each generated file, by name."""
     captions, vectors = shapes(random.Random(f"{SEED} shapes"))
@@ -256,3 +279,10 @@ if __name__ == "__main__":
     for name, text in all_files().items():
         (folder / name).write_text(text)
         print(f"{name}: {len(text.splitlines())} lines, {len(text)} characters")
+    (folder / "tunes").mkdir(exist_ok=True)
+    lines = []
+    for number, (notes, frames) in enumerate(tunes(random.Random(f"{SEED} tunes"))):
+        np.save(folder / "tunes" / f"{number:03d}.npy", np.array(frames, np.float16))
+        lines.append(f"tunes/{number:03d}.npy\t{notes}\n")
+    (folder / "tunes.tsv").write_text("".join(lines))
+    print(f"tunes.tsv: {len(lines)} lines")

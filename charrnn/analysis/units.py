@@ -48,7 +48,7 @@ def find_units(reading: TextReading) -> list[UnitMatch]:
 
 
 class CorrelationSums:
-    """The sums in Pearson's correlation of P probes with U units. The characters are added in parts."""
+    """Running sums for the Pearson correlations of P probes with U units. `add` takes one part of a text at a time."""
 
     def __init__(self) -> None:
         self.count = 0

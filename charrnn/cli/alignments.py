@@ -46,8 +46,8 @@ def save_alignments(alignments: Sequence[Alignment], path: Path) -> None:
 def alignment_lines(alignment: Alignment, width: int) -> Iterator[str]:
     """Yields a row of shades for each target symbol, then the labels of the source.
 
-    Labels of one character stand below their columns. Longer labels, such as frame numbers, stand where there is space.
-    If the source does not fit the width, neighbouring steps share a column, which shows the sum of their weights.
+    A label stands below the column of its step if the label before it leaves space. If the source does not fit the
+    width, neighbouring steps share a column, which shows the sum of their weights.
     """
     from rich.cells import cell_len
 
@@ -60,7 +60,7 @@ def alignment_lines(alignment: Alignment, width: int) -> Iterator[str]:
         yield (" " * (margin - 1 - cell_len(label)) + f"{label} {''.join(shades)}").rstrip()
     labels = ""
     for column, label in enumerate(map(visible_label, joined.source)):
-        missing = CELL_WIDTH * column - cell_len(labels)
-        if not labels or missing > 0:
-            labels += " " * missing + label
+        gap = CELL_WIDTH * column - cell_len(labels)
+        if not labels or gap > 0 or (gap == 0 and len(label) == 1):
+            labels += " " * gap + label
     yield " " * margin + labels

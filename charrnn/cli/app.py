@@ -56,7 +56,7 @@ WRITE_ERRORS = (errno.EIO, errno.EBADF, errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Runs a command and exits. An error is one line on stderr; only a bug has a traceback."""
+    """Runs a command and exits. An error is reported as one line on stderr; only a bug produces a traceback."""
     prepare_streams()
     # Values that are not finite are checked for explicitly where they matter, so NumPy need not warn of them.
     warnings.simplefilter("ignore", RuntimeWarning)

@@ -37,7 +37,7 @@ def export(
     encoder reads sources (S time steps) and their lengths. It returns the memory and the initial state, which the
     decoder reads.
 
-    The metadata are JSON: task (with the vocabulary), architecture and, for language models, start (the id of the start
+    The metadata is JSON: task (with the vocabulary), architecture and, for language models, start (the id of the start
     symbol).
     """
     if file.suffix.lower() != ".onnx":

@@ -58,7 +58,7 @@ class Parameter:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The names on the command line, such as ("--length", "-n"); none for an argument."""
+        """The names on the command line, such as ("--length", "-n"). Empty for a positional argument."""
         if self.is_argument:
             return ()
         # typer.Option("--length", "-n") stores its first name as `default`.

@@ -37,12 +37,17 @@ Input = Annotated[
 ]
 Top = Annotated[
     int | None,
-    typer.Option(min=1, help="classify, translate: number of predictions, the most likely first.", show_default="1"),
+    typer.Option(
+        min=1, help="classify, translate, transcribe: number of predictions, the most likely first.", show_default="1"
+    ),
 ]
 Beam = Annotated[
     int | None,
     typer.Option(
-        min=1, max=1000, help="translate: number of hypotheses of the beam search; 1 is greedy.", show_default="4"
+        min=1,
+        max=1000,
+        help="translate, transcribe: number of hypotheses of the beam search; 1 is greedy.",
+        show_default="4",
     ),
 ]
 Steps = Annotated[

@@ -115,6 +115,7 @@ def view(
       charrnn view letter.txt --unit 0.17
       charrnn view --unit 0.17 --output unit.png
       charrnn view letter.txt --json
+      echo "the third of May 1921" | charrnn view - --run dates-001
 
     By default, each character is coloured by its loss in nats, given all characters before it. With --unit, the colour
     shows the value of the unit after the character has been read. Without TEXT, the first 2,000 characters of the run's
@@ -124,8 +125,12 @@ def view(
     --find lists properties of the text, each with the unit that correlates most with it on the first half of the text,
     and Pearson's correlation on the second half. --output draws these units, or the --unit.
 
+    For a translator or a transcriber, TEXT contains one input per line. The alignments of the first inputs are shown:
+    a row for each target symbol, with the attention weights of the source steps as shades. --output draws them.
+
     --json prints one object per character, with the fields char, nats and, with --unit, value. With --find, it prints
-    one object per unit, with the fields probe, layer, unit and correlation.
+    one object per unit, with the fields probe, layer, unit and correlation. For alignments, it prints one object per
+    input, with the fields source, target (labels) and weights (a row for each target symbol).
     """
     from charrnn.tasks.base import AlignsSources
 

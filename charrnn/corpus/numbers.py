@@ -148,7 +148,7 @@ class Standardizer:
 
     @classmethod
     def from_dict(cls, values: Any, width: int) -> Standardizer:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         mean = np.array([float(number) for number in values["mean"]])
         std = np.array([float(number) for number in values["std"]])
         if len(mean) != width or len(std) != width or not np.isfinite([mean, std]).all() or (std <= 0).any():
@@ -159,8 +159,9 @@ class Standardizer:
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     def apply(self, values: Array) -> Array:
-        """Rows (N, D) -> standardised rows (N, D), float32."""
-        standardised: Array = ((values - self.mean) / self.std).astype(np.float32)
+        """Rows (N, D) -> standardised rows (N, D), float32. A number that is too large becomes infinite."""
+        with np.errstate(over="ignore"):
+            standardised: Array = ((values - self.mean) / self.std).astype(np.float32)
         return standardised
 
     def invert(self, values: Array) -> Array:

@@ -74,7 +74,7 @@ class PairStream:
         self.batch_size = batch_size
         self.seed = seed
         self.num_batches = -(-len(records) // batch_size)
-        self._last_order: tuple[int, list[Array]] | None = None  # epoch, the records of each batch
+        self._last_batches: tuple[int, list[Array]] | None = None  # epoch, the records of each batch
 
     @property
     def epoch_steps(self) -> float:
@@ -90,14 +90,14 @@ class PairStream:
         return self.records.batch(self._order(epoch)[place].tolist(), self.batch_size)
 
     def _order(self, epoch: int) -> list[Array]:
-        if self._last_order is None or self._last_order[0] != epoch:
+        if self._last_batches is None or self._last_batches[0] != epoch:
             rng = random_generator(self.seed, Purpose.ORDER, epoch)
             shuffled = rng.permutation(len(self.records))
             # The noise varies the batches from epoch to epoch. The padding grows by a few per cent.
             noise = rng.uniform(1, 1 + LENGTH_NOISE, len(shuffled))
             batches = split_by_length(self.records, shuffled, self.batch_size, noise)
-            self._last_order = (epoch, [batches[n] for n in rng.permutation(len(batches)).tolist()])
-        return self._last_order[1]
+            self._last_batches = (epoch, [batches[n] for n in rng.permutation(len(batches)).tolist()])
+        return self._last_batches[1]
 
 
 class PairPass:
@@ -106,7 +106,7 @@ class PairPass:
     def __init__(self, records: SourceRecords, batch_size: int) -> None:
         self.records = records
         self.batch_size = batch_size
-        self.batches = split_by_length(records, np.arange(len(records)), batch_size, np.ones(len(records)))
+        self.batches = split_by_length(records, np.arange(len(records)), batch_size)
 
     @property
     def steps(self) -> int:
@@ -120,11 +120,12 @@ class PairPass:
         return self.records.batch(self.batches[step].tolist(), self.batch_size)
 
 
-def split_by_length(records: SourceRecords, chosen: Array, batch_size: int, noise: Array) -> list[Array]:
+def split_by_length(records: SourceRecords, chosen: Array, batch_size: int, factors: Array | float = 1) -> list[Array]:
     """Sorts the chosen records by target length, then by source length, and splits them into batches.
 
-    noise: factors of the target lengths, for each of the chosen records.
+    factors: multiply the target lengths of the chosen records. The products are rounded, so that records with about the
+        same target length are sorted by source length.
     """
-    target_lengths = np.rint(records.target_lengths[chosen] * noise)
+    target_lengths = np.rint(records.target_lengths[chosen] * factors)
     ordered = chosen[np.lexsort((records.source_lengths[chosen], target_lengths))]
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]

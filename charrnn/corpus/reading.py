@@ -138,8 +138,8 @@ def _decode(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, noti
             position = chunk_start - num_undecoded + error.start
             byte = error.object[error.start] if error.start < len(error.object) else 0
             raise CorpusError(
-                f"{name}: not {encoding} at byte {position} (0x{byte:02x})",
-                "train with --encoding latin-1, or with --bytes for any file; iconv -f latin1 -t utf-8 converts a file",
+                f"{name}: invalid {encoding} at byte {position} (0x{byte:02x})",
+                "train with --encoding latin-1 or, for any file, --bytes; or convert it with iconv -f latin1 -t utf-8",
             ) from None
         except UnicodeError as error:
             problem = f"{name}: not {encoding}: {error}"

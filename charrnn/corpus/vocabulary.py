@@ -31,7 +31,7 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
-        """Reads the metadata of a checkpoint. Raises KeyError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError or ValueError if it is damaged."""
         codes = values["vocabulary"]
         is_bytes = values["bytes"]
         is_list_of_codes = isinstance(codes, list) and all(type(code) is int for code in codes)

@@ -75,7 +75,7 @@ class Stepper(Protocol):
         """Sets the state of some streams to zero."""
 
     def state(self) -> Array:
-        """A copy of the state (L, num_states, B, H)."""
+        """A copy of the state, in the form that `restore` reads."""
 
     def restore(self, state: Array) -> Array:
         """Replaces the state. Returns the outputs (B, V) that belong to it."""

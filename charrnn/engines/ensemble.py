@@ -1,4 +1,4 @@
-"""Runs several trained networks as one: an ensemble, whose probabilities are the means of its members' probabilities.
+"""Runs several trained networks as one: an ensemble, whose probabilities, or predicted numbers, are means.
 
 The members read the same inputs and have the same outputs. Their cells and sizes may differ. The state of an ensemble
 is a vector that contains the states of its members, one after the other.
@@ -21,7 +21,7 @@ Member = tuple[Architecture, Array]  # an architecture and its flat parameters
 
 
 class EnsembleBackend:
-    """See engines.base.Backend. Each call computes with all members, whichever of them it is given."""
+    """See engines.base.Backend. Every call computes with all members, and uses only the loss of its architecture."""
 
     def __init__(self, backend: Backend, members: Sequence[Member]) -> None:
         self.backend = backend
@@ -58,6 +58,7 @@ class EnsembleNetwork(ScoringNetwork):
     def outputs(self, batch: Batch, state: Array) -> Iterator[tuple[Rows, Array]]:
         states = _split(state, [network.zero_state(batch.x.shape[1]) for network in self.networks])
         members = [network.outputs(batch, part) for network, part in zip(self.networks, states, strict=True)]
+        # All members yield the same rows, because they have the same number of outputs.
         for parts in zip(*members, strict=True):
             yield parts[0][0], self.mean([outputs for _, outputs in parts])
 
@@ -109,8 +110,8 @@ class EnsembleDecoderStepper:
     def alignment(self) -> Array | None:
         """The mean attention weights of the members that have attention."""
         alignments = [stepper.alignment for stepper in self.steppers]
-        known = [alignment for alignment in alignments if alignment is not None]
-        return np.mean(known, axis=0) if known else None
+        with_attention = [alignment for alignment in alignments if alignment is not None]
+        return np.mean(with_attention, axis=0) if with_attention else None
 
 
 def _mean_function(architecture: Architecture) -> Callable[[list[Array]], Array]:
@@ -119,7 +120,7 @@ def _mean_function(architecture: Architecture) -> Callable[[list[Array]], Array]
 
 
 def _mean_logits(outputs: list[Array]) -> Array:
-    """The logarithms of the mean probabilities, which are valid logits."""
+    """The logarithms of the mean probabilities. Their softmax is the mean of the probabilities."""
     total: Array = np.logaddexp.reduce([log_softmax(logits) for logits in outputs])
     total -= np.log(len(outputs))
     return total

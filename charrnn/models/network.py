@@ -31,7 +31,7 @@ class Rows(NamedTuple):
     """Some of the N rows, computed together by the heads."""
 
     places: slice | Array  # indices of the rows
-    mask: Array | None  # (n,), their part of the loss mask; None: all are scored
+    mask: Array | None  # (n,), their values of the loss mask; None: the batch has no loss mask
 
 
 def layer_weights(named: dict[str, Array], num_layers: int) -> list[LayerWeights]:

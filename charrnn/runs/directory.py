@@ -183,5 +183,5 @@ def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
         with contextlib.suppress(RunError):
             if fits is None or fits(read_config(path)):
                 return Run(path.parent)
-            problem = "no run of a suitable task"
-    raise RunError(f"{problem} under {root}", "train one first, or name one with --run or --model")
+            problem = "no run with a suitable task"
+    raise RunError(f"{problem} under {root}", "train a model first, or select one with --run or --model")

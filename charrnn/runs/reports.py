@@ -38,6 +38,17 @@ class Scores(CheckedFields):
         """Returns the scores with a prefix before their names: {"val_loss": ...} for the prefix `val_`."""
         return {prefix + name: value for name, value in self.to_dict().items()}
 
+    def is_better_than(self, other: Scores, criterion: str) -> bool:
+        """Whether the loss is lower or, with the criterion "accuracy", the accuracy is higher.
+
+        Of two equal accuracies, the one with the lower loss is better. Any scores are better than none.
+        """
+        if self.loss is None or other.loss is None:
+            return self.loss is not None
+        if criterion == "accuracy" and self.accuracy is not None and other.accuracy is not None:
+            return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        return self.loss < other.loss
+
     @classmethod
     def split_off(cls, values: dict[str, Any], prefix: str) -> tuple[Self, dict[str, Any]]:
         """The inverse of `with_prefix`: the scores among the values, and the other values."""

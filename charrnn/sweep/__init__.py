@@ -1,1 +1,1 @@
-"""Studies that train many runs on one corpus to find good options, based on Optuna."""
+"""Hyperparameter search with Optuna: a study trains many runs on one corpus to find good options."""

@@ -8,7 +8,7 @@ The child writes to its standard output:
 
     {"progress": share of the budget from 0 to 1, "val_loss": loss}      after each evaluation
     {"result": content of result.json}                                   at the end of the run
-    {"error": name of the class, "message": text, "hint": text}          if the run cannot be trained
+    {"error": name of the exception class, "message": text, "hint": text}    if the run cannot be trained
 
 The parent asks the child to stop by closing the child's standard input. The operating system closes it if the parent is
 killed. In both cases the child saves the run and ends.

@@ -27,6 +27,8 @@ class TaskDefaults:
     embedding_size: int = 0
     weight_decay: float = 0.0
     learning_rate_scale: float = 1.0  # factor of the optimizer's default
+    schedule: str = "constant"
+    keep_best: str = "loss"
     dropout_scale: float = 1.0  # factor of the default dropout probabilities
     recurrent_dropout_scale: float = 1.0  # further factor of the default of --recurrent-dropout
     max_weights_per_symbol: float = math.inf  # upper limit of recurrent weights per symbol of the training data

@@ -50,14 +50,14 @@ class Coding(ABC):
     ) -> Self:
         """Makes a coding for the records. Raises CorpusError if the records cannot be encoded.
 
-        With `--init-from`, the new coding includes the `vocabulary` of the other model and, if the task is the same,
-        the coding `source` of the other model.
+        With `--init-from`, the new coding also contains the symbols of the initial model: `vocabulary` and, if the task
+        is the same, its coding `source`.
         """
 
     @classmethod
     @abstractmethod
     def from_dict(cls, task: dict[str, Any]) -> Self:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class RecordModel(TrainedModel):
         coding = self.coding_class.from_dict(task)
         sizes = coding.sizes | {"ngram_share": self.architecture.ngram_share}  # a checkpoint keeps its own share
         if Architecture.from_options(self.architecture, **sizes) != self.architecture:
-            raise ValueError("the metadata of the task do not match the weights")
+            raise ValueError("the task metadata does not match the weights")
         return coding
 
     def score(self, source: str, output: str) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from charrnn.engines.select import check_device
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
@@ -20,7 +22,7 @@ from charrnn.training.sizing import SIZES, affordable_size, chars_per_second, de
 
 DEFAULT_MINUTES = 5.0
 # Options that have a default in options.py. If the user did not give them, the task chooses another default.
-TASK_DEFAULTED = ("cell", "hidden_size", "embedding_size", "weight_decay")
+TASK_DEFAULTED = ("cell", "hidden_size", "embedding_size", "weight_decay", "schedule", "keep_best")
 SMALL_SIZES = (16, 32, 48)  # hidden sizes for very little data
 REFERENCE_SIZE = 256  # above this hidden size, the default learning rate is inversely proportional to the hidden size
 MIN_STREAMS_PER_WORKER = 8  # with fewer streams the matrix products are too small for another worker to help
@@ -50,6 +52,9 @@ def resolve_options(
         raise UsageError(f"--weight-decay needs --optimizer adamw, not {train.optimizer}")
     if "weight_decay" in unset and decays_weights:
         chosen["weight_decay"] = defaults.weight_decay
+    for name in ("schedule", "keep_best"):
+        if name in unset:
+            chosen[name] = getattr(defaults, name)
     model = replace(
         model,
         cell=defaults.cell if "cell" in unset else model.cell,
@@ -76,6 +81,8 @@ def resolve_options(
             notices.append(f"hidden size {size}: {reason}; --hidden-size overrides it")
         model = replace(model, hidden_size=size)
     architecture = task.architecture(model)
+    if draft.keep_best == "accuracy" and task.scores(np.zeros(architecture.num_sums)).accuracy is None:
+        raise UsageError("--keep-best accuracy: the predictions of this task have no accuracy", "use --keep-best loss")
     dropout = 0.0
     if train.dropout is None or train.recurrent_dropout is None:
         dropout = choose_dropout(architecture, draft, task, budget, stream.symbols_per_step)

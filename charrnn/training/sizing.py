@@ -43,8 +43,11 @@ def product_rate() -> float:
 
 
 def chars_per_second(architecture: Architecture, train: ResolvedTraining) -> float:
-    """The training speed. On a GPU it is measured. On the CPU it is estimated from the speed of a matrix product, with
-    6 operations per character and weight."""
+    """The training speed in characters per second. On a GPU, it is measured.
+
+    On the CPU, it is estimated from the speed of a matrix product, assuming 6 floating-point operations per weight per
+    character.
+    """
     if train.device not in ("cpu", "torch"):
         return measured_rate(architecture, train)
     return train.workers * EFFICIENCY * product_rate() / (6 * architecture.weights_in_products)

@@ -40,7 +40,7 @@ def new_run(
     model = config.model
     if source is not None:
         model = select_options(ModelOptions, source.architecture.to_dict())
-        unset = set(unset) & {"weight_decay"}
+        unset = set(unset) & {"weight_decay", "schedule", "keep_best"}
     resolved = resolve_options(model, config.train, task, unset=unset, jobs=jobs)
     train = resolved.train
     if train.patience and task.validation_pass(train.batch_size, train.seq_length) is None:

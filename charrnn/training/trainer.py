@@ -177,7 +177,7 @@ class Trainer:
         loss, norm = self.engine.gradient(state.step)
         self.weights_are_useless = loss >= self.max_loss
         if self.weights_are_useless or not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diverged(f"the loss is {loss:g}, the gradient norm is {norm:g}")
+            raise self._diverged(f"the loss is {loss:g} and the gradient norm is {norm:g}")
         factor = schedules.factor(train.schedule, self._progress(), state.step, train.warmup_steps)
         state.learning_rate = train.learning_rate * factor
         self.engine.update(state.learning_rate, clip_factor(norm, train.clip_norm))
@@ -232,7 +232,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise self._diverged(f"the validation loss is {loss:g}")
         state.val = self.task.scores(means)
-        is_best = state.best.loss is None or loss < state.best.loss
+        is_best = state.val.is_better_than(state.best, self.train.keep_best)
         state.stale_evaluations = 0 if is_best else state.stale_evaluations + 1
         return is_best
 

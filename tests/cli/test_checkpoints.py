@@ -17,7 +17,7 @@ from .conftest import error_cases
 @error_cases(
     ("sample --run none", 4, "none: no such run", "charrnn runs"),
     ("sample --model none.safetensors", 4, "none.safetensors: no such checkpoint"),
-    ("sample", 4, "no runs under runs", "train one", "--run", "--model"),
+    ("sample", 4, "no runs under runs", "train a model", "--run", "--model"),
     ("eval corpus.txt --run none", 4, "none: no such run"),
     ("eval corpus.txt --model none.safetensors", 4, "none.safetensors: no such checkpoint"),
     ("eval corpus.txt", 4, "no runs under runs"),

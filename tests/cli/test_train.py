@@ -359,3 +359,22 @@ def test_a_given_dropout_is_kept(charrnn, corpus):
     options = read_config()["train"]
     assert options["recurrent_dropout"] == 0
     assert 0 < options["dropout"] <= 0.4
+
+
+@pytest.mark.parametrize(
+    ("criterion", "rank"),
+    [("loss", lambda row: -row["val_loss"]), ("accuracy", lambda row: (row["val_accuracy"], -row["val_loss"]))],
+    ids=["loss", "accuracy"],
+)
+def test_the_best_weights_have_the_lowest_loss_or_the_highest_accuracy(train, criterion, rank, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("".join(f"{n:04}\t{n % 7}{n % 3}\n" for n in range(150)))
+    options = ["--task", "translate", "--max-steps", "60", "--eval-every", "3", "--lr", "0.05", "--keep-best", criterion]
+    result = train("pairs.tsv", *options, "--run", "r")
+    rows = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=rank)
+    assert rank(best) > rank(rows[0])
+    assert (result["best_step"], result["best_val_loss"]) == (best["step"], best["val_loss"])
+
+
+def test_accuracy_is_refused_as_criterion_for_predictions_that_have_none(charrnn, corpus):
+    charrnn("train", corpus, "--keep-best", "accuracy", *SMALL).fails(2, "--keep-best accuracy", "--keep-best loss")

@@ -129,7 +129,7 @@ def test_a_pass_scores_every_symbol_of_every_record_once(lengths, batch_size):
 def test_records_of_similar_length_share_a_batch(lengths, batch_size):
     """The batches are intervals of the records sorted by the length of the target, then by that of the source."""
     records = make_records(lengths)
-    batches = split_by_length(records, np.arange(len(lengths)), batch_size, np.ones(len(lengths)))
+    batches = split_by_length(records, np.arange(len(lengths)), batch_size)
     ordered = [lengths[n][::-1] for batch in batches for n in batch.tolist()]
     assert ordered == sorted(target_and_source[::-1] for target_and_source in lengths)
 

@@ -146,7 +146,7 @@ def test_the_error_for_undecodable_text_gives_the_position_of_the_first_bad_byte
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        expected = f"a.txt: not {encoding} at byte {error.start} (0x{data[error.start]:02x})"
+        expected = f"a.txt: invalid {encoding} at byte {error.start} (0x{data[error.start]:02x})"
         with pytest.raises(CorpusError) as caught:
             codes(path, chunk=chunk, encoding=encoding)
         assert expected in str(caught.value)
@@ -157,7 +157,7 @@ def test_the_error_for_undecodable_text_gives_the_position_of_the_first_bad_byte
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_an_incomplete_character_at_the_end_of_a_file_is_not_completed_by_the_next_file(tmp_path, chunk):
     first, second = write(tmp_path / "1", b"abc\xe2\x80"), write(tmp_path / "2", b"\x94")
-    with pytest.raises(CorpusError, match="1: not utf-8 at byte 3"):
+    with pytest.raises(CorpusError, match="1: invalid utf-8 at byte 3"):
         codes(first, second, chunk=chunk)
 
 

@@ -98,7 +98,7 @@ def test_the_newest_run_is_the_last_one_that_fits(root):
     write_run(root / "c", time=2)
     assert newest_run().path.name == "b"
     assert newest_run(lambda config: config.model.cell == "lstm").path.name == "c"
-    with pytest.raises(RunError, match="no run of a suitable task"):
+    with pytest.raises(RunError, match="no run with a suitable task"):
         newest_run(lambda config: False)
 
 

@@ -106,3 +106,24 @@ def test_resolved_training_refuses_a_missing_value(missing):
 def test_resolved_training_has_the_values_of_complete_options():
     train = TrainingOptions(**RESOLVED, max_steps=9)
     assert ResolvedTraining.from_options(train).to_dict() == train.to_dict()
+
+
+def test_a_translator_has_a_cosine_schedule_and_no_recurrent_dropout(tmp_path):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{n}\t{n * n}\n" for n in range(400)))
+    config = RunConfig.from_options([str(pairs)], {"task": "translate", "max_epochs": 20})
+    task = read_task(config)
+    resolved = resolve_options(config.model, config.train, task, unset=TASK_DEFAULTED)
+    train = resolved.train
+    assert (resolved.model.cell, train.schedule, train.recurrent_dropout) == ("gru", "cosine", 0)
+    assert train.dropout > 0
+    given = resolve_options(config.model, config.train, task, unset=set(TASK_DEFAULTED) - {"schedule"})
+    assert given.train.schedule == "constant"
+
+
+@pytest.mark.parametrize(("records", "batch_size"), [(6, 6), (100, 8), (1000, 18), (5000, 32)])
+def test_few_records_have_small_batches(records, batch_size, tmp_path):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{n}\t{n * n}\n" for n in range(records)))
+    task = read_task(RunConfig.from_options([str(pairs)], {"task": "translate"}))
+    assert task.fit_batch(None, None)[0] == batch_size

@@ -1,6 +1,6 @@
-"""The encoder of models/encoder.py and the attention of nn/attention.py in PyTorch.
+"""PyTorch versions of the encoder in models/encoder.py and the attention in nn/attention.py.
 
-S source steps, B streams, E width of the memory, H hidden size and L layers of the decoder.
+S source steps, B streams, E width of the memory; H hidden size and L layers, both of the decoder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from charrnn.models.encoder import encoder_weights
 from charrnn.nn.arrays import Array
 from charrnn.nn.attention import MASKED
 from charrnn.nn.stack import CELLS
+
+RECURRENT = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}  # nn.LSTM, nn.GRU and nn.RNN call these
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ def encode(
     architecture: Architecture, named: dict[str, Any], source: DeviceSource, dropout_masks: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The memory (S, B, E), and the decoder's initial state (L, num_states, B, H). dropout_masks: (L, B, E)."""
-    recurrent = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}[architecture.cell]
+    recurrent = RECURRENT[architecture.cell]
     num_states = CELLS[architecture.cell].num_states
     steps, num_streams = source.is_step.shape
     y = _inputs(architecture, named, source)

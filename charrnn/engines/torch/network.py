@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charrnn.engines.torch.encoder import attend, encode
+from charrnn.engines.torch.encoder import RECURRENT, attend, encode
 from charrnn.engines.torch.packing import DeviceBatch, Packed
 from charrnn.models.architecture import Architecture
 from charrnn.models.heads import LinearHead, make_heads
 from charrnn.models.network import layer_weights, split_dropout_masks
 from charrnn.nn.parameters import named_views
 from charrnn.nn.recurrent import LayerWeights
-
-RECURRENT = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}  # nn.LSTM, nn.GRU and nn.RNN call these
 
 
 class TorchNetwork:

@@ -36,7 +36,7 @@ class CaptionCoding:
 
     @classmethod
     def from_dict(cls, task: dict[str, Any], width: int) -> CaptionCoding:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         if task["name"] != "caption":
             raise ValueError("not a model of captions")
         vocabulary = Vocabulary.of_characters(task)

@@ -36,7 +36,7 @@ class Captioner(TrainedModel):
     def _parse_coding(self, task: dict[str, Any]) -> CaptionCoding:
         coding = CaptionCoding.from_dict(task, self.architecture.features)
         if coding.architecture(self.architecture) != self.architecture:
-            raise ValueError("the metadata of the task do not match the weights")
+            raise ValueError("the task metadata does not match the weights")
         return coding
 
     def write(

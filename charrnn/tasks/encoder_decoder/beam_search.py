@@ -145,9 +145,9 @@ class BeamSearch:
         return parents, np.take_along_axis(candidates.ids, order, axis=1)
 
     def _deactivate(self) -> None:
-        """Ends the search for sources with K ended hypotheses that are better than all others.
+        """Stops the search of each source that has K finished hypotheses more likely than all unfinished ones.
 
-        The others cannot become better, because a hypothesis is never more likely than its prefix.
+        An unfinished hypothesis cannot overtake them, because a hypothesis is never more likely than its prefix.
         """
         for n in np.flatnonzero(self.is_active).tolist():
             self.ended[n].sort(key=lambda hypothesis: -hypothesis[1])

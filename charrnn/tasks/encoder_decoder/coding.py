@@ -15,14 +15,16 @@ from charrnn.options import ModelOptions
 from charrnn.tasks.base import TaskDefaults
 from charrnn.tasks.encoder_decoder.symbols import END, Symbols
 
-# Measured on pronunciations of 800 and 8,000 words.
+# Chosen by experiments on the pronunciations of 800 and 8,000 words; see tests/benchmarks/README.md.
 DEFAULTS = TaskDefaults(
     cell="gru",
     learning_rate_scale=0.375,
+    schedule="cosine",
+    keep_best="accuracy",
     recurrent_dropout_scale=0,
     max_weights_per_symbol=20,
 )
-MAX_LENGTH = 10**9  # of a target, in symbols
+MAX_TARGET_LENGTH = 10**9  # of a target, in symbols
 
 
 class SourceRecord(NamedTuple):
@@ -84,7 +86,7 @@ class SourceCoding(ABC):
 def parse_longest(task: dict[str, Any]) -> int:
     """The length of the longest target, from the metadata of a checkpoint. Raises KeyError or ValueError."""
     longest = task["longest"]
-    if type(longest) is not int or not 0 < longest <= MAX_LENGTH:
+    if type(longest) is not int or not 0 < longest <= MAX_TARGET_LENGTH:
         raise ValueError("invalid length of the longest target in the checkpoint")
     return longest
 

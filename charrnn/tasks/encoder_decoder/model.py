@@ -21,7 +21,7 @@ from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import END, END_LABEL
 
 DEFAULT_BEAM = 4  # hypotheses
-SCORING_STREAMS = 64
+SCORING_STREAMS = 64  # records that are scored at the same time
 PREVIEWED = 5  # records shown during training
 
 
@@ -38,12 +38,12 @@ class SourceModel(TrainedModel):
     @staticmethod
     @abstractmethod
     def parse_coding(task: dict[str, Any]) -> SourceCoding:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
 
     def _parse_coding(self, task: dict[str, Any]) -> SourceCoding:
         coding = self.parse_coding(task)
         if coding.architecture(self.architecture) != self.architecture:
-            raise ValueError("the metadata of the task do not match the weights")
+            raise ValueError("the task metadata does not match the weights")
         return coding
 
     def predict(
@@ -101,8 +101,10 @@ class SourceModel(TrainedModel):
         return [self._align(source) for source in self.read_sources(texts)]
 
     def _align(self, source: Any) -> Alignment:
+        """The beam search keeps no attention weights, so the decoder reads its best target again."""
         encoded = self.coding.encode_source(source)
-        ((ids, _),) = self._decoder().search([encoded], beam=DEFAULT_BEAM, limit=self._limit())[0][:1]
+        (hypotheses,) = self._decoder().search([encoded], beam=DEFAULT_BEAM, limit=self._limit())
+        ids, _ = hypotheses[0]
         decoder = self.backend.decoder(self.architecture, self.parameters, join_sources([encoded], 1), 1)
         weights = []
         for i in [END, *ids.tolist()]:

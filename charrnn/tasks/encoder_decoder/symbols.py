@@ -35,7 +35,7 @@ class Symbols:
         if other is not None:
             if separator not in (None, other.separator):
                 kind = "single characters" if other.separator is None else f"separated by {other.separator!r}"
-                raise UsageError(f"separator {separator!r}: the symbols of the --init-from model are {kind}")
+                raise UsageError(f"separator {separator!r}: the symbols of the model given by --init-from are {kind}")
             separator = other.separator
         symbols = {symbol for text in texts for symbol in split_text(text, separator)}
         if other is not None:
@@ -44,7 +44,7 @@ class Symbols:
 
     @classmethod
     def from_dict(cls, values: Any) -> Symbols:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         symbols = values["symbols"]
         separator = values["separator"]
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) and symbol for symbol in symbols):

@@ -23,8 +23,8 @@ from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.windowed import split_records
 
 DEFAULT_BATCH_SIZES = (8, 32)  # for few and for many records
-MIN_BATCHES = 50  # in an epoch, if the batch size is between these two
-MAX_LENGTH = 4096  # default upper limit of the steps of a source, and of a target
+MIN_BATCHES = 50  # in an epoch; the default batch size is as large as they allow, within these limits
+DEFAULT_MAX_STEPS = 4096  # default upper limit of the steps of a source, and of a target
 
 
 def read_parts(
@@ -128,7 +128,7 @@ class SourceTask:
         longest = int(max(records.target_lengths.max(), records.source_lengths.max()))
         smallest, largest = DEFAULT_BATCH_SIZES
         fitted_size = batch_size or min(number, max(smallest, min(largest, number // MIN_BATCHES)))
-        return fitted_size, seq_length or min(MAX_LENGTH, longest)
+        return fitted_size, seq_length or min(DEFAULT_MAX_STEPS, longest)
 
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> PairStream:
         return PairStream(self._shortened("train", seq_length), batch_size, seed)

@@ -121,9 +121,11 @@ class TextModel(TrainedModel):
         return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
 
     def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
-        """The nats of each character of a text, given the characters before it.
+        """The loss in nats of each character of a text, given the characters before it.
 
-        lines: whether the state is reset at each line (default: as trained). Raises CorpusError if the text is empty.
+        lines: whether the state is reset at each line (default: as in training).
+
+        Raises CorpusError if the text is empty.
         """
         if not len(ids):
             raise CorpusError("the text is empty")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class StoppableText:
-    """A text that is written in pieces and ends before the first stop text.
+    """A text that is written in pieces and ends before the stop text that is complete first.
 
     The end of the text is withheld while it could be the beginning of a stop text.
     """
@@ -19,9 +19,10 @@ class StoppableText:
     def add(self, piece: str) -> str:
         """Appends a piece. Returns the text that is now certain to belong to the sample."""
         self.pending += piece
-        stop_places = [place for stop in self.stops if (place := self.pending.find(stop)) >= 0]
-        if stop_places:
-            self.pending = self.pending[: min(stop_places)]
+        found = [(place + len(stop), place) for stop in self.stops if (place := self.pending.find(stop)) >= 0]
+        if found:
+            _, place = min(found)  # the stop text that is complete first, whatever the pieces
+            self.pending = self.pending[:place]
             self.done = True
             return self.finish()
         partial_stops = [n for stop in self.stops for n in range(1, len(stop)) if self.pending.endswith(stop[:n])]

@@ -68,7 +68,7 @@ class Columns:
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> Columns:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         inputs = parse_names(task["columns"])
         targets = parse_names(task["targets"]) if task["targets"] else ()
         labels = parse_names(task["labels"]) if task["labels"] else ()

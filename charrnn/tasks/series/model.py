@@ -33,11 +33,14 @@ class Forecaster(TrainedModel):
     def _parse_columns(self, task: dict[str, Any]) -> Columns:
         columns = Columns.from_dict(task)
         if columns.architecture(self.architecture) != self.architecture:
-            raise ValueError("the metadata of the task do not match the weights")
+            raise ValueError("the task metadata does not match the weights")
         return columns
 
     def predict(self, rows: Any) -> Any:
-        """Rows (n, D) -> predictions (n, M) or n labels: for each row the next row or, with targets, the targets."""
+        """Rows (n, D) -> predictions (n, M), or n labels.
+
+        The prediction for a row is the next row or, if the model has targets, the targets of that row.
+        """
         values = self._check_rows(rows)
         outputs, _ = self._read(values)
         if self.columns.output_scale is None:

@@ -126,7 +126,7 @@ class NgramFeatures:
 
     @classmethod
     def from_list(cls, vocabulary: Vocabulary, edge: int, lookahead: int, texts: Any) -> NgramFeatures:
-        """From the metadata of a checkpoint. Raises ValueError if they are damaged."""
+        """From the metadata of a checkpoint. Raises ValueError if it is damaged."""
         if not isinstance(texts, list) or not texts or len(texts) > max_key_length(len(vocabulary)):
             raise ValueError("invalid n-grams in the checkpoint")
         for length, text in enumerate(texts, 1):

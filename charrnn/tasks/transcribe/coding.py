@@ -31,7 +31,7 @@ class MatrixCoding(SourceCoding):
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> MatrixCoding:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         subsample = task["subsample"]
         if type(subsample) is not int or not 1 <= subsample <= MAX_SUBSAMPLE:
             raise ValueError("invalid subsample in the checkpoint")
@@ -69,9 +69,11 @@ class MatrixCoding(SourceCoding):
         """
         matrix: Matrix = source
         if matrix.values.shape[1] != self.width:
-            problem = f"{matrix.path}: {matrix.values.shape[1]} columns"
+            problem = f"{matrix.description}: {matrix.values.shape[1]} columns"
             raise CorpusError(problem, f"the model reads matrices with {self.width} columns")
         rows = self.scale.apply(matrix.values)
+        if not np.isfinite(rows).all():
+            raise CorpusError(f"{matrix.description}: contains a number that is too large", "scale the numbers down")
         steps = -(-len(rows) // self.subsample)
         padded = np.zeros((steps * self.subsample, self.width), np.float32)
         padded[: len(rows)] = rows

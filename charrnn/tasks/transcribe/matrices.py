@@ -20,6 +20,12 @@ class Matrix:
 
     path: str
     values: Array  # (T, D)
+    place: str = ""  # file and line that name the matrix, for messages
+
+    @property
+    def description(self) -> str:
+        """The path of the file, after the place that names it."""
+        return f"{self.place}: {self.path}" if self.place else self.path
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Matrix) and self.path == other.path
@@ -34,7 +40,7 @@ class Matrix:
 def read_matrix(path: str, place: str = "") -> Matrix:
     """Reads a matrix (T, D) from a .npy or .csv file. place: where the record is, for messages. Raises CorpusError."""
     try:
-        return Matrix(path, read_vectors(path))
+        return Matrix(path, read_vectors(path), place)
     except CorpusError as error:
         raise CorpusError(f"{place}: {error.message}" if place else error.message, error.hint) from None
 

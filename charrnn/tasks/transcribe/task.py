@@ -45,7 +45,7 @@ class TranscribeTask(SourceTask):
             coding = MatrixCoding(scale, data.subsample or 1, target, longest)
         else:
             if data.subsample not in (None, known.subsample):
-                trained = f"the model of --init-from was trained with --subsample {known.subsample}"
+                trained = f"the model given by --init-from was trained with --subsample {known.subsample}"
                 raise UsageError(f"--subsample {data.subsample}: {trained}")
             coding = MatrixCoding(known.scale, known.subsample, target, max(longest, known.longest))
         fingerprint = fingerprint_records(

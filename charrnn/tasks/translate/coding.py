@@ -23,7 +23,7 @@ class TextPairCoding(SourceCoding):
 
     @classmethod
     def from_dict(cls, task: dict[str, Any]) -> TextPairCoding:
-        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if they are damaged."""
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         return cls(Symbols.from_dict(task["source"]), Symbols.from_dict(task["target"]), parse_longest(task))
 
     def to_dict(self) -> dict[str, Any]:

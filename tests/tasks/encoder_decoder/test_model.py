@@ -155,7 +155,7 @@ def test_a_target_has_at_most_twice_the_length_of_the_longest_one_and_10_symbols
 def test_metadata_that_do_not_fit_the_weights_are_refused(lstm):
     coding = replace(make_coding(), source=Symbols(tuple("abcde")))
     checkpoint = Checkpoint(lstm.architecture, {"name": "translate", **coding.to_dict()}, lstm.parameters)
-    with pytest.raises(RunError, match="metadata of the task"):
+    with pytest.raises(RunError, match="task metadata"):
         Translator(checkpoint)
 
 

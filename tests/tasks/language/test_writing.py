@@ -22,9 +22,16 @@ def test_a_text_ends_before_the_first_stop_text_whatever_its_pieces(text, stops,
             break
     if not written.done:
         released += written.finish()
-    places = [text.find(stop) for stop in stops if stop in text]
-    assert written.done == bool(places)
-    assert released == text[: min(places, default=None)]
+    ends = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
+    assert written.done == bool(ends)
+    assert released == (text[: min(ends)[1]] if ends else text)
+
+
+def test_a_longer_stop_text_that_begins_earlier_but_ends_later_does_not_count():
+    for pieces in (["bbab"], ["bba", "b"], list("bbab")):
+        written = StoppableText(["a", "bab"])
+        released = [written.add(piece) for piece in pieces if not written.done]
+        assert "".join(released) == "bb"
 
 
 def test_text_is_released_as_soon_as_it_cannot_belong_to_a_stop_text():

@@ -116,5 +116,5 @@ def test_a_model_computes_with_the_share_of_its_checkpoint(model, tmp_path, monk
 def test_metadata_that_do_not_fit_the_weights_are_refused(model, tmp_path):
     task = model.checkpoint.task | {"labels": ["x", "y"]}
     save_checkpoint(tmp_path / "best.safetensors", replace(model.checkpoint, task=task))
-    with pytest.raises(RunError, match="metadata of the task"):
+    with pytest.raises(RunError, match="task metadata"):
         load_model(tmp_path / "best.safetensors")

@@ -57,6 +57,12 @@ def test_a_matrix_of_another_width_is_refused():
         make_coding().encode_source(Matrix("b.npy", np.zeros((4, 3), np.float32)))
 
 
+def test_a_number_that_is_too_large_is_refused_with_the_place_of_its_record():
+    matrix = Matrix("b.npy", np.full((1, 2), 1e300), "clips.tsv, line 7")
+    with pytest.raises(CorpusError, match=r"clips\.tsv, line 7: b\.npy: .*too large"):
+        make_coding().encode_source(matrix)
+
+
 def test_metadata_survive_json():
     coding = make_coding(4)
     restored = MatrixCoding.from_dict(json.loads(json.dumps(coding.to_dict())))

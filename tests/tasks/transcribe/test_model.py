@@ -63,6 +63,12 @@ def test_a_matrix_that_the_model_cannot_read_is_refused(model, paths, tmp_path):
         model.predict_records([str(tmp_path / "wide.npy")], PredictionOptions())
 
 
+def test_a_matrix_of_another_width_in_a_list_is_refused_with_its_line(model, paths, tmp_path):
+    np.save(tmp_path / "wide.npy", np.zeros((2, 5)))
+    with pytest.raises(CorpusError, match=r"test\.tsv, line 1: .*wide\.npy: 5 columns"):
+        evaluate(model, tmp_path, "wide.npy\ta\n")
+
+
 def test_a_file_is_evaluated_as_its_records_are(model, paths, tmp_path):
     text = "1.npy\ta b\n4.npy\tabc\n4.npy\tcab\n7.npy\tb\n"
     result = evaluate(model, tmp_path, text)
