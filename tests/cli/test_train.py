@@ -368,8 +368,8 @@ def test_a_given_dropout_is_kept(charrnn, corpus):
 )
 def test_the_best_weights_have_the_lowest_loss_or_the_highest_accuracy(train, criterion, rank, tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"{n:04}\t{n % 7}{n % 3}\n" for n in range(150)))
-    options = ["--task", "translate", "--max-steps", "60", "--eval-every", "3", "--lr", "0.05", "--keep-best", criterion]
-    result = train("pairs.tsv", *options, "--run", "r")
+    options = ["--task", "translate", "--max-steps", "60", "--eval-every", "3", "--lr", "0.05"]
+    result = train("pairs.tsv", *options, "--keep-best", criterion, "--run", "r")
     rows = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
     best = max(rows, key=rank)
     assert rank(best) > rank(rows[0])
