@@ -240,20 +240,20 @@ def season(rng):
     return "\n".join(rows) + "\n"
 
 
-NOTES = "cdefgab"
-BANDS = 12  # of a frame
+NOTES = "cdega"
+BANDS = 10  # of a frame
 
 
 def tunes(rng):
-    """Tunes of three to eight notes: the names of the notes, and the energy of each band in each frame, with noise."""
+    """Tunes of two to four notes of a pentatonic scale: the names of the notes, and the energy of each band in each frame, with noise."""
     clips = []
-    for _ in range(240):
-        notes = [rng.choice(NOTES) for _ in range(rng.randint(3, 8))]
+    for _ in range(400):
+        notes = [rng.choice(NOTES) for _ in range(rng.randint(2, 4))]
         frames = []
         for note in notes:
             band = NOTES.index(note)
             for age in range(rng.randint(3, 7)):
-                frame = [rng.gauss(0, 0.15) for _ in range(BANDS)]
+                frame = [rng.gauss(0, 0.1) for _ in range(BANDS)]
                 frame[band] += 0.75**age
                 frame[band + 5] += 0.4 * 0.75**age  # an overtone
                 frames.append(frame)
