@@ -245,7 +245,10 @@ BANDS = 10  # of a frame
 
 
 def tunes(rng):
-    """Tunes of two to four notes of a pentatonic scale: the names of the notes, and the energy of each band in each frame, with noise."""
+    """Tunes of two to four notes of a pentatonic scale.
+
+    Returns the names of the notes, and the energy of each band in each frame, with noise.
+    """
     clips = []
     for _ in range(400):
         notes = [rng.choice(NOTES) for _ in range(rng.randint(2, 4))]
