@@ -143,7 +143,10 @@ def view(
         check_figure_path(output)
     selected = None if unit is None else _parse_unit(unit)
     runs = [] if run is None else [run]
-    any_model = load_model(runs, model, checkpoint, methods=["sample_many", "align"])
+    # Alignments need a TEXT, so without one the newest run is that of a language model.
+    shows_units = text is None or unit is not None or find
+    methods = ["sample_many"] if shows_units else ["sample_many", "align"]
+    any_model = load_model(runs, model, checkpoint, methods=methods)
     if isinstance(any_model, AlignsSources):
         if unit is not None or find:
             problem = f"{any_model.checkpoint.path}: trained with --task {any_model.task}"

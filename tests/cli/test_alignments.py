@@ -65,3 +65,11 @@ def test_a_model_without_attention_has_no_alignment(charrnn, train, tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"{n}\t{n * n}\n" for n in range(40)))
     train("pairs.tsv", "--task", "translate", "--no-attention", "--max-steps", "1", "--run", "r")
     charrnn("view", "pairs.tsv", "--run", "r").fails(2, "--no-attention")
+
+
+def test_without_a_text_the_newest_run_is_that_of_a_language_model(charrnn, train, corpus, tmp_path):
+    train(corpus, "--max-steps", "1", "--run", "runs/text")
+    (tmp_path / "pairs.tsv").write_text("".join(f"{n}\t{n * n}\n" for n in range(40)))
+    train("pairs.tsv", "--task", "translate", "--max-steps", "1", "--run", "runs/pairs")
+    assert charrnn("view", "--json").rows[0].keys() == {"char", "nats"}
+    assert charrnn("view", "pairs.tsv", "--json").rows[0].keys() == {"source", "target", "weights"}

@@ -51,6 +51,13 @@ def read_parts(
     return parts, records, val_records
 
 
+def check_initial_task(source: Checkpoint, task: str) -> None:
+    """Raises UsageError if the model given by --init-from was trained on another task."""
+    if source.task["name"] != task:
+        problem = f"--init-from: a model of --task {source.task['name']}"
+        raise UsageError(f"{problem} cannot initialise a model of --task {task}")
+
+
 class SourceTask:
     """Records with a source and a target to train on. See tasks.base.Task.
 
@@ -98,8 +105,6 @@ class SourceTask:
         return self.coding.architecture(model)
 
     def initial_parameters(self, source: Checkpoint, architecture: Architecture, seed: int) -> Array:
-        if source.task["name"] != self.coding.name:
-            raise UsageError(f"--init-from: a model of --task {source.task['name']} has no encoder of this kind")
         known = self.model_class(source).coding
         flat = initial_parameters(architecture, seed)
         target_ids = known.target.ids_in(self.coding.target)

@@ -15,7 +15,7 @@ from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records, read_parts
+from charrnn.tasks.encoder_decoder.task import SourceTask, check_initial_task, fingerprint_records, read_parts
 from charrnn.tasks.transcribe.coding import MatrixCoding
 from charrnn.tasks.transcribe.matrices import read_records
 from charrnn.tasks.transcribe.model import Transcriber
@@ -34,9 +34,7 @@ class TranscribeTask(SourceTask):
         targets = [record.target for record in every]
         known = None
         if source is not None:
-            if source.task["name"] != MatrixCoding.name:
-                problem = f"--init-from: a model of --task {source.task['name']}"
-                raise UsageError(f"{problem} cannot initialise a model of --task transcribe")
+            check_initial_task(source, MatrixCoding.name)
             known = source.parse_task(MatrixCoding.from_dict)
         target = Symbols.from_texts(targets, data.target_separator, None if known is None else known.target)
         longest = max(1, *(len(target.split(text)) for text in targets))

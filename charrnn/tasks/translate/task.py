@@ -10,7 +10,7 @@ from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records, read_parts
+from charrnn.tasks.encoder_decoder.task import SourceTask, check_initial_task, fingerprint_records, read_parts
 from charrnn.tasks.records import parse_pair
 from charrnn.tasks.translate.coding import TextPairCoding
 from charrnn.tasks.translate.model import Translator
@@ -27,9 +27,7 @@ class TranslateTask(SourceTask):
         parts, records, val_records = read_parts(config, read_records, notices)
         known = None
         if source is not None:
-            if source.task["name"] != TextPairCoding.name:
-                problem = f"--init-from: a model of --task {source.task['name']}"
-                raise UsageError(f"{problem} cannot initialise a model of --task translate")
+            check_initial_task(source, TextPairCoding.name)
             known = source.parse_task(TextPairCoding.from_dict)
         coding = make_coding([*records, *val_records], data.source_separator, data.target_separator, known)
         fingerprint = fingerprint_records(
