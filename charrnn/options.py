@@ -40,7 +40,7 @@ TASK_OPTIONS = {  # options that only some tasks have
     "delay": ("tag",),
     "target": ("series",),
     "source_separator": ("translate",),
-    "target_separator": ("translate", "transcribe"),
+    "target_separator": ("translate", "transcribe", "caption"),
     "subsample": ("transcribe",),
 }
 
@@ -70,7 +70,7 @@ class ModelOptions(CheckedFields):
         "lstm",
         "Recurrent cell: lstm, gru or rnn (tanh).",
         choices=CELLS,
-        default_text="lstm; for --task classify, translate, transcribe, and series without --target gru",
+        default_text="lstm; for --task classify, translate, transcribe, caption, and series without --target gru",
     )
     hidden_size: int = checked_field(
         256,
@@ -85,9 +85,11 @@ class ModelOptions(CheckedFields):
         "Size of a learned input embedding; 0 = one-hot input.",
         low=0,
         high=65536,
-        default_text="0; for --task tag and translate 64, transcribe 32",
+        default_text="0; for --task tag and translate 64, transcribe and caption 32",
     )
-    attention: bool = checked_field(True, "translate, transcribe: the decoder attends to the encoder's outputs.")
+    attention: bool = checked_field(
+        True, "translate, transcribe, caption: the decoder attends to the encoder's outputs."
+    )
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class DataOptions(CheckedFields):
     )
     target_separator: str | None = checked_field(
         None,
-        "translate, transcribe: separator between the symbols of a target.",
+        "translate, transcribe, caption: separator between the symbols of a target.",
         default_text="each character is a symbol",
     )
     subsample: int | None = checked_field(
@@ -160,7 +162,7 @@ class TrainingOptions(CheckedFields):
         "constant",
         "Learning rate over the budget: constant, cosine or linear.",
         choices=SCHEDULES,
-        default_text="constant; for --task translate and transcribe cosine",
+        default_text="constant; for --task translate, transcribe and caption cosine",
     )
     warmup_steps: int = checked_field(
         50, "Steps over which the learning rate rises linearly from 0.", low=0, high=MAX_STEPS
@@ -177,13 +179,13 @@ class TrainingOptions(CheckedFields):
         "Dropout probability of the recurrent weights, drawn at each step (DropConnect).",
         low=0,
         below=1,
-        default_text="as for --dropout; for --task translate and transcribe 0",
+        default_text="as for --dropout; for --task translate, transcribe and caption 0",
     )
     weight_decay: float = checked_field(
         0.0,
         "Decoupled weight decay of the weight matrices (adamw).",
         low=0,
-        default_text="0; for --task tag 0.15, caption 0.5",
+        default_text="0; for --task tag 0.15",
     )
     clip_norm: float = checked_field(1.0, "Clip the gradient's global L2 norm; 0 = off.", low=0)
     clip_value: float = checked_field(0.0, "Clip each element of the gradient; 0 = off.", low=0)
@@ -201,7 +203,7 @@ class TrainingOptions(CheckedFields):
         "loss",
         "Keep the weights with the lowest validation loss, or with the highest validation accuracy.",
         choices=("loss", "accuracy"),
-        default_text="loss; for --task translate and transcribe accuracy",
+        default_text="loss; for --task translate, transcribe and caption accuracy",
     )
     seed: int = checked_field(1, "Seed of all random generators.", low=0, high=2**63 - 1)
     workers: int | None = checked_field(

@@ -22,9 +22,9 @@ train              0      0         0    0          0       0       0        0  
 resume             0      0         0    0          0       0       0        0           0
 init-from          0      0         0    0          0       0       0        0           0
 sample             0      0         2    2          2       2       2        0           2
-predict            2      2         0    0          0       0       0        2           0
+predict            2      2         0    0          0       0       0        0           0
 eval               0      0         0    0          0       0       0        0           0
-view               0      0         2    2          0       2       2        2           0
+view               0      0         2    2          0       2       2        0           0
 page               0      0         2    2          2       2       2        2           2
 plot               0      0         0    0          0       0       0        0           0
 plot --gradients   0      0         2    2          2       2       2        2           2
@@ -79,7 +79,7 @@ DATA = {
     "series": Data({"series.csv": SERIES}, ("--task", "series")),
     "labels": Data({"labels.csv": LABELS}, ("--task", "series", "--target", "kind")),
     "caption": Data(
-        {"captions.txt": "a star\nthe moon\n" * 12, "features.csv": FEATURES},
+        {"captions.txt": "a star\nthe moon\n" * 12, "features.csv": FEATURES, "inputs.txt": "1,2\n0,3\n"},
         train=("--features", "features.csv"),
         use=("--features", "features.csv"),
     ),
@@ -104,7 +104,7 @@ def arguments(command, task, device, run):
         "sample": ("sample", "--run", run, "--length", "5", *data.use),
         "predict": ("predict", data.inputs, "--run", run, "--device", device),
         "eval": ("eval", data.corpus, "--run", run, *data.use, "--device", device),
-        "view": ("view", data.corpus, "--run", run),
+        "view": ("view", data.inputs, "--run", run),
         "page": ("page", "--run", run, "--output", "page.html"),
         "plot": ("plot", run, "--terminal"),
         "plot --gradients": ("plot", "--gradients", run, "--steps", "3", "--terminal"),

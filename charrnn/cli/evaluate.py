@@ -75,7 +75,7 @@ def evaluate(
 
     --per-line, --per-char and --lines are for language models.
     """
-    from charrnn.tasks.base import EvaluationFile
+    from charrnn.tasks.base import DescribesVectors, EvaluationFile
 
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(per_line=per_line, per_char=per_char)
@@ -84,7 +84,7 @@ def evaluate(
     refuse_run_as_file(file)
     loaded = load_model(runs or [], model, checkpoint, device=device)
     skip_unknown = on_unknown == "skip"
-    if features is not None and not loaded.architecture.features:
+    if features is not None and not isinstance(loaded, DescribesVectors):
         raise UsageError("--features: this model was trained without features")
     if per_line or per_char or lines:
         text_model = as_text_model(loaded, "--per-line" if per_line else "--per-char" if per_char else "--lines")

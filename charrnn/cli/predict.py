@@ -38,7 +38,9 @@ Input = Annotated[
 Top = Annotated[
     int | None,
     typer.Option(
-        min=1, help="classify, translate, transcribe: number of predictions, the most likely first.", show_default="1"
+        min=1,
+        help="classify, translate, transcribe, caption: number of predictions, the most likely first.",
+        show_default="1",
     ),
 ]
 Beam = Annotated[
@@ -46,7 +48,7 @@ Beam = Annotated[
     typer.Option(
         min=1,
         max=1000,
-        help="translate, transcribe: number of hypotheses of the beam search; 1 is greedy.",
+        help="translate, transcribe, caption: number of hypotheses of the beam search; 1 is greedy.",
         show_default="4",
     ),
 ]

@@ -37,7 +37,6 @@ class Batch:
     targets: Array  # (T, B) ids, or (T, B, M) numbers
     loss_mask: Array | None = None  # (T, B), 1 where the step is scored, else 0; None: all steps are scored
     reset_mask: Array | None = None  # (T, B, 1) bool, True where the step starts from the zero state; None: nowhere
-    features: Array | None = None  # (B, F), vectors that replace the first input of each stream
     ngrams: Array | None = None  # (T, B, K), ids of the n-grams around each step; 0 means none
     source: Source | None = None  # input of the encoder, which computes the initial state; None: no encoder
 
@@ -48,7 +47,6 @@ class Batch:
             targets=self.targets[:, rows],
             loss_mask=None if self.loss_mask is None else self.loss_mask[:, rows],
             reset_mask=None if self.reset_mask is None else self.reset_mask[:, rows],
-            features=None if self.features is None else self.features[rows],
             ngrams=None if self.ngrams is None else self.ngrams[:, rows],
             source=None if self.source is None else self.source.select_streams(rows),
         )

@@ -28,7 +28,6 @@ class Records:
     targets: Array  # (N,) ids, or (N, M) numbers
     loss_mask: Array  # (N,) bool, whether the step is scored
     starts: Array  # (R + 1,), the first step of each record, followed by N
-    features: Array | None = None  # (R, F), vectors that replace the first inputs; each record then has its own window
     target_delay: int = 0  # steps between a character and the step that predicts its target
     augment: Augment | None = None
 
@@ -47,11 +46,7 @@ class Windows:
         self.records = records
         self.seq_length = seq_length
         lengths = np.minimum(records.lengths, seq_length)
-        if records.features is None:
-            window, offset = pack(lengths, seq_length)
-        else:
-            window = np.arange(len(lengths))
-            offset = np.zeros(len(lengths), int)
+        window, offset = pack(lengths, seq_length)
         self.number = int(window.max(initial=-1)) + 1
         self.places = _places(records, lengths, window, offset, (self.number, seq_length))
         self.starts_record = np.zeros((self.number, seq_length), bool)
@@ -79,7 +74,6 @@ class Windows:
             targets=records.targets[places],
             loss_mask=(self.loss_mask[places] & is_step).astype(np.float32),
             reset_mask=(self.starts_record[chosen].T & is_step)[:, :, None],
-            features=None if records.features is None else records.features[chosen],
         )
         return batch if records.augment is None else records.augment(batch, places, rng)
 

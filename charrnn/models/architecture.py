@@ -32,7 +32,6 @@ class Architecture(ModelOptions):
 
     input: str = checked_field("ids", choices=("ids", "numbers"))  # each step reads the id of a symbol, or numbers
     input_size: int = checked_field(1, low=1, high=MAX_SYMBOLS)  # number of symbols, or of numbers in a step
-    features: int = checked_field(0, low=0, high=MAX_SYMBOLS)  # size F of the vector that is a record's first input
     loss: str = checked_field("softmax", choices=tuple(LOSSES))  # softmax: the outputs are logits; squared: numbers
     output_size: int = checked_field(1, low=1, high=MAX_SYMBOLS)  # number of classes (V), or of predicted numbers (M)
     ngram_size: int = checked_field(0, low=0, high=1 << 31)  # number of n-gram features, including that for "none"
@@ -85,8 +84,8 @@ class Architecture(ModelOptions):
         """Names, shapes and initial values of all parameters, in the order in which they are stored.
 
         Names and shapes are those of a PyTorch module with the attributes `rnn` (nn.LSTM, nn.GRU or nn.RNN), `head`
-        (nn.Linear) and, if the architecture has them, `embedding` (nn.Embedding), `features` (nn.Linear) and `ngrams`
-        (nn.EmbeddingBag with mode="sum" and padding_idx=0). A network with an encoder also has `encoder` (of the class
+        (nn.Linear) and, if the architecture has them, `embedding` (nn.Embedding) and `ngrams` (nn.EmbeddingBag with
+        mode="sum" and padding_idx=0). A network with an encoder also has `encoder` (of the class
         of `rnn`, bidirectional), `bridge` (nn.Linear) and, if the architecture has them, `source_embedding`
         (nn.Embedding), `attention` (nn.Linear without bias) and `combine` (nn.Linear).
         """
@@ -104,13 +103,6 @@ class Architecture(ModelOptions):
             ParamSpec("head.weight", (self.output_size, self.hidden_size), glorot),
             ParamSpec("head.bias", (self.output_size,), zeros),
         ]
-        if self.features:
-            # The features are standardised. With this bound their projection is about as long as an embedding vector.
-            bound = math.sqrt(3 / (self.features * self.input_width))
-            specs += [
-                ParamSpec("features.weight", (self.input_width, self.features), uniform(bound)),
-                ParamSpec("features.bias", (self.input_width,), zeros),
-            ]
         if self.ngram_size:
             specs.append(ParamSpec("ngrams.weight", (self.ngram_size, self.output_size), zeros))
         return specs

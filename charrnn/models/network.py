@@ -151,7 +151,7 @@ class Network(SingleNetwork):
         self.heads = make_heads(architecture)
         weights = layer_weights(self.named, architecture.num_layers)
         self.stack = RecurrentStack(architecture.cell, weights, batch_size, seq_length, training=grads is not None)
-        self.learns_inputs = architecture.embedding_size > 0 or architecture.features > 0
+        self.learns_inputs = architecture.embedding_size > 0
         self.encoder: Encoder | None = None
         if architecture.memory_width:
             self.encoder = Encoder(architecture, self.named, batch_size, source_length)
@@ -260,28 +260,13 @@ class Network(SingleNetwork):
             dmemory = np.zeros_like(self.memory) if dmemory is None else dmemory
             self.encoder.backward(self.named, self.grads, dmemory, self.dstate)
         if dx is not None:
-            self._inputs_backward(batch, dx)
+            ops.embedding_backward(dx, batch.x, self.grads["embedding.weight"])
         return total
 
     def _inputs(self, batch: Batch) -> Array:
         """The input of the first layer: ids (T, B) for a one-hot input, otherwise vectors (T, B, D)."""
         embedding = self.named.get("embedding.weight")
-        if batch.features is None:
-            return batch.x if embedding is None else ops.embedding_forward(embedding, batch.x)
-        if embedding is None:
-            embedding = np.eye(self.architecture.input_size, dtype=self.named["head.bias"].dtype)
-        vectors = ops.embedding_forward(embedding, batch.x)
-        vectors[0] = ops.linear_forward(batch.features, self.named["features.weight"], self.named["features.bias"])
-        return vectors
-
-    def _inputs_backward(self, batch: Batch, dx: Array) -> None:
-        """dx (T, B, D) -> the gradients of the embedding and of the projection of the features."""
-        first_symbol = 0 if batch.features is None else 1
-        if self.architecture.embedding_size:
-            ops.embedding_backward(dx[first_symbol:], batch.x[first_symbol:], self.grads["embedding.weight"])
-        if batch.features is not None:
-            np.matmul(dx[0].T, batch.features, out=self.grads["features.weight"])
-            np.sum(dx[0], axis=0, out=self.grads["features.bias"])
+        return batch.x if embedding is None else ops.embedding_forward(embedding, batch.x)
 
     def _loss_backward(self, outputs: Array, targets: Array, mask: Array | None, scale: float) -> tuple[float, Array]:
         """The sum of the masked losses x scale, and its gradient with respect to the outputs."""

@@ -49,7 +49,7 @@ class Attention:
         w = self.weights
         self.h = np.ascontiguousarray(h.swapaxes(0, 1))  # (B, T, H)
         self.memory = np.ascontiguousarray(memory.swapaxes(0, 1))  # (B, S, E)
-        self.query = self.h @ w.query.T  # (1)
+        self.query = _project(self.h, w.query.T)  # (1), (B, T, E)
         scores = np.matmul(self.query, self.memory.swapaxes(1, 2))  # (2), (B, T, S)
         scores += np.where(is_source.T[:, None], 0, MASKED).astype(scores.dtype)
         scores -= scores.max(axis=2, keepdims=True)
@@ -58,7 +58,7 @@ class Attention:
         self.alignment: Array = scores  # (3)
         context = np.matmul(self.alignment, self.memory)  # (4), (B, T, E)
         self.joined = np.concatenate([context, self.h], axis=2)  # (B, T, E + H)
-        self.y = self.joined @ w.output.T
+        self.y = _project(self.joined, w.output.T)
         self.y += w.bias
         np.tanh(self.y, out=self.y)  # (5)
         return self.y.swapaxes(0, 1).copy()
@@ -76,7 +76,7 @@ class Attention:
         flat = dpre.reshape(-1, dpre.shape[2])
         np.matmul(flat.T, self.joined.reshape(len(flat), -1), out=grads.output)
         np.sum(flat, axis=0, out=grads.bias)
-        djoined = dpre @ w.output
+        djoined = _project(dpre, w.output)
         dcontext = djoined[:, :, :E]
         dmemory = np.matmul(self.alignment.swapaxes(1, 2), dcontext)  # (4), (B, S, E)
         dalignment = np.matmul(dcontext, self.memory.swapaxes(1, 2))  # (4), (B, T, S)
@@ -87,5 +87,11 @@ class Attention:
         dmemory += np.matmul(dscores.swapaxes(1, 2), self.query)  # (2)
         flat_query = dquery.reshape(-1, E)
         np.matmul(flat_query.T, self.h.reshape(len(flat_query), -1), out=grads.query)  # (1)
-        dh[...] = (djoined[:, :, E:] + dquery @ w.query).swapaxes(0, 1)  # (5), (1)
+        dh[...] = (djoined[:, :, E:] + _project(dquery, w.query)).swapaxes(0, 1)  # (5), (1)
         return np.ascontiguousarray(dmemory.swapaxes(0, 1))
+
+
+def _project(x: Array, weight: Array) -> Array:
+    """x (B, T, N), weight (N, M) -> (B, T, M). One product of all rows is faster than NumPy's B products of T rows."""
+    rows: Array = x.reshape(-1, x.shape[2]) @ weight
+    return rows.reshape(*x.shape[:2], -1)

@@ -35,7 +35,6 @@ OPSET = 17  # of 2022, so that older runtimes can read the files
 IR_VERSION = 8
 MAX_SIZE = (1 << 31) - (1 << 24)  # bytes of weights: a protobuf message holds 2 GiB
 NO_INPUT = ""  # the name that stands for an optional input that is left out
-FEATURES_ID = -1  # the id that is replaced by the projected features
 # For each cell: the ONNX operator, our indices of its gates in ONNX's order (LSTM: i, o, f, c; GRU: z, r, h), and the
 # attributes of the operator.
 OPERATORS: dict[str, tuple[str, list[int], dict[str, int]]] = {
@@ -129,8 +128,6 @@ def _make_model(graph: onnx.GraphProto, metadata: dict[str, Any]) -> onnx.ModelP
 def _network_inputs(architecture: Architecture) -> list[onnx.ValueInfoProto]:
     port = helper.make_tensor_value_info
     inputs = [_input_port(architecture.input, architecture.input_size, "T")]
-    if architecture.features:
-        inputs.append(port("features", TensorProto.DOUBLE, ("B", architecture.features)))
     if architecture.ngram_size:
         inputs.append(port("ngrams", TensorProto.INT64, ("T", "B", architecture.ngrams_per_step)))
     if architecture.attends:
@@ -251,14 +248,7 @@ def _add_input(graph: _Graph, architecture: Architecture, task: dict[str, Any]) 
     """Adds the nodes that compute the input (T, B, D) of the first layer."""
     if architecture.input == "numbers":
         return graph.add_standardize("rows", Standardizer.from_dict(task["scale"], architecture.input_size))
-    x = graph.add_symbols("embedding.weight", architecture.input_size)
-    if architecture.features:
-        scale = Standardizer.from_dict(task["features"], architecture.features)
-        projected = graph.add_linear(graph.add_standardize("features", scale), "features")  # (B, D)
-        is_features = graph.add("Equal", "ids", np.array(FEATURES_ID))
-        is_features = graph.add("Unsqueeze", is_features, np.array([2]))  # (T, B, 1)
-        x = graph.add("Where", is_features, projected, x)
-    return x
+    return graph.add_symbols("embedding.weight", architecture.input_size)
 
 
 def _add_layers(graph: _Graph, architecture: Architecture, x: str) -> str:

@@ -103,8 +103,6 @@ def load_ensemble(paths: Sequence[Path], *, checkpoint: str = "best", backend: B
         if model.checkpoint.task != first.checkpoint.task:
             problem = f"{path}: the vocabulary or the task is not that of {paths[0]}"
             raise RunError(problem, "only models with the same vocabulary can be averaged")
-    if first.architecture.features:
-        raise RunError(f"{paths[0]}: models of --task caption cannot be averaged")
     members = [(model.architecture, model.parameters) for model in models]
     return make_model(first.checkpoint, EnsembleBackend(first.backend, members))
 

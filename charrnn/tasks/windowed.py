@@ -29,7 +29,6 @@ R = TypeVar("R", bound=HasSource)
 class WindowTask:
     """The part of the Task interface that is the same for all tasks with records."""
 
-    unit: ClassVar[str] = "records"
     min_window: ClassVar[int] = 1  # lower limit of the default sequence length
 
     def __init__(
@@ -52,7 +51,7 @@ class WindowTask:
 
     def describe_parts(self) -> str:
         train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
-        return f"{train:,} {self.unit} to train on, {val:,} to validate, {test:,} to test"
+        return f"{train:,} records to train on, {val:,} to validate, {test:,} to test"
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
         longest = int(self.encoded("train").lengths.max())
@@ -78,7 +77,7 @@ class WindowTask:
         shortened = int((self.encoded("train").lengths > seq_length).sum())
         if not shortened:
             return []
-        return [f"{shortened:,} {self.unit} are longer than {seq_length} steps; only their last {seq_length} are used"]
+        return [f"{shortened:,} records are longer than {seq_length} steps; only their last {seq_length} are used"]
 
 
 def split_records(records: Sequence[R], data: DataOptions, seed: int, notices: list[str]) -> dict[str, list[R]]:

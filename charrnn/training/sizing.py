@@ -83,7 +83,6 @@ def _blank_batch(architecture: Architecture, train: ResolvedTraining) -> Batch:
     return Batch(
         zeros(architecture.input == "ids", architecture.input_size),
         zeros(architecture.loss == "softmax", architecture.output_size),
-        features=np.zeros((train.batch_size, architecture.features)) if architecture.features else None,
         ngrams=np.zeros((*times, architecture.ngrams_per_step), np.uint32) if architecture.ngram_size else None,
         source=source,
     )

@@ -14,7 +14,7 @@ FIELDS = {
     "tag": {"records", "chars", "loss", "accuracy", "record_accuracy"},
     "translate": {"records", "chars", "loss", "exact", "cer", "wer"},
     "series": {"rows", "loss", "rmse", "mae", "rmse_of_last"},
-    "caption": {"records", "chars", "loss", "bpc", "perplexity"},
+    "caption": {"records", "chars", "loss", "exact", "cer", "wer"},
 }
 
 

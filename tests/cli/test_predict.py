@@ -102,7 +102,7 @@ def test_a_series_is_predicted_row_by_row_and_continued_for_any_number_of_steps(
 @error_cases(
     ("kinds.tsv --run runs/classify", 3, "kinds.tsv, line 1", "tab", "cut -f1"),
     ("odd.txt --run runs/classify", 3, "'Ω'", "--on-unknown skip"),
-    ("odd.txt --run runs/caption", 2, "--task caption", "charrnn sample"),
+    ("odd.txt --run runs/caption", 3, "not a vector", "commas"),
     ("odd.txt --run runs/tag --beam 3", 2, "--task tag", "--beam"),
     ("odd.txt --run runs/tag --steps 3", 2, "--steps", "--task series"),
     ("odd.txt --run runs/translate --beam 3 --temperature 1", 2, "--beam", "sampling"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from charrnn.runs.directory import Run
+from charrnn.tasks.caption.vectors import to_matrices
 from charrnn.tasks.registry import load_model, read_run_task
 
 from .conftest import TEXT, error_cases, on_terminal
@@ -171,17 +172,17 @@ def test_a_caption_is_generated_for_each_vector(task_runs, charrnn):
     assert rows[0].keys() == {"prime", "text", "seed", "nats"}
     assert "".join(row["text"] + "\n" for row in rows) == outcome.out
     model = load_model("runs/caption")
-    vectors = np.loadtxt("shapes.csv", delimiter=",")
+    matrices = to_matrices(np.loadtxt("shapes.csv", delimiter=","), "shapes.csv")
     whole = [n for n, row in enumerate(rows) if len(row["text"]) < 80]
     assert whole
     for n in whole[:5]:
-        assert model.score(rows[n]["text"], vectors[n]) == pytest.approx(rows[n]["nats"], abs=1e-4)
+        assert model.score(matrices[n], rows[n]["text"]) == pytest.approx(rows[n]["nats"], abs=1e-4)
 
 
 @error_cases(
     ("--run runs/classify", 2, "--task classify", "--task lm"),
     ("--run runs/caption", 2, "--features"),
-    ("--run runs/caption --features few.csv", 3, "2x2", "7 numbers"),
+    ("--run runs/caption --features few.csv", 3, "2 columns", "7 columns"),
     ("--run runs/caption --features shapes.csv --copies", 2, "--features", "--copies"),
     ("--run runs/caption --features shapes.csv --num-samples 2", 2, "--features", "--num-samples"),
 )

@@ -166,6 +166,6 @@ def test_unknown_characters_can_be_skipped(charrnn, trained):
     assert [row["char"] for row in rows] == ["a", "b"]
 
 
-@pytest.mark.parametrize("task", ["classify", "caption"])
+@pytest.mark.parametrize("task", ["classify", "series"])
 def test_other_models_than_language_models_are_refused(task_runs, charrnn, task):
     charrnn("view", "--run", f"runs/{task}").fails(2, f"--task {task}", "--task lm")

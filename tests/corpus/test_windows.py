@@ -16,11 +16,11 @@ quick = settings(max_examples=150, deadline=None)
 lengths_of_records = st.lists(st.integers(1, 30), min_size=1, max_size=60)
 
 
-def make_records(lengths, features=None):
+def make_records(lengths):
     """The input of each step is its number. Every third step is scored."""
     starts = np.cumsum([0, *lengths])
     x = np.arange(starts[-1])
-    return Records(x, x + 1000, x % 3 == 0, starts, features)
+    return Records(x, x + 1000, x % 3 == 0, starts)
 
 
 def read_records(batch):
@@ -123,16 +123,6 @@ def test_targets_whose_characters_are_cut_off_are_not_scored():
     assert batch.loss_mask.T.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
 
 
-def test_records_with_features_have_their_own_windows():
-    features = np.arange(10.0).reshape(5, 2)
-    windows = Windows(make_records([2, 3, 1, 2, 2], features), 8)
-    assert windows.number == 5
-    batch = WindowStream(windows, 5, 1).batch(0)
-    for n in range(5):
-        record = np.searchsorted([0, 2, 5, 6, 8], batch.x[0, n], side="right") - 1
-        np.testing.assert_array_equal(batch.features[n], features[record])
-
-
 def test_augment_changes_batches_of_training_at_random_and_batches_of_a_pass_not():
     generators = []
 
@@ -158,11 +148,9 @@ def test_some_streams_of_a_batch_have_all_its_fields():
         "reset_mask": rng.random((3, 4, 1)) < 0.5,
         "ngrams": rng.integers(0, 9, (3, 4, 2)),
     }
-    features = rng.random((4, 5))
-    part = Batch(**fields, features=features).select_streams(slice(1, 3))
+    part = Batch(**fields).select_streams(slice(1, 3))
     for name, array in fields.items():
         np.testing.assert_array_equal(getattr(part, name), array[:, 1:3])
-    np.testing.assert_array_equal(part.features, features[1:3])
     plain = Batch(fields["x"], fields["targets"])
     assert plain.num_scored == 12
     assert plain.select_streams(slice(0, 1)).loss_mask is None

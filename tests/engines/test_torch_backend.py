@@ -29,8 +29,6 @@ ARCHITECTURES = {
     "text, embedding": EMBEDDED,
     "tags": NGRAMS,
     "tags, embedding": NGRAMS | EMBEDDED,
-    "captions": {"features": 5},
-    "captions, embedding": {"features": 5} | EMBEDDED,
     "numbers": NUMBERS,
 }
 DEVICES = ["torch", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -59,7 +57,6 @@ def make_batch(architecture, rng, masked):
         targets=ids_or_numbers(architecture.loss == "softmax", architecture.output_size),
         loss_mask=(rng.random((T, B)) < 0.6).astype(float) if masked else None,
         reset_mask=rng.random((T, B, 1)) < 0.3 if masked else None,
-        features=rng.normal(size=(B, architecture.features)) if architecture.features else None,
         ngrams=rng.integers(0, architecture.ngram_size, (T, B, 2)) if architecture.ngram_size else None,
     )
 
@@ -106,7 +103,7 @@ def test_steppers_agree_after_every_operation(kind, cell, device):
     rng = np.random.default_rng(1)
 
     def step():
-        if architecture.input == "numbers" or architecture.features:
+        if architecture.input == "numbers":
             x = rng.normal(size=(B, architecture.input_width))
             assert_close(actual.step_vectors(x), expected.step_vectors(x))
         if architecture.input == "ids":

@@ -17,7 +17,6 @@ from charrnn.nn.stack import CELLS
 B, T, D, H, V = 2, 5, 3, 4, 7  # streams, time steps, input width, hidden size, symbols
 M = 2  # predicted numbers
 CLASSES = 3
-F = 6  # features
 NGRAMS, K = 6, 3  # number of n-gram features, n-grams per step
 EPSILON, SCALE = 1e-5, 0.3
 
@@ -29,8 +28,6 @@ ARCHITECTURES = {
     "classes": {"output_size": CLASSES},
     "numbers": NUMBERS,
     "classes of numbers": {"input": "numbers", "input_size": D, "output_size": CLASSES},
-    "features": {"features": F},
-    "features and embedding": {"features": F, "embedding_size": D},
     "n-grams": NGRAM_HEAD,
     "n-grams and embedding": NGRAM_HEAD | {"embedding_size": D, "ngram_share": 0.25},
 }
@@ -59,8 +56,6 @@ class Case:
             self.batch = replace(self.batch, x=rng.standard_normal((T, B, self.architecture.input_size)))
         if self.architecture.loss == "squared":
             self.batch = replace(self.batch, targets=rng.standard_normal((T, B, self.architecture.output_size)))
-        if self.architecture.features:
-            self.batch = replace(self.batch, features=rng.standard_normal((B, F)))
         if self.architecture.ngram_size:
             self.batch = replace(self.batch, ngrams=rng.integers(0, NGRAMS, (T, B, K)))
             self.named["ngrams.weight"][0] = 0  # n-gram 0 means "none"
@@ -91,8 +86,6 @@ class Case:
         inputs = self.batch.x
         if shape.input == "ids":
             inputs = self.named.get("embedding.weight", np.eye(V))[inputs]
-        if shape.features:
-            inputs[0] = self.batch.features @ self.named["features.weight"].T + self.named["features.bias"]
         weights = layer_weights(self.named, shape.num_layers)
         masks = dict(self.masks)
         if recurrent_masks := masks.pop("recurrent_masks", None):

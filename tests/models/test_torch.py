@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.numbers import Standardizer, Table
+from charrnn.corpus.numbers import Table
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import WindowPass, Windows
 from charrnn.models.architecture import Architecture
@@ -18,7 +18,6 @@ from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import DataOptions, ModelOptions
 from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
-from charrnn.tasks.caption.coding import Caption, CaptionCoding
 from charrnn.tasks.classify.coding import LabelCoding
 from charrnn.tasks.language.streams import TextPass
 from charrnn.tasks.records import Pair
@@ -48,8 +47,6 @@ class Module(torch.nn.Module):
             self.embedding = torch.nn.Embedding(architecture.input_size, width)
         self.rnn = LAYERS[architecture.cell](width, architecture.hidden_size, architecture.num_layers)
         self.head = torch.nn.Linear(architecture.hidden_size, architecture.output_size)
-        if architecture.features:
-            self.features = torch.nn.Linear(architecture.features, width)
         if architecture.ngram_size:
             self.ngrams = torch.nn.EmbeddingBag(
                 architecture.ngram_size, architecture.output_size, mode="sum", padding_idx=0
@@ -66,8 +63,6 @@ class Module(torch.nn.Module):
         else:
             ids = torch.from_numpy(batch.x.astype(np.int64))
             x = torch.nn.functional.one_hot(ids, self.architecture.input_size).to(dtype)
-        if batch.features is not None:
-            x = torch.cat([self.features(torch.from_numpy(batch.features).to(dtype))[None], x[1:]])
         hidden, state = self.rnn(x, state)
         outputs = self.head(hidden)
         if batch.ngrams is None:
@@ -171,14 +166,6 @@ def language_task(options):
     return architecture, {"name": "lm", **vocabulary.to_dict(), "lines": False}, batch
 
 
-def caption_task(options):
-    texts = ["abc", "bad", "cab"]
-    vectors = np.random.default_rng(1).standard_normal((3, 5))
-    coding = CaptionCoding(Vocabulary.of_texts(["\n", *texts]), Standardizer.fit(vectors), 3)
-    records = coding.records([Caption(row, text) for row, text in enumerate(texts)], vectors)
-    return coding.architecture(options), coding.to_dict(), one_record_per_stream(records)
-
-
 def series_task(targets, labels, options):
     cells = [[str(n), str(n * n % 7), "xy"[n % 3 == 0] if labels else str(n % 3)] for n in range(9)]
     table = Table("t.csv", ("a", "b", "c"), cells)
@@ -196,8 +183,6 @@ TASKS = {  # functions that return (architecture, metadata, batch)
     "lm with embedding": lambda: language_task(WITH_EMBEDDING),
     "classify": lambda: record_task(LabelCoding, ["no", "yes", "no"], WITHOUT_EMBEDDING),
     "tag": lambda: record_task(TagCoding, [".-.-.", "-....", "...--"], WITH_EMBEDDING),
-    "caption": lambda: caption_task(WITHOUT_EMBEDDING),
-    "caption with embedding": lambda: caption_task(WITH_EMBEDDING),
     "series": lambda: series_task([], False, WITHOUT_EMBEDDING),
     "series with target": lambda: series_task(["b"], False, WITHOUT_EMBEDDING),
     "series with labels": lambda: series_task(["c"], True, WITHOUT_EMBEDDING),
@@ -206,7 +191,7 @@ TASKS = {  # functions that return (architecture, metadata, batch)
 
 def test_every_task_is_covered():
     """Those of the tasks with an encoder and a decoder are tested in test_encoder_decoder.py."""
-    assert {name.split()[0] for name in TASKS} | {"translate", "transcribe"} == set(MODELS)
+    assert {name.split()[0] for name in TASKS} | {"translate", "transcribe", "caption"} == set(MODELS)
 
 
 @cells

@@ -22,10 +22,9 @@ from charrnn.nn.parameters import count_parameters, named_views
 from charrnn.nn.stack import CELLS
 from charrnn.options import DataOptions, ModelOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.tasks.caption.coding import CaptionCoding
-from charrnn.tasks.caption.model import Captioner
 from charrnn.tasks.classify.coding import LabelCoding
 from charrnn.tasks.classify.model import Classifier
+from charrnn.tasks.encoder_decoder.matrices import Matrix
 from charrnn.tasks.encoder_decoder.symbols import END, Symbols
 from charrnn.tasks.language.model import TextModel
 from charrnn.tasks.records import Pair
@@ -33,8 +32,7 @@ from charrnn.tasks.series.columns import Columns
 from charrnn.tasks.series.model import Forecaster
 from charrnn.tasks.tag.coding import TagCoding
 from charrnn.tasks.tag.model import Tagger
-from charrnn.tasks.transcribe.coding import MatrixCoding
-from charrnn.tasks.transcribe.matrices import Matrix
+from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.model import Transcriber
 from charrnn.tasks.translate.coding import TextPairCoding
 from charrnn.tasks.translate.model import Translator
@@ -239,29 +237,6 @@ def test_a_tagger_has_the_logits_of_each_tag_after_the_delay(embedding_size, exp
     assert np.abs(logits - without_ngrams)[delay:].max() > 0.1, "the n-grams have an effect"
 
 
-@pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "embedding"])
-def test_a_caption_reads_its_vector_at_the_id_minus_1(embedding_size, export):
-    vectors = np.random.default_rng(1).normal(7, 3, (3, 4))
-    vocabulary = Vocabulary.of_texts(["\nabcdeno"])
-    coding = CaptionCoding(vocabulary, Standardizer.fit(vectors), 6)
-    model = ModelOptions(hidden_size=H, num_layers=2, embedding_size=embedding_size)
-    checkpoint = make_checkpoint(coding.to_dict(), coding.architecture(model))
-    exported = export(checkpoint)
-    expected = [text for text, _ in Captioner(checkpoint).write(vectors, RANDOM, [1, 2, 3])]
-    drawn = [exported.draw(np.array([[-1]]), 22, 1 + n, features=vectors[[n]]) for n in range(3)]
-    assert [text.split("\n")[0] for text in drawn] == expected
-    assert len(set(expected)) == 3
-
-    # Streams may start at different steps, each with its own vector.
-    ids = np.array([[-1, 2], [3, -1], [4, 5]])
-    logits, _ = exported.run(ids, features=vectors[:2])
-    alone, _ = exported.run(ids[:, :1], features=vectors[:1])
-    np.testing.assert_allclose(logits[:, :1], alone, rtol=0, atol=1e-5)
-    _, state = exported.run(ids[:1, 1:], features=vectors[1:2])
-    alone, _ = exported.run(ids[1:, 1:], state, features=vectors[1:2])
-    np.testing.assert_allclose(logits[1:, 1:], alone, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("targets", [[], ["b"], ["c"]], ids=["next row", "target", "labels"])
 def test_a_series_has_rows_and_predictions_in_their_own_units(targets, export):
     numbers = [[str(1.7e9 + n * 0.01), str(n * n % 7)] for n in range(9)]  # column a is far from zero and varies little
@@ -321,7 +296,7 @@ def translator(**model):
 
 def transcriber(subsample=1, **model):
     scale = Standardizer(np.array([1.7e6, -3.0]), np.array([0.5, 40.0]))
-    return source_model(MatrixCoding(scale, subsample, Symbols(tuple("vwxyz")), 5), **model)
+    return source_model(TranscriptCoding(scale, subsample, Symbols(tuple("vwxyz")), 5), **model)
 
 
 class ExportedPair:
@@ -412,7 +387,7 @@ def test_encoder_and_decoder_of_a_translator_equal_the_engine(cell, layers, atte
 @pytest.mark.parametrize("subsample", [1, 3])
 def test_encoder_and_decoder_of_a_transcriber_read_rows_in_their_own_units(cell, attention, subsample, tmp_path):
     checkpoint = transcriber(subsample, cell=cell, num_layers=2, attention=attention, embedding_size=D)
-    coding = MatrixCoding.from_dict(checkpoint.task)
+    coding = TranscriptCoding.from_dict(checkpoint.task)
     rng = np.random.default_rng(subsample)
     matrices = [coding.scale.mean + coding.scale.std * rng.normal(size=(subsample * steps, 2)) for steps in (3, 1, 5)]
     sources = [matrix.reshape(-1, 2 * subsample) for matrix in matrices]
@@ -466,7 +441,7 @@ def test_the_program_for_a_translator_writes_the_most_likely_targets(
 @pytest.mark.parametrize("subsample", [1, 3])
 def test_the_program_for_a_transcriber_writes_the_most_likely_targets(subsample, tmp_path, monkeypatch, capsys):
     checkpoint = transcriber(subsample)
-    coding = MatrixCoding.from_dict(checkpoint.task)
+    coding = TranscriptCoding.from_dict(checkpoint.task)
     rng = np.random.default_rng(3)
     matrices = []
     for name, rows in (("first.npy", 10), ("second.npy", 5)):

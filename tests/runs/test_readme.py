@@ -30,7 +30,7 @@ TASK_OPTIONS = {
     "caption": ("shapes.txt", {"features": str(ROOT / "data" / "shapes.csv")}),
     "series": ("season.csv", {"task": "series"}),
 }
-NO_ENCODER = [task for task in TASK_OPTIONS if task != "translate"]
+NO_ENCODER = [task for task in TASK_OPTIONS if task not in ("translate", "caption")]
 
 
 def section(title):

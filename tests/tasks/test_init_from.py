@@ -14,7 +14,6 @@ from charrnn.tasks.tag.coding import TagCoding
 DATA = {  # old data, and new data that lack the character `q` and have an additional `z`
     "lm": ("abq cab\nbac q\n" * 9, "az abc\nzab c\n" * 9),
     "lines": ("abq\ncab q\n" * 9, "az\nabc z\n" * 9),
-    "caption": ("abq\ncab q\n" * 9, "az\nabc z\n" * 9),
     "classify": ("abq c\tx\ncab\ty\n" * 9, "az c\tx\nzab\ty\n" * 9),
     "tag": ("abq c\t.-..-\ncab\t.-.\n" * 9, "az c\t.-..\nzab\t.-.\n" * 9),
     "translate": ("abq c\tx q\ncab\ty\n" * 9, "az c\tx\nzab\tcz\n" * 9),
@@ -32,9 +31,6 @@ WITH_CHARACTERS = [name for name in DATA if name not in ("bytes", "series", "tra
 
 def config(tmp_path, name, text, **options):
     (tmp_path / "data").write_text(text)
-    if name == "caption":
-        np.savetxt(tmp_path / "vectors.csv", np.arange(18), delimiter=",")
-        options["features"] = str(tmp_path / "vectors.csv")
     return RunConfig.from_options([str(tmp_path / "data")], {"hidden_size": 4} | OPTIONS.get(name, {}) | options)
 
 
@@ -74,9 +70,7 @@ def test_the_input_weights_of_every_character_of_the_source_are_copied(source_na
 def test_the_head_is_copied_if_both_tasks_predict_the_same_kind_of_output(source_name, name, tmp_path):
     source = checkpoint(tmp_path, source_name, DATA[source_name][0])
     _, weights = start(tmp_path, name, DATA[name][1], source)
-    writes_text = {"lm", "lines", "caption"}
     is_same_kind = source_name == name or {source_name, name} <= {"lm", "lines"}
-    is_same_kind |= name == "caption" and source_name in writes_text
     rows = {row.tobytes() for row in weights["head.weight"]}
     is_copied = [row.tobytes() in rows for row in source.weights["head.weight"]]
     assert all(is_copied) if is_same_kind else not any(is_copied)

@@ -38,7 +38,6 @@ class Arena:
         self.reset_mask = self._take((*times, 1), "bool")
         self.has_loss_mask = self._take((), "bool")
         self.has_reset_mask = self._take((), "bool")
-        self.features = self._take((train.batch_size, architecture.features), dtype)
         self.has_source = architecture.memory_width > 0
         source_times = (train.seq_length if self.has_source else 0, train.batch_size)
         self.source_x = self._take_steps(source_times, architecture.source == "ids", architecture.source_size, dtype)
@@ -67,8 +66,6 @@ class Arena:
             self.loss_mask[:steps] = batch.loss_mask
         if batch.reset_mask is not None:
             self.reset_mask[:steps] = batch.reset_mask
-        if batch.features is not None:
-            self.features[:] = batch.features
         if batch.ngrams is not None:
             self.ngrams[:steps] = batch.ngrams
         if batch.source is not None:
@@ -87,7 +84,6 @@ class Arena:
             targets=self.targets[:steps],
             loss_mask=self.loss_mask[:steps] if self.has_loss_mask else None,
             reset_mask=self.reset_mask[:steps] if self.has_reset_mask else None,
-            features=self.features if self.features.size else None,
             ngrams=self.ngrams[:steps] if self.ngrams.size else None,
             source=source,
         )

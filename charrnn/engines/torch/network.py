@@ -192,11 +192,7 @@ class TorchNetwork:
         """The input vectors of the first layer (T, B, D)."""
         if self.architecture.input == "numbers":
             return batch.x
-        x = self.symbol_vectors(batch.x)
-        if batch.features is None:
-            return x
-        first = F.linear(batch.features, self.named["features.weight"], self.named["features.bias"])
-        return torch.cat([first[None], x[1:]])
+        return self.symbol_vectors(batch.x)
 
     def symbol_vectors(self, ids: Tensor) -> Tensor:
         """Embedding vectors or one-hot vectors (..., D) of ids (...)."""

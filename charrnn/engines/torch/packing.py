@@ -84,14 +84,13 @@ class DeviceBatch:
     scored: Tensor | None = None  # (n,), indices of the scored rows; None: all rows
     loss_mask: Tensor | None = None  # (n,), of the scored rows
     packed: Packed | None = None  # None: no stream is reset after the first step
-    features: Tensor | None = None  # (B, F)
     ngrams: Tensor | None = None  # (n, n-grams per step), of the scored rows
     source: DeviceSource | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether only `x`, `targets` and `carry` are present. Their shapes are the same for all plain batches."""
-        optional = (self.loss_mask, self.packed, self.features, self.ngrams, self.source)
+        optional = (self.loss_mask, self.packed, self.ngrams, self.source)
         return all(tensor is None for tensor in optional)
 
     @classmethod
@@ -134,7 +133,6 @@ class DeviceBatch:
             scored=copy_optional(scored),
             loss_mask=copy_optional(loss_mask),
             packed=packed,
-            features=copy_optional(batch.features),
             ngrams=copy_optional(ngrams),
             source=None if batch.source is None else DeviceSource.from_source(batch.source, copy),
         )

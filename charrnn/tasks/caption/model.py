@@ -8,36 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.corpus.lines import read_lines
-from charrnn.corpus.numbers import read_vectors
-from charrnn.engines.base import Backend
-from charrnn.errors import CorpusError, UsageError
-from charrnn.models.sampling import draw_texts
-from charrnn.nn.arrays import Array
-from charrnn.nn.losses import bits
-from charrnn.nn.ops import linear_forward
+from charrnn.errors import UsageError
 from charrnn.options import SamplingOptions
-from charrnn.runs.checkpoint import Checkpoint
-from charrnn.tasks.base import EvaluationFile, TrainedModel
-from charrnn.tasks.caption.coding import END, Caption, CaptionCoding
-from charrnn.tasks.scoring import mean_loss
-
-MAX_STREAMS = 256  # texts that are written at the same time
+from charrnn.tasks.base import EvaluationFile
+from charrnn.tasks.caption.coding import CaptionCoding
+from charrnn.tasks.caption.vectors import parse_vector, read_records, to_matrices
+from charrnn.tasks.encoder_decoder.model import SourceModel
 
 
-class Captioner(TrainedModel):
-    """A model of captions. Losses are in nats per character."""
+class Captioner(SourceModel):
+    """Writes a text for a vector."""
 
-    def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
-        super().__init__(checkpoint, backend)
-        self.coding = checkpoint.parse_task(self._parse_coding)
-        self.vocabulary = self.coding.vocabulary
+    coding: CaptionCoding
 
-    def _parse_coding(self, task: dict[str, Any]) -> CaptionCoding:
-        coding = CaptionCoding.from_dict(task, self.architecture.features)
-        if coding.architecture(self.architecture) != self.architecture:
-            raise ValueError("the task metadata does not match the weights")
-        return coding
+    @staticmethod
+    def parse_coding(task: dict[str, Any]) -> CaptionCoding:
+        return CaptionCoding.from_dict(task)
+
+    def read_sources(self, texts: Sequence[str]) -> list[Any]:
+        """texts: vectors, as numbers that are separated by commas."""
+        return [parse_vector(text) for text in texts]
 
     def write(
         self,
@@ -48,68 +38,23 @@ class Captioner(TrainedModel):
         prime: str = "",
         length: int | None = None,
     ) -> list[tuple[str, float]]:
-        """Writes a text for each vector (N, F). Returns the texts with their mean nats per character.
+        """Draws a text for each vector (N, D). Returns the texts with their mean nats per symbol.
 
         seeds: one for each vector.
         prime: the text that is continued; it is not repeated.
-        length: maximum number of characters (default: 10 more than twice the longest text of the training data).
+        length: maximum number of symbols (default: 10 more than twice the longest target of the training data).
 
-        Raises CorpusError for vectors of another width, or unknown characters in the prime.
+        Raises CorpusError for vectors of another width, or unknown symbols in the prime.
         """
-        rows = self._standardize(vectors)
-        limit = length or 2 * self.coding.longest + 10
-        written: list[tuple[str, float]] = []
-        for start in range(0, len(rows), MAX_STREAMS):
-            part = slice(start, start + MAX_STREAMS)
-            written += self._write(rows[part], options, seeds[part], prime, limit)
-        return written
-
-    def _write(
-        self, rows: Array, options: SamplingOptions, seeds: Sequence[int | None], prime: str, limit: int
-    ) -> list[tuple[str, float]]:
-        stepper = self.backend.stepper(self.architecture, self.parameters, len(rows))
-        weights = self.checkpoint.weights
-        logits = stepper.step_vectors(linear_forward(rows, weights["features.weight"], weights["features.bias"]))
-        for i in self.vocabulary.encode(prime).tolist():
-            logits = stepper.step([i] * len(rows))
+        sources = [self.coding.encode_source(matrix) for matrix in to_matrices(vectors, "features")]
+        prime_ids = self.coding.target.encode(prime)
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
-        end = int(self.vocabulary.encode(END)[0])
-        drawn = draw_texts(stepper.step, logits, options, uniforms, end, limit)
-        return [(self.vocabulary.decode(ids), math.fsum(nats) / len(nats)) for ids, nats in drawn]
-
-    def score(self, text: str, vector: Any) -> float:
-        """The mean nats per character of a text, including its line end, given its vector."""
-        return float(self.evaluate([text], [vector])["loss"])
-
-    def evaluate(self, texts: Sequence[str], vectors: Any, *, skip_unknown: bool = False) -> dict[str, Any]:
-        """Returns a dict of `records`, `chars`, `loss`, `bpc` and `perplexity` of texts, given their vectors."""
-        rows = self._check_vectors(vectors)
-        captions = [Caption(row, text) for row, text in enumerate(texts)]
-        records = self.coding.records(captions, rows, skip_unknown=skip_unknown)
-        loss = mean_loss(self, records)
-        return {
-            "records": len(captions),
-            "chars": len(records.x),
-            "loss": loss,
-            "bpc": bits(loss),
-            "perplexity": math.exp(min(loss, 700)),
-        }
+        limit = length or self._limit()
+        written = self._decoder().draw(sources, options, uniforms, limit=limit, prime=prime_ids)
+        return [(self.coding.target.decode(ids), math.fsum(nats) / len(nats)) for ids, nats in written]
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         if file.features is None:
             raise UsageError("this model writes texts for vectors", "give the vectors of the lines with --features")
-        texts = [line.text for line in read_lines([file.path], "utf-8", [])]
-        vectors = read_vectors(file.features)
-        if len(texts) != len(vectors):
-            raise CorpusError(f"{file.features}: {len(vectors)} rows for {len(texts)} lines of {file.path}")
-        return self.evaluate(texts, vectors, skip_unknown=file.skip_unknown)
-
-    def _standardize(self, vectors: Any) -> Array:
-        return self.coding.scale.apply(self._check_vectors(vectors))
-
-    def _check_vectors(self, vectors: Any) -> Array:
-        rows = np.asarray(vectors, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != self.architecture.features:
-            shape = "x".join(map(str, rows.shape))
-            raise CorpusError(f"features {shape}: the model needs rows of {self.architecture.features} numbers")
-        return rows
+        records = read_records([file.path], file.features, "utf-8", [])
+        return self.evaluate(records, skip_unknown=file.skip_unknown)

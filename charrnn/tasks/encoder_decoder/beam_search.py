@@ -55,14 +55,19 @@ class Decoder:
         uniforms: Sequence[Callable[[], float]],
         *,
         limit: int,
-    ) -> list[Hypothesis]:
-        """Samples a target for each source. uniforms: a generator of random numbers in [0, 1) for each source."""
+        prime: Array,
+    ) -> list[tuple[list[int], list[float]]]:
+        """Samples a target for each source. Returns the ids of each target, without `end`, and the loss of each symbol.
 
-        def draw_group(group: list[int]) -> list[Hypothesis]:
+        uniforms: a generator of random numbers in [0, 1) for each source. prime: ids with which all targets begin; the
+        results do not repeat them.
+        """
+
+        def draw_group(group: list[int]) -> list[tuple[list[int], list[float]]]:
             stepper = self._read_sources([sources[n] for n in group], 1)
-            logits = stepper.step([self.end] * len(group))
-            drawn = draw_texts(stepper.step, logits, options, [uniforms[n] for n in group], self.end, limit)
-            return [(np.array(ids, np.uint32), -sum(nats)) for ids, nats in drawn]
+            for i in [self.end, *prime.tolist()]:
+                logits = stepper.step([i] * len(group))
+            return draw_texts(stepper.step, logits, options, [uniforms[n] for n in group], self.end, limit)
 
         return _map_groups(draw_group, sources, MAX_STREAMS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -72,8 +73,9 @@ class SourceModel(TrainedModel):
         """
         encoded = self._encode(sources, skip_unknown)
         uniforms = [random_generator(seed, Purpose.RECORD, first_number + k).random for k in range(len(encoded))]
-        drawn = self._decoder().draw(encoded, options, uniforms, limit=self._limit())
-        return [self._decode(hypothesis) for hypothesis in drawn]
+        nothing = self.coding.target.encode("")
+        drawn = self._decoder().draw(encoded, options, uniforms, limit=self._limit(), prime=nothing)
+        return [(self.coding.target.decode(ids), -math.fsum(nats)) for ids, nats in drawn]
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         skip = options.skip_unknown

@@ -1,40 +1,16 @@
-"""Matrices of numbers from files: the sources of the task `transcribe`."""
+"""Reads the files of the task `transcribe`: lists of matrix files, and the matrices."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from charrnn.corpus.lines import read_lines
 from charrnn.corpus.numbers import read_vectors
 from charrnn.errors import CorpusError
-from charrnn.nn.arrays import Array
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
+from charrnn.tasks.encoder_decoder.matrices import Matrix
 from charrnn.tasks.records import parse_pair
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """The rows of a file, and its path. Matrices with the same path are equal."""
-
-    path: str
-    values: Array  # (T, D)
-    place: str = ""  # file and line that name the matrix, for messages
-
-    @property
-    def description(self) -> str:
-        """The path of the file, after the place that names it."""
-        return f"{self.place}: {self.path}" if self.place else self.path
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Matrix) and self.path == other.path
-
-    def __hash__(self) -> int:
-        return hash(self.path)
-
-    def __str__(self) -> str:
-        return self.path
 
 
 def read_matrix(path: str, place: str = "") -> Matrix:

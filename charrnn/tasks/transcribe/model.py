@@ -8,18 +8,18 @@ from typing import Any
 from charrnn.errors import CorpusError
 from charrnn.tasks.base import EvaluationFile
 from charrnn.tasks.encoder_decoder.model import SourceModel
-from charrnn.tasks.transcribe.coding import MatrixCoding
+from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.matrices import read_matrix, read_records
 
 
 class Transcriber(SourceModel):
     """Predicts a text for a matrix."""
 
-    coding: MatrixCoding
+    coding: TranscriptCoding
 
     @staticmethod
-    def parse_coding(task: dict[str, Any]) -> MatrixCoding:
-        return MatrixCoding.from_dict(task)
+    def parse_coding(task: dict[str, Any]) -> TranscriptCoding:
+        return TranscriptCoding.from_dict(task)
 
     def read_sources(self, texts: Sequence[str]) -> list[Any]:
         """texts: the paths of matrix files."""

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-
-from charrnn.corpus.numbers import Standardizer
-from charrnn.errors import UsageError
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.tasks.encoder_decoder.coding import SourceRecord
-from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.encoder_decoder.task import SourceTask, check_initial_task, fingerprint_records, read_parts
-from charrnn.tasks.transcribe.coding import MatrixCoding
+from charrnn.tasks.encoder_decoder.matrices import describe_record
+from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records, read_parts
+from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.matrices import read_records
 from charrnn.tasks.transcribe.model import Transcriber
 
@@ -30,29 +25,11 @@ class TranscribeTask(SourceTask):
         data = config.data
         notices: list[str] = []
         parts, records, val_records = read_parts(config, read_records, notices)
-        every = [*records, *val_records]
-        targets = [record.target for record in every]
-        known = None
-        if source is not None:
-            check_initial_task(source, MatrixCoding.name)
-            known = source.parse_task(MatrixCoding.from_dict)
-        target = Symbols.from_texts(targets, data.target_separator, None if known is None else known.target)
-        longest = max(1, *(len(target.split(text)) for text in targets))
-        if known is None:
-            scale = Standardizer.fit(np.concatenate([record.source.values for record in parts["train"]]))
-            coding = MatrixCoding(scale, data.subsample or 1, target, longest)
-        else:
-            if data.subsample not in (None, known.subsample):
-                trained = f"the model given by --init-from was trained with --subsample {known.subsample}"
-                raise UsageError(f"--subsample {data.subsample}: {trained}")
-            coding = MatrixCoding(known.scale, known.subsample, target, max(longest, known.longest))
+        coding = TranscriptCoding.from_records([*records, *val_records], parts["train"], data, source)
         fingerprint = fingerprint_records(
-            *([_describe_record(record) for record in part] for part in (records, val_records))
+            *(
+                [describe_record(record, os.path.basename(record.source.name)) for record in part]
+                for part in (records, val_records)
+            )
         )
         return cls(Transcriber, coding, parts, fingerprint, notices)
-
-
-def _describe_record(record: SourceRecord) -> tuple[str, bytes, str]:
-    """The name and the content of the matrix, and the text."""
-    matrix = record.source
-    return os.path.basename(matrix.path), np.ascontiguousarray(matrix.values).tobytes(), record.target

@@ -1,20 +1,20 @@
-"""The task of captions: its data, and the previews and test scores of its models."""
+"""The task of captions: its data, its batches, and the previews and test scores of its models."""
 
 import numpy as np
 import pytest
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UsageError
 from charrnn.models.transfer import initial_parameters
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.registry import read_task
 
 
-def read(tmp_path, text, vectors, **options):
+def read(tmp_path, text, vectors, source=None, **options):
     (tmp_path / "lines.txt").write_text(text)
     np.save(tmp_path / "vectors.npy", vectors)
     options = {"features": str(tmp_path / "vectors.npy"), "hidden_size": 4} | options
-    return read_task(RunConfig.from_options([str(tmp_path / "lines.txt")], options))
+    return read_task(RunConfig.from_options([str(tmp_path / "lines.txt")], options), source)
 
 
 def checkpoint(task):
@@ -29,29 +29,53 @@ VECTORS = np.arange(80.0).reshape(40, 2)
 
 def test_lines_stay_with_their_vectors_in_all_parts(tmp_path):
     task = read(tmp_path, TEXT, VECTORS, val_fraction=0.25, test_fraction=0.1)
-    sizes = {part: len(captions) for part, captions in task.parts.items()}
+    sizes = {part: len(records) for part, records in task.parts.items()}
     assert sizes == {"train": 26, "val": 10, "test": 4}
     lines = TEXT.splitlines()
-    for captions in task.parts.values():
-        assert all(lines[caption.source] == caption.text for caption in captions)
-    train_rows = VECTORS[[caption.source for caption in task.parts["train"]]]
+    for records in task.parts.values():
+        for record in records:
+            (row,) = record.source.values.tolist()
+            assert record.target == lines[VECTORS.tolist().index(row)]
+    train_rows = np.concatenate([record.source.values for record in task.parts["train"]])
     np.testing.assert_array_equal(task.coding.scale.mean, train_rows.mean(axis=0))
     assert task.coding.longest == 5
-    assert "4 distinct characters, vectors of 2, 26 lines to train on, 10 to validate, 4 to test" in task.describe()
+    assert "rows of 2 numbers, 3 target symbols, 26 records to train on, 10 to validate, 4 to test" in task.describe()
 
 
-def test_a_sequence_of_one_step_is_supported(tmp_path):
+def test_the_encoder_reads_one_step(tmp_path):
     task = read(tmp_path, TEXT, VECTORS)
-    batch = task.training_stream(4, 1, seed=1).batch(0)
-    assert batch.x.shape == (1, 4) and batch.features.shape == (4, 2)
+    batch = task.training_stream(4, 100, seed=1).batch(0)
+    assert batch.source.x.shape == (1, 4, 2)
+    assert batch.source.lengths.tolist() == [1, 1, 1, 1]
+
+
+def test_lines_of_equal_vectors_are_in_the_same_part(tmp_path):
+    task = read(tmp_path, TEXT, np.repeat(VECTORS[:20], 2, axis=0), val_fraction=0.25, test_fraction=0.1)
+    rows = [{record.source.values.tobytes() for record in records} for records in task.parts.values()]
+    assert all(rows)
+    assert sum(map(len, rows)) == len(set.union(*rows)) == 20
 
 
 def test_previews_and_test_scores_are_those_of_the_model(tmp_path):
     task = read(tmp_path, TEXT, VECTORS, test_fraction=0.1)
     preview = task.preview(checkpoint(task), seed=1)
-    assert [line.split(" -> ")[0] for line in preview.splitlines()] == [c.text for c in task.parts["val"]][:5]
+    assert "vectors.npy, row " in preview.splitlines()[0]
+    assert preview.splitlines()[0].endswith(f"({task.parts['val'][0].target})")
     assert task.evaluate_test(checkpoint(task))["records"] == 4
     assert read(tmp_path, TEXT, VECTORS).evaluate_test(checkpoint(task)) is None
+
+
+def test_a_run_that_starts_from_a_model_keeps_its_scale_and_symbols(tmp_path):
+    source = checkpoint(read(tmp_path, TEXT.replace("b", "q"), VECTORS))
+    task = read(tmp_path, TEXT, VECTORS + 100, source)
+    assert task.metadata()["scale"] == source.task["scale"]
+    assert task.coding.target.symbols == ("a", "b", "c", "q")
+    with pytest.raises(CorpusError, match="3 columns"):
+        _ = read(tmp_path, TEXT, np.zeros((40, 3)), source).training_size
+    (tmp_path / "text").write_text(TEXT)
+    text_task = read_task(RunConfig.from_options([str(tmp_path / "text")], {}))
+    with pytest.raises(UsageError, match="--init-from: a model of --task lm"):
+        read(tmp_path, TEXT, VECTORS, checkpoint(text_task))
 
 
 def test_the_fingerprint_depends_on_lines_and_vectors(tmp_path):
@@ -69,7 +93,7 @@ def test_the_fingerprint_depends_on_lines_and_vectors(tmp_path):
 @pytest.mark.parametrize(
     ("text", "vectors", "message"),
     [
-        ("", np.zeros((1, 2)), "the corpus is empty"),
+        ("", np.zeros((1, 2)), "no records"),
         ("a\nb\n", np.zeros((3, 2)), r"vectors\.npy: 3 rows for 2 lines of"),
     ],
 )

@@ -20,6 +20,8 @@ IDS = [np.array(ids) for ids in ([1], [2, 3], [3, 2, 1, 1], [2], [1, 3, 2])]
 NUMBERS = [np.random.default_rng(n).standard_normal((n % 3 + 1, 2)) for n in range(5)]
 SOURCES = {"ids": IDS, "numbers": NUMBERS}
 
+NOTHING = np.empty(0, int)
+
 cells = pytest.mark.parametrize("cell", CELLS)
 attention = pytest.mark.parametrize("attends", [True, False], ids=["attention", "no attention"])
 
@@ -111,11 +113,23 @@ def test_the_hypotheses_are_those_of_a_plain_beam_search(attends, beam):
 def test_with_beam_1_every_symbol_is_the_most_likely_one(cell, attends):
     decoder = make_decoder(cell, attends, seed=1)
     results = decoder.search(IDS, beam=1, limit=9)
-    greedy = decoder.draw(IDS, SamplingOptions(greedy=True), [lambda: 0.0] * len(IDS), limit=9)
-    for hypotheses, (expected_target, expected_log_p) in zip(results, greedy, strict=True):
+    greedy = decoder.draw(IDS, SamplingOptions(greedy=True), [lambda: 0.0] * len(IDS), limit=9, prime=NOTHING)
+    for hypotheses, (expected_target, nats) in zip(results, greedy, strict=True):
         ((target, log_p),) = hypotheses
-        assert target.tolist() == expected_target.tolist()
-        assert log_p == pytest.approx(expected_log_p, abs=1e-9)
+        assert target.tolist() == expected_target
+        assert log_p == pytest.approx(-sum(nats), abs=1e-9)
+
+
+def test_a_drawn_target_continues_the_prime():
+    decoder = make_decoder()
+    greedy = SamplingOptions(greedy=True)
+    uniforms = [lambda: 0.0] * len(IDS)
+    for n, (whole, nats) in enumerate(decoder.draw(IDS, greedy, uniforms, limit=6, prime=NOTHING)):
+        for length in range(len(whole)):
+            prime = np.array(whole[:length], int)
+            ((rest, rest_nats),) = decoder.draw([IDS[n]], greedy, uniforms[:1], limit=6 - length, prime=prime)
+            assert rest == whole[length:]
+            np.testing.assert_allclose(rest_nats, nats[length:])
 
 
 @attention
@@ -153,7 +167,7 @@ def test_a_drawn_target_depends_only_on_its_source_and_its_generator(attends):
 
     def draw(numbers):
         uniforms = [np.random.default_rng(n).random for n in numbers]
-        drawn = decoder.draw([IDS[n] for n in numbers], options, uniforms, limit=9)
-        return [target.tolist() for target, _ in drawn]
+        drawn = decoder.draw([IDS[n] for n in numbers], options, uniforms, limit=9, prime=NOTHING)
+        return [target for target, _ in drawn]
 
     assert draw([0, 1, 2, 3, 4]) == [target for n in range(5) for target in draw([n])]

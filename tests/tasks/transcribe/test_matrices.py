@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.errors import CorpusError
-from charrnn.tasks.transcribe.matrices import Matrix, read_matrix, read_records
+from charrnn.tasks.transcribe.matrices import read_matrix, read_records
 
 VALUES = np.array([[1.5, -2.0], [0.0, 3.25], [1e-3, 7.0]])
 
@@ -62,14 +62,7 @@ def test_a_matrix_is_read(name, tmp_path):
     matrix = read_matrix(str(tmp_path / name))
     expected = VALUES.astype(np.int16) if name == "integers.npy" else VALUES
     np.testing.assert_array_equal(matrix.values, expected)
-    assert str(matrix) == matrix.path == str(tmp_path / name)
-
-
-def test_the_path_identifies_a_matrix():
-    matrix = Matrix("a.npy", VALUES)
-    assert matrix == Matrix("a.npy", VALUES + 1) and hash(matrix) == hash(Matrix("a.npy", VALUES + 1))
-    assert matrix != Matrix("b.npy", VALUES)
-    assert matrix != "a.npy"
+    assert str(matrix) == matrix.name == str(tmp_path / name)
 
 
 def test_the_path_of_a_record_is_relative_to_its_file(tmp_path, monkeypatch):
@@ -81,7 +74,7 @@ def test_the_path_of_a_record_is_relative_to_its_file(tmp_path, monkeypatch):
     text = f"valid.npy\tone\n../above.npy\ttwo\n{folder / 'valid.csv'}\tthree\n"
     records = read(Path("clips"), text)
     assert [record.target for record in records] == ["one", "two", "three"]
-    paths = [record.source.path for record in records]
+    paths = [record.source.name for record in records]
     assert paths == ["clips/valid.npy", "clips/../above.npy", str(folder / "valid.csv")]
     for record in records:
         np.testing.assert_array_equal(record.source.values, VALUES)

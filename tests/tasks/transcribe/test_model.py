@@ -8,7 +8,7 @@ from charrnn.errors import CorpusError
 from charrnn.options import SamplingOptions
 from charrnn.tasks.base import EvaluationFile, PredictionOptions
 from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.transcribe.coding import MatrixCoding
+from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.matrices import read_matrix, read_records
 from charrnn.tasks.transcribe.model import Transcriber
 
@@ -16,7 +16,7 @@ from charrnn.tasks.transcribe.model import Transcriber
 @pytest.fixture(params=[1, 3])
 def model(request, source_model):
     scale = Standardizer(np.array([1.0, -2.0]), np.array([2.0, 0.5]))
-    return source_model(Transcriber, MatrixCoding(scale, request.param, Symbols(tuple(" abc")), longest=3))
+    return source_model(Transcriber, TranscriptCoding(scale, request.param, Symbols(tuple(" abc")), longest=3))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_matrix_that_the_model_cannot_read_is_refused(model, paths, tmp_path):
     with pytest.raises(CorpusError, match=r"missing\.npy: No such file"):
         model.predict_records([paths[0], str(tmp_path / "missing.npy")], PredictionOptions())
     np.save(tmp_path / "wide.npy", np.zeros((2, 5)))
-    with pytest.raises(CorpusError, match=r"wide\.npy: 5 columns \(the model reads matrices with 2 columns\)"):
+    with pytest.raises(CorpusError, match=r"wide\.npy: 5 columns \(the model reads 2 columns\)"):
         model.predict_records([str(tmp_path / "wide.npy")], PredictionOptions())
 
 

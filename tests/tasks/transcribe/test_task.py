@@ -135,7 +135,7 @@ def test_records_of_the_same_matrix_are_in_the_same_part(tmp_path):
     corpus = write_clips(tmp_path, TEXTS)
     (tmp_path / "clips.tsv").write_text("".join(f"{n // 2:03d}.npy\t{TEXTS[n]}\n" for n in range(60)))
     task = read(corpus, val_fraction=0.3, test_fraction=0.2)
-    paths = [{record.source.path for record in records} for records in task.parts.values()]
+    paths = [{record.source.name for record in records} for records in task.parts.values()]
     assert sum(map(len, paths)) == len(set.union(*paths)) == 30
     assert all(paths)
 
@@ -164,7 +164,7 @@ def test_previews_and_test_scores_are_those_of_the_model(tmp_path):
     model = make_model(checkpoint)
     preview = task.preview(checkpoint, seed=1)
     assert preview == model.preview(task.parts["val"])
-    assert preview.startswith(task.parts["val"][0].source.path)
+    assert preview.startswith(task.parts["val"][0].source.name)
     assert task.evaluate_test(checkpoint) == model.evaluate(task.parts["test"])
 
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from charrnn.corpus.numbers import Standardizer
 from charrnn.errors import CorpusError
 from charrnn.options import ModelOptions
+from charrnn.tasks.encoder_decoder.matrices import Matrix
 from charrnn.tasks.encoder_decoder.symbols import Symbols
-from charrnn.tasks.transcribe.coding import MatrixCoding
-from charrnn.tasks.transcribe.matrices import Matrix
+from charrnn.tasks.transcribe.coding import TranscriptCoding
 
 SCALE = Standardizer(mean=np.array([1.0, -2.0]), std=np.array([2.0, 0.5]))
 
 
 def make_coding(subsample=1):
-    return MatrixCoding(SCALE, subsample, Symbols(("a", "b")), longest=3)
+    return TranscriptCoding(SCALE, subsample, Symbols(("a", "b")), longest=3)
 
 
 def test_rows_are_standardised():
@@ -53,7 +53,7 @@ def test_the_architecture_has_an_encoder_of_the_joined_rows():
 
 
 def test_a_matrix_of_another_width_is_refused():
-    with pytest.raises(CorpusError, match=r"b\.npy: 3 columns \(the model reads matrices with 2 columns\)"):
+    with pytest.raises(CorpusError, match=r"b\.npy: 3 columns \(the model reads 2 columns\)"):
         make_coding().encode_source(Matrix("b.npy", np.zeros((4, 3), np.float32)))
 
 
@@ -65,7 +65,7 @@ def test_a_number_that_is_too_large_is_refused_with_the_place_of_its_record():
 
 def test_metadata_survive_json():
     coding = make_coding(4)
-    restored = MatrixCoding.from_dict(json.loads(json.dumps(coding.to_dict())))
+    restored = TranscriptCoding.from_dict(json.loads(json.dumps(coding.to_dict())))
     assert restored.to_dict() == coding.to_dict()
     assert (restored.subsample, restored.longest, restored.width) == (4, 3, 2)
     np.testing.assert_array_equal(restored.scale.mean, SCALE.mean)
@@ -88,4 +88,12 @@ def test_metadata_survive_json():
 )
 def test_damaged_metadata_are_refused(damage):
     with pytest.raises(ValueError, match="checkpoint"):
-        MatrixCoding.from_dict(make_coding().to_dict() | damage)
+        TranscriptCoding.from_dict(make_coding().to_dict() | damage)
+
+
+def test_matrices_with_the_same_values_are_equal():
+    matrix = Matrix("a.npy", np.array([[1.0, 2.0]]))
+    assert matrix == Matrix("b.npy", np.array([[1.0, 2.0]]))
+    assert hash(matrix) == hash(Matrix("b.npy", np.array([[1.0, 2.0]])))
+    assert matrix != Matrix("a.npy", np.array([[1.0], [2.0]]))
+    assert matrix != Matrix("a.npy", np.array([[1.0, 3.0]]))

@@ -1,0 +1,140 @@
+"""Sources that are matrices of numbers: the recordings of `transcribe` and the vectors of `caption`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from charrnn.corpus.numbers import Standardizer
+from charrnn.errors import CorpusError, UsageError
+from charrnn.nn.arrays import Array
+from charrnn.options import DataOptions
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.tasks.base import TaskDefaults
+from charrnn.tasks.encoder_decoder.coding import DEFAULTS, SourceCoding, SourceRecord, parse_longest
+from charrnn.tasks.encoder_decoder.symbols import Symbols
+from charrnn.tasks.encoder_decoder.task import check_initial_task
+
+MAX_SUBSAMPLE = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A matrix and its name. Matrices with the same values are equal."""
+
+    name: str  # the path of its file, or the place of its row in a file
+    values: Array  # (T, D)
+    place: str = ""  # file and line that name the matrix, for messages
+
+    @property
+    def description(self) -> str:
+        """The name, after the place that mentions it."""
+        return f"{self.place}: {self.name}" if self.place else self.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Matrix) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.values.shape, self.values.tobytes()))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixCoding(SourceCoding):
+    """The scale of the columns, the number of rows that are joined, and the symbols of the targets."""
+
+    defaults: ClassVar[TaskDefaults] = replace(DEFAULTS, embedding_size=32)
+
+    scale: Standardizer
+    subsample: int  # consecutive rows that are joined to one source step
+    target: Symbols
+    longest: int
+
+    @classmethod
+    def from_records(
+        cls,
+        records: Sequence[SourceRecord],
+        training_records: Sequence[SourceRecord],
+        data: DataOptions,
+        source: Checkpoint | None,
+    ) -> Self:
+        """The coding of a task.
+
+        records: all records, which determine the symbols. training_records: the records that determine the scale.
+        source: see `--init-from`; its symbols are included, and its scale and its value of `--subsample` are used.
+        Raises CorpusError, UsageError.
+        """
+        targets = [record.target for record in records]
+        known = None
+        if source is not None:
+            check_initial_task(source, cls.name)
+            known = source.parse_task(cls.from_dict)
+        target = Symbols.from_texts(targets, data.target_separator, None if known is None else known.target)
+        longest = max(1, *(len(target.split(text)) for text in targets))
+        if known is None:
+            scale = Standardizer.fit(np.concatenate([record.source.values for record in training_records]))
+            return cls(scale, data.subsample or 1, target, longest)
+        if data.subsample not in (None, known.subsample):
+            trained = f"the model given by --init-from was trained with --subsample {known.subsample}"
+            raise UsageError(f"--subsample {data.subsample}: {trained}")
+        return cls(known.scale, known.subsample, target, max(longest, known.longest))
+
+    @classmethod
+    def from_dict(cls, task: dict[str, Any]) -> Self:
+        """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
+        subsample = task["subsample"]
+        if type(subsample) is not int or not 1 <= subsample <= MAX_SUBSAMPLE:
+            raise ValueError("invalid subsample in the checkpoint")
+        scale = Standardizer.from_dict(task["scale"], len(task["scale"]["mean"]))
+        return cls(scale, subsample, Symbols.from_dict(task["target"]), parse_longest(task))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "scale": self.scale.to_dict(),
+            "subsample": self.subsample,
+            "target": self.target.to_dict(),
+            "longest": self.longest,
+        }
+
+    def describe(self) -> str:
+        return f"rows of {self.width} numbers, {len(self.target.symbols)} target symbols"
+
+    @property
+    def width(self) -> int:
+        """The number of columns of a matrix."""
+        return len(self.scale.mean)
+
+    @property
+    def source_sizes(self) -> dict[str, Any]:
+        return {"source": "numbers", "source_size": self.width * self.subsample}
+
+    def source_labels(self, source: Any) -> list[str]:
+        """The number of the first row of each step, from 0."""
+        return [str(row) for row in range(0, len(source.values), self.subsample)]
+
+    def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
+        """Encodes a matrix (T, D) as standardised rows (S, k D), where k is `subsample` and S is T / k rounded up.
+
+        The last row is padded with zeros, which stand for the means of the columns.
+        """
+        matrix: Matrix = source
+        if matrix.values.shape[1] != self.width:
+            problem = f"{matrix.description}: {matrix.values.shape[1]} columns"
+            raise CorpusError(problem, f"the model reads {self.width} columns")
+        rows = self.scale.apply(matrix.values)
+        if not np.isfinite(rows).all():
+            raise CorpusError(f"{matrix.description}: contains a number that is too large", "scale the numbers down")
+        steps = -(-len(rows) // self.subsample)
+        padded = np.zeros((steps * self.subsample, self.width), np.float32)
+        padded[: len(rows)] = rows
+        return padded.reshape(steps, -1)
+
+
+def describe_record(record: SourceRecord, name: str) -> tuple[str, bytes, str]:
+    """A record for `fingerprint_records`. name: the name of the matrix."""
+    return name, np.ascontiguousarray(record.source.values).tobytes(), record.target
