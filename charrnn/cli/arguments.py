@@ -26,6 +26,7 @@ RUN_PANEL = "Run"
 EXCLUSIVE = (  # pairs of options of one command that cannot be used together, and the reason if it is not obvious
     ("resume", "run", ""),
     ("resume", "init_from", ""),
+    ("resume", "resume_or_start", ""),
     ("run", "model", ""),
     ("copies", "model", "the training text is known only for a run"),
     ("prime", "prime_file", ""),

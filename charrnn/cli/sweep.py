@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command
 from charrnn.cli.parameters import with_options
-from charrnn.cli.signals import exit_interrupted, interrupting
+from charrnn.cli.signals import exit_interrupted, interrupting, postpone_saves
 from charrnn.cli.terminal import Bar, format_value, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
@@ -124,6 +124,7 @@ def sweep(
     they use the same --storage.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    postpone_saves()
     corpus = corpus or []
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn sweep FILE --search NAME=...")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from charrnn.system import start_process
+
 # A worker computes in one thread. Additional BLAS threads would only use memory.
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
@@ -19,15 +21,7 @@ def start_child(module: str, arguments: Sequence[str] = (), fds: Sequence[int] =
     """
     # The child has the module path of the parent, so that files in the current directory cannot replace modules.
     start = f"import sys; sys.path[:] = {sys.path}; from {module} import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", start, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        pass_fds=fds,
-        env=os.environ | ONE_THREAD,
-        start_new_session=True,  # so that Ctrl-C on the terminal interrupts only the parent
-    )
+    return start_process([sys.executable, "-P", "-c", start, *arguments], os.environ | ONE_THREAD, fds)
 
 
 def torchrun_variable(name: str, default: int) -> int:

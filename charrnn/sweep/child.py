@@ -10,8 +10,8 @@ The child writes to its standard output:
     {"result": content of result.json}                                   at the end of the run
     {"error": name of the exception class, "message": text, "hint": text}    if the run cannot be trained
 
-The parent asks the child to stop by closing the child's standard input. The operating system closes it if the parent is
-killed. In both cases the child saves the run and ends.
+The parent asks the child to save by writing an empty line, and to stop by closing the child's standard input. The
+operating system closes it if the parent is killed. In both cases the child saves the run and ends.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from charrnn.errors import CharRNNError, DivergedError
 from charrnn.options import RunConfig
 from charrnn.runs.directory import Run
 from charrnn.runs.reports import read_result
+from charrnn.system import handle_signals
 from charrnn.training.events import Done, Evaluated, Step
 from charrnn.training.start import new_run, resumed_run
 from charrnn.training.trainer import Trainer
@@ -67,6 +68,13 @@ class Child:
         """Asks the child to save its run and end."""
         assert self.process.stdin
         self.process.stdin.close()
+
+    def request_save(self) -> None:
+        """Asks the child to save its run and continue."""
+        assert self.process.stdin
+        if not self.process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(b"\n")
 
 
 def main() -> None:
@@ -105,9 +113,8 @@ def _new_or_resumed(run: Run, request: Message) -> Trainer:
 
 
 def _train(trainer: Trainer) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: trainer.interrupt(received))
-    threading.Thread(target=_stop_with_parent, args=(trainer,), daemon=True).start()
+    handle_signals(trainer.interrupt, trainer.request_save)
+    threading.Thread(target=_obey_parent, args=(trainer,), daemon=True).start()
     progress = 0.0
     for event in trainer.run():
         if isinstance(event, Step):
@@ -118,9 +125,10 @@ def _train(trainer: Trainer) -> None:
             _send({"result": event.result})
 
 
-def _stop_with_parent(trainer: Trainer) -> None:
-    os.read(0, 1)  # returns when the parent closes standard input or ends
-    trainer.interrupt(signal.SIGTERM)
+def _obey_parent(trainer: Trainer) -> None:
+    while os.read(0, 1):
+        trainer.request_save()
+    trainer.interrupt(signal.SIGTERM)  # the parent has closed standard input, or has ended
 
 
 def _send(message: Message) -> None:
