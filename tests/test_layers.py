@@ -18,6 +18,7 @@ LIBRARIES = {
     "rich": ("charrnn.cli",),
     "tqdm": ("charrnn.cli",),
     "safetensors": ("charrnn.runs",),
+    "filelock": ("charrnn.system", "charrnn.sweep.locks"),
     "onnx": ("charrnn.runs",),
     "optuna": ("charrnn.sweep",),
     "sqlalchemy": ("charrnn.sweep",),

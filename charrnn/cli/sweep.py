@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -18,6 +17,7 @@ from charrnn.cli.terminal import Bar, format_value, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
+from charrnn.system import shell_join
 
 if TYPE_CHECKING:
     from charrnn.sweep.plan import Plan
@@ -159,7 +159,7 @@ def sweep(
     elif runner.signal is None:
         _print_report(report, plan)
     if runner.signal is not None:
-        exit_interrupted(runner.signal, shlex.join(["charrnn", *sys.argv[1:]]))
+        exit_interrupted(runner.signal, shell_join(["charrnn", *sys.argv[1:]]))
     if report["best"] is None:
         _raise_reason(report["trials"])
 

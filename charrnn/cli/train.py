@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +24,7 @@ from charrnn.cli.signals import exit_interrupted, interrupting, postpone_saves
 from charrnn.errors import UsageError
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, absolute_paths, check_exclusive
+from charrnn.system import shell_quote
 
 if TYPE_CHECKING:
     from charrnn.runs.directory import Run
@@ -122,7 +122,7 @@ def train(
         if json_output and result is not None:
             print(json.dumps(result))
     if trainer.signal is not None and result is not None and result["status"] == "interrupted":
-        path = shlex.quote(str(trainer.run_directory.path))
+        path = shell_quote(str(trainer.run_directory.path))
         exit_interrupted(trainer.signal, f"charrnn train --resume {path}")
 
 

@@ -112,8 +112,9 @@ class SweepRunner:
             "config": config.to_dict(),
             "unset": self.plan.unset_options(trial.params),
             "jobs": self.plan.jobs,
+            "owner": str(self.study.owners.owner_file.absolute()),
         }
-        child = Child(request, partial(self._enqueue, trial.number), self.study.owner_lock)
+        child = Child(request, partial(self._enqueue, trial.number))
         self.running[trial.number] = RunningTrial(trial, child, device)
 
     def _enqueue(self, number: int, message: Message | None) -> None:

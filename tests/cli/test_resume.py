@@ -1,14 +1,13 @@
 """charrnn train --resume: what it continues, and what it refuses."""
 
 import dataclasses
-import fcntl
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.directory import Run
 
 from .conftest import TEXT, error_cases, read_files
 
@@ -120,12 +119,8 @@ def test_a_damaged_configuration_is_refused(charrnn, train, corpus, text):
 
 def test_a_run_that_another_process_trains_is_refused(charrnn, train, corpus):
     train(corpus, "--run", "r", "--max-steps", "1")
-    directory = os.open("r", os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with Run(Path("r")).lock():
         outcome = charrnn("train", "--resume", "r", "--max-steps", "2", "--quiet")
-    finally:
-        os.close(directory)
     outcome.fails(4, "r: another process is training this run")
 
 
