@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "charrnn"
 # From the bottom to the top. `charrnn` is charrnn/__init__.py. A module may import from the layers below its own, and
 # from its own layer as long as no two modules import each other.
 LAYERS = [
-    *("errors", "seeding", "fields", "options", "nn", "corpus", "models", "runs", "engines", "tasks", "charrnn"),
-    *("training", "analysis", "plots", "web", "sweep", "cli", "__main__"),
+    *("system", "errors", "seeding", "fields", "options", "nn", "corpus", "models", "runs", "engines", "tasks"),
+    *("charrnn", "training", "analysis", "plots", "web", "sweep", "cli", "__main__"),
 ]
 # The modules that may import a library, as prefixes of their names.
 LIBRARIES = {
@@ -18,6 +18,7 @@ LIBRARIES = {
     "rich": ("charrnn.cli",),
     "tqdm": ("charrnn.cli",),
     "safetensors": ("charrnn.runs",),
+    "filelock": ("charrnn.system", "charrnn.sweep.locks"),
     "onnx": ("charrnn.runs",),
     "optuna": ("charrnn.sweep",),
     "sqlalchemy": ("charrnn.sweep",),

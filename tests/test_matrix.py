@@ -13,6 +13,7 @@ import pytest
 
 from charrnn.cli.app import COMMANDS, main
 from charrnn.options import TASKS
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 from charrnn.training import bench
 
 # 0: it works. 2: it is refused as a usage error.
@@ -179,8 +180,7 @@ def train(charrnn):
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch):
     """Training sets signal handlers and an environment variable. Both are restored."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, *SAVE_SIGNALS)}
     monkeypatch.delenv("CHARRNN_RUNS", raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setattr(bench, "SGEMM_SIZE", 64)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 from charrnn import __version__
 from charrnn.cli.terminal import prepare_streams, print_stderr
 from charrnn.errors import CharRNNError, OutOfMemoryError, UsageError
+from charrnn.system import is_closed_pipe
 
 
 class Command(NamedTuple):
@@ -65,14 +66,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except CharRNNError as error:
         _fail(str(error), error.exit_code)
-    except (BrokenPipeError, SystemExit):
-        code = 0  # the reader has closed the pipe, as in `charrnn sample | head`; Typer raises SystemExit
+    except SystemExit:  # Typer raises it after --help
+        code = 0
     except KeyboardInterrupt:
         code = 130
     except MemoryError:
         _fail(str(OutOfMemoryError("out of memory")), OutOfMemoryError.exit_code)
     except OSError as error:
-        _fail(_describe_os_error(error), 6)
+        if not is_closed_pipe(error):
+            _fail(_describe_os_error(error), 6)
+        code = 0  # the reader has closed the pipe, as in `charrnn sample | head`
     _exit(code)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import typing
 from collections.abc import Collection, Iterator, Sequence
@@ -17,6 +16,7 @@ from charrnn.cli.parameters import OUTPUT_PANEL, read_config
 from charrnn.errors import RunError, UsageError
 from charrnn.fields import flag
 from charrnn.options import ModelOptions, RunConfig, check_exclusive
+from charrnn.system import shell_join, shell_quote
 
 if typing.TYPE_CHECKING:
     from charrnn.tasks.base import TrainedModel
@@ -26,6 +26,7 @@ RUN_PANEL = "Run"
 EXCLUSIVE = (  # pairs of options of one command that cannot be used together, and the reason if it is not obvious
     ("resume", "run", ""),
     ("resume", "init_from", ""),
+    ("resume", "resume_or_start", ""),
     ("run", "model", ""),
     ("copies", "model", "the training text is known only for a run"),
     ("prime", "prime_file", ""),
@@ -110,7 +111,7 @@ def needs_extra(name: str, library: str) -> Iterator[None]:
         if error.name != library:
             raise
         raise UsageError(
-            f"{library} (extra {name}) is not installed", f"{shlex.quote(sys.executable)} -m pip install {library}"
+            f"{library} (extra {name}) is not installed", f"{shell_quote(sys.executable)} -m pip install {library}"
         ) from None
 
 
@@ -129,7 +130,7 @@ def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:
         else:
             for element in value if isinstance(value, list) else [value]:
                 words += [flag(name), str(element)]
-    return shlex.join(words)
+    return shell_join(words)
 
 
 def load_model(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import shlex
 from typing import Any, Self
 
 from charrnn.cli.terminal import Bar, format_duration
+from charrnn.system import shell_quote
 from charrnn.tasks.registry import model_class
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
 from charrnn.training.trainer import Trainer
@@ -40,7 +40,7 @@ def describe_run(trainer: Trainer) -> list[str]:
     if state.step:
         resumed = f"resumed after {format_count(state.step, 'step')} in {format_duration(state.seconds)}"
         if trainer.is_spent:
-            run = shlex.quote(str(trainer.run_directory.path))
+            run = shell_quote(str(trainer.run_directory.path))
             resumed += f"; the budget is used up; to continue: charrnn train --resume {run} --max-minutes N"
         lines.append(resumed)
     if generates_text:
@@ -128,7 +128,7 @@ class TrainingDisplay:
             summary += f", best validation loss {result['best_val_loss']:.4f} at step {result['best_step']:,}"
         if result["test_loss"] is not None:
             summary += f", test loss {result['test_loss']:.4f}"
-        return [summary, f"to use the model: {self._usage_command(shlex.quote(result['run']))}"]
+        return [summary, f"to use the model: {self._usage_command(shell_quote(result['run']))}"]
 
     def _usage_command(self, run: str) -> str:
         """A command that uses the trained model."""
@@ -137,5 +137,5 @@ class TrainingDisplay:
         if hasattr(cls, "sample_many"):
             return f"charrnn sample --run {run}"
         if hasattr(cls, "write") and data.features is not None:
-            return f"charrnn sample --run {run} --features {shlex.quote(data.features)}"
+            return f"charrnn sample --run {run} --features {shell_quote(data.features)}"
         return f"charrnn predict FILE --run {run}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import typer
 from charrnn.cli.arguments import Json, check_pairs
 from charrnn.cli.terminal import format_duration, format_value, make_console, print_stderr, print_table, table_width
 from charrnn.errors import RunError
+from charrnn.system import shell_quote
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -129,7 +129,7 @@ def _print_overview(rows: list[dict[str, Any]], directory: Path, *, has_runs: bo
     from charrnn.runs.directory import STUDY
 
     for study in sorted(directory.glob(f"*/{STUDY}")):
-        print_stderr(f"to list the runs of a sweep: charrnn runs {shlex.quote(str(study.parent))}")
+        print_stderr(f"to list the runs of a sweep: charrnn runs {shell_quote(str(study.parent))}")
     if not rows:
         if not has_runs:
             print_stderr(f"no runs in {directory}")

@@ -1,4 +1,4 @@
-"""Signal handling: the first signal asks a command to save and stop, and a second signal ends it at once."""
+"""Signal handling: a signal makes a command save and stop, or save and continue. A second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -10,32 +10,51 @@ from typing import NoReturn, Protocol
 import typer
 
 from charrnn.cli.terminal import print_stderr
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 
 
 class Interruptible(Protocol):
-    """Work that can be asked to save and stop."""
+    """Work that can be asked to save."""
 
     def interrupt(self, signal: int) -> None: ...
+
+    def request_save(self) -> None: ...
+
+
+def _handled(*signals: signal.Signals) -> list[signal.Signals]:
+    """The signals that are not ignored. One that is ignored from the start, as SIGHUP under nohup, stays ignored."""
+    return [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def postpone_saves() -> None:
+    """Makes a request to save harmless while there is nothing to save."""
+    for number in _handled(*SAVE_SIGNALS):
+        signal.signal(number, lambda *_: None)
 
 
 @contextlib.contextmanager
 def interrupting(work: Interruptible) -> Iterator[None]:
-    """Interrupts the work at the first signal. A second signal has its default effect."""
-    # A signal that is ignored, as SIGHUP under nohup, stays ignored.
-    numbers = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    """Interrupts the work at the first of STOP_SIGNALS, and requests a save at each of SAVE_SIGNALS.
 
-    def handle(number: int, _: object) -> None:
+    After the first signal, all others are ignored until the process ends, so that the work can be saved. Only a second
+    Ctrl-C has its default effect.
+    """
+    handled = _handled(*STOP_SIGNALS, *SAVE_SIGNALS)
+
+    def stop(number: int, _: object) -> None:
         work.interrupt(number)
-        signal.signal(number, signal.SIG_DFL)
+        for other in handled:
+            if other != signal.SIGINT:
+                signal.signal(other, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
-    for number in numbers:
-        signal.signal(number, handle)
+    for number in handled:
+        signal.signal(number, stop if number in STOP_SIGNALS else lambda *_: work.request_save())
     try:
         yield
     finally:
-        for number in numbers:
+        for number in _handled(*handled):
             signal.signal(number, signal.SIG_DFL)
 
 

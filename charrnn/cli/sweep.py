@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -13,11 +12,12 @@ import typer
 
 from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command
 from charrnn.cli.parameters import with_options
-from charrnn.cli.signals import exit_interrupted, interrupting
+from charrnn.cli.signals import exit_interrupted, interrupting, postpone_saves
 from charrnn.cli.terminal import Bar, format_value, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
+from charrnn.system import shell_join
 
 if TYPE_CHECKING:
     from charrnn.sweep.plan import Plan
@@ -124,6 +124,7 @@ def sweep(
     they use the same --storage.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    postpone_saves()
     corpus = corpus or []
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn sweep FILE --search NAME=...")
@@ -158,7 +159,7 @@ def sweep(
     elif runner.signal is None:
         _print_report(report, plan)
     if runner.signal is not None:
-        exit_interrupted(runner.signal, shlex.join(["charrnn", *sys.argv[1:]]))
+        exit_interrupted(runner.signal, shell_join(["charrnn", *sys.argv[1:]]))
     if report["best"] is None:
         _raise_reason(report["trials"])
 

@@ -69,23 +69,40 @@ def prepare_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # gets the lowest free descriptor, which is `number`
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = io.TextIOWrapper(LossyFile(2, "w", closefd=False), write_through=True, line_buffering=True)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(LossyFile(io.FileIO(2, "w", closefd=False)), "utf-8")
+    elif sys.stderr is sys.__stderr__:
+        buffer: Any = sys.__stderr__.buffer
+        sys.stderr = io.TextIOWrapper(LossyFile(getattr(buffer, "raw", buffer)), "utf-8")  # `python -u` has no buffer
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+            stream.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # Windows has other defaults
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(line_buffering=True, write_through=True)
 
 
-class LossyFile(io.FileIO):
+class LossyFile(io.RawIOBase):
     """A file that ignores write errors, so that training continues if stderr is full or closed."""
 
-    def write(self, data: Any) -> int:
+    def __init__(self, file: io.RawIOBase) -> None:
+        self.file = file
+
+    def write(self, data: Any) -> int | None:
         try:
-            return super().write(data)
+            return self.file.write(data)
         except OSError:
             return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self.file.isatty()
+
+    def fileno(self) -> int:
+        return self.file.fileno()
 
 
 class Bar:

@@ -98,7 +98,7 @@ def _open_binary(path: str) -> BufferedReader | gzip.GzipFile:
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     is_file_or_pipe = stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
-    if not is_file_or_pipe and not os.path.samefile(path, f"/dev/fd/{sys.stdin.fileno()}"):
+    if not is_file_or_pipe and not os.path.samestat(os.fstat(file.fileno()), os.fstat(sys.stdin.fileno())):
         file.close()
         raise CorpusError(f"{path}: a device, not a file", "only files, pipes and standard input can be read")
     return _LimitedGzipFile(file) if path.endswith(".gz") else file

@@ -7,27 +7,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from charrnn.system import SharedMemory, start_process
+
 # A worker computes in one thread. Additional BLAS threads would only use memory.
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 
 
-def start_child(module: str, arguments: Sequence[str] = (), fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def start_child(
+    module: str, arguments: Sequence[str] = (), memory: SharedMemory | None = None
+) -> subprocess.Popen[bytes]:
     """Runs `main()` of a module in a new process. Its standard input and output are unbuffered pipes.
 
-    arguments: the command-line arguments of the process. fds: open files that it inherits.
+    arguments: the command-line arguments of the process. memory: it can open this memory by its name.
     """
     # The child has the module path of the parent, so that files in the current directory cannot replace modules.
     start = f"import sys; sys.path[:] = {sys.path}; from {module} import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", start, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        pass_fds=fds,
-        env=os.environ | ONE_THREAD,
-        start_new_session=True,  # so that Ctrl-C on the terminal interrupts only the parent
-    )
+    return start_process([sys.executable, "-P", "-c", start, *arguments], os.environ | ONE_THREAD, memory)
 
 
 def torchrun_variable(name: str, default: int) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-import fcntl
 import glob
 import os
 from collections.abc import Callable, Iterator
@@ -18,10 +17,12 @@ from charrnn.errors import RunError
 from charrnn.options import RunConfig
 from charrnn.runs.files import dump_json, remove_file, storage_error, write_atomically
 from charrnn.runs.reports import read_config
+from charrnn.system import is_locked, lock_file
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
 # Files that a new run may have written before it was killed. A directory with no other files counts as empty.
-LEFT_BY_KILL = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
+LOCK = ".lock"
+LEFT_BY_KILL = {LOCK, ".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
 MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
 
@@ -57,23 +58,21 @@ class Run:
 
         The lock is released at the latest when the process ends. Raises RunError if another process holds it.
         """
-        fd = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError:
+            lock = lock_file(self.path / LOCK, timeout=0)
+        except TimeoutError:
             raise RunError(f"{self.path}: another process is training this run") from None
+        except OSError as error:
+            raise storage_error(self.path / LOCK, error) from None
+        try:
+            yield
         finally:
-            os.close(fd)
+            lock.release()
 
     @property
     def locked(self) -> bool:
         """Whether a process is training this run."""
-        try:
-            with self.lock():
-                return False
-        except RunError:
-            return True
+        return is_locked(self.path / LOCK)
 
     def check_there(self) -> None:
         """Raises RunError if the directory does not exist. The error suggests a run with a similar name."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CharRNNError, StorageError
+from charrnn.system import NONBLOCKING, delete_file, replace_file, sync_directory, sync_file
 
 # Exceptions that can be raised when a damaged file is parsed.
 PARSE_ERRORS = (CharRNNError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
@@ -59,8 +60,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+                sync_file(file.fileno())
+            replace_file(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -74,7 +75,7 @@ def read_regular(path: Path, max_size: int) -> bytes:
 
     Raises OSError, and ValueError if the file is too large or not a regular file.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+    with open(os.open(path, os.O_RDONLY | NONBLOCKING), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
@@ -92,13 +93,13 @@ def checksum(path: Path) -> str:
 def append_line(path: Path, line: str) -> int:
     """Appends a line and syncs the file. Returns the file's new size in bytes. Raises StorageError."""
     try:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK  # does not wait for the reader of a pipe
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NONBLOCKING  # does not wait for the reader of a pipe
         with open(os.open(path, flags, 0o666), "ab") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
             file.write(line.encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
             return file.tell()
     except OSError as error:
         raise storage_error(path, error) from None
@@ -116,18 +117,9 @@ def cut(path: Path, size: int) -> None:
 def remove_file(path: Path) -> None:
     """Deletes a file, if it exists, and syncs its directory. Raises StorageError."""
     try:
-        os.unlink(path)
+        delete_file(path)
         sync_directory(path.parent)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise storage_error(path, error) from None
-
-
-def sync_directory(path: Path) -> None:
-    """Makes a rename or a deletion in a directory durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -2,7 +2,8 @@
 
 Parent and child exchange JSON objects, one per line. The parent writes one line to the child's standard input:
 
-    {"run": directory, "config": RunConfig.to_dict(), "unset": options that the task may choose, "jobs": number of jobs}
+    {"run": directory, "config": RunConfig.to_dict(), "unset": options that the task may choose, "jobs": number of jobs,
+     "owner": file of the parent as an owner of trials (see OwnerLocks)}
 
 The child writes to its standard output:
 
@@ -10,8 +11,8 @@ The child writes to its standard output:
     {"result": content of result.json}                                   at the end of the run
     {"error": name of the exception class, "message": text, "hint": text}    if the run cannot be trained
 
-The parent asks the child to stop by closing the child's standard input. The operating system closes it if the parent is
-killed. In both cases the child saves the run and ends.
+The parent asks the child to save by writing an empty line, and to stop by closing the child's standard input. The
+operating system closes it if the parent is killed. In both cases the child saves the run and ends.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from charrnn.errors import CharRNNError, DivergedError
 from charrnn.options import RunConfig
 from charrnn.runs.directory import Run
 from charrnn.runs.reports import read_result
+from charrnn.sweep.locks import lock_child
+from charrnn.system import handle_signals
 from charrnn.training.events import Done, Evaluated, Step
 from charrnn.training.start import new_run, resumed_run
 from charrnn.training.trainer import Trainer
@@ -41,16 +44,14 @@ Message = dict[str, Any]
 class Child:
     """Starts and stops a child process, and receives its messages. Used by the parent."""
 
-    def __init__(self, request: Message, receive: Callable[[Message | None], None], owner_lock: int) -> None:
+    def __init__(self, request: Message, receive: Callable[[Message | None], None]) -> None:
         """Starts the process.
 
         receive: called in another thread with each message of the child, and with None when the child has ended.
-        owner_lock: file descriptor of the owner's lock. The child inherits it, so that no other process takes over the
-        trial before the child has ended.
         """
-        self.process = start_child("charrnn.sweep.child", fds=[owner_lock])
+        self.process = start_child("charrnn.sweep.child")
         assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # the child has died
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
         threading.Thread(target=self._read_messages, args=(receive,), daemon=True).start()
 
@@ -68,11 +69,21 @@ class Child:
         assert self.process.stdin
         self.process.stdin.close()
 
+    def request_save(self) -> None:
+        """Asks the child to save its run and continue."""
+        assert self.process.stdin
+        if not self.process.stdin.closed:
+            with contextlib.suppress(OSError):  # the child has died
+                self.process.stdin.write(b"\n")
+
 
 def main() -> None:
     """Entry point of the child process: trains or resumes the requested run and sends messages to the parent."""
     request = json.loads(os.fdopen(os.dup(0), "rb", buffering=0).readline() or "null")
     if request is None:  # the parent was killed
+        return
+    lock = lock_child(Path(request["owner"]))
+    if lock is None:
         return
     run = Run(Path(request["run"]))
     try:
@@ -105,9 +116,8 @@ def _new_or_resumed(run: Run, request: Message) -> Trainer:
 
 
 def _train(trainer: Trainer) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: trainer.interrupt(received))
-    threading.Thread(target=_stop_with_parent, args=(trainer,), daemon=True).start()
+    handle_signals(trainer.interrupt, trainer.request_save)
+    threading.Thread(target=_obey_parent, args=(trainer,), daemon=True).start()
     progress = 0.0
     for event in trainer.run():
         if isinstance(event, Step):
@@ -118,11 +128,12 @@ def _train(trainer: Trainer) -> None:
             _send({"result": event.result})
 
 
-def _stop_with_parent(trainer: Trainer) -> None:
-    os.read(0, 1)  # returns when the parent closes standard input or ends
-    trainer.interrupt(signal.SIGTERM)
+def _obey_parent(trainer: Trainer) -> None:
+    while os.read(0, 1):
+        trainer.request_save()
+    trainer.interrupt(signal.SIGTERM)  # the parent has closed standard input, or has ended
 
 
 def _send(message: Message) -> None:
-    with contextlib.suppress(BrokenPipeError):  # if the parent was killed, the run is saved nevertheless
+    with contextlib.suppress(OSError):  # if the parent was killed, the run is saved nevertheless
         os.write(1, json.dumps(message).encode() + b"\n")

@@ -1,49 +1,30 @@
-"""File locks that the operating system releases when a process ends, and the locks of the owners of trials.
-
-Only `lock_file` and `is_locked` depend on the operating system.
-"""
+"""The locks of the processes that train the trials of a sweep, from which others learn which processes are alive."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.runs.directory import STUDY
 from charrnn.runs.files import storage_error
+from charrnn.system import delete_file, is_locked, lock_file
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
-def lock_file(path: Path) -> int:
-    """Locks a file, which is created if it is missing. Waits while another process holds the lock.
-
-    Returns the open file descriptor. The lock lasts until this process and all child processes that inherited the
-    descriptor have closed it or have ended.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of an existing file."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+LOCK = ".lock"  # suffix of lock files
 
 
 class OwnerLocks:
-    """Lock files under `<folder>/.study/owners`, one for each process that trains trials of this folder.
+    """Files under `<folder>/.study/owners`, for each process that trains trials of this folder.
 
-    Each trial of a study names its owner. While the owner or one of its training processes is alive, the file of that
-    name is locked. If the file exists and is not locked, the owner is dead and another process may take over its
+    Each trial of a study names its owner, and each owner has an empty file of that name. While the owner is alive,
+    `<name>.lock` is locked. While one of its child processes is alive, `<name>-<process id>.lock` is locked. If the
+    file of an owner exists and none of its locks is held, the owner is dead and another process may take over its
     trials. If the file does not exist, the owner uses another folder, perhaps on another machine.
     """
 
@@ -60,26 +41,56 @@ class OwnerLocks:
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
         """Excludes all other processes that use this folder."""
-        descriptor = lock_file(self.mutex_file)
+        lock = lock_file(self.mutex_file)
         try:
             yield
         finally:
-            os.close(descriptor)
+            lock.release()
 
-    def acquire(self) -> int:
-        """Locks this process's file. Training processes must inherit the returned descriptor."""
+    @property
+    def owner_file(self) -> Path:
+        """The file of this process as an owner."""
+        return self.directory / self.this_process
+
+    def acquire(self) -> BaseFileLock:
+        """Declares this process an owner. Returns its lock."""
         with self.mutex():
-            return lock_file(self.directory / self.this_process)
+            lock = lock_file(_owner_lock(self.owner_file))
+            self.owner_file.touch()
+            return lock
 
     def uses_this_folder(self, owner: str) -> bool:
         return (self.directory / owner).exists()
 
     def is_dead(self, owner: str) -> bool:
         """Whether a process that used this folder has ended. Call it while holding the mutex."""
-        return self.uses_this_folder(owner) and not is_locked(self.directory / owner)
+        return self.uses_this_folder(owner) and not any(map(is_locked, self._locks(owner)))
 
     def remove_dead(self, keep: Collection[str]) -> None:
         """Deletes the files of dead owners, except those to keep. Call it while holding the mutex."""
-        for path in self.directory.iterdir():
-            if path.name not in keep and self.is_dead(path.name):
-                path.unlink()
+        owners = [path.name for path in self.directory.iterdir() if path.suffix != LOCK]
+        for owner in owners:
+            if owner not in keep and self.is_dead(owner):
+                for path in (*self._locks(owner), self.directory / owner):
+                    delete_file(path)
+
+    def _locks(self, owner: str) -> list[Path]:
+        """The lock files of an owner and its child processes."""
+        return list(self.directory.glob(f"{owner}*{LOCK}"))
+
+
+def _owner_lock(owner_file: Path) -> Path:
+    return owner_file.with_name(owner_file.name + LOCK)
+
+
+def lock_child(owner_file: Path) -> BaseFileLock | None:
+    """Locks the file of this child process of an owner. None if the owner has been killed.
+
+    The child must lock its file before it looks at its owner. Otherwise another process could take over the trial
+    between the death of the owner and the lock of the child.
+    """
+    lock = lock_file(owner_file.with_name(f"{owner_file.name}-{os.getpid()}{LOCK}"))
+    if is_locked(_owner_lock(owner_file)):
+        return lock
+    lock.release()
+    return None

@@ -52,11 +52,17 @@ class SweepRunner:
         self.messages: queue.SimpleQueue[tuple[int, Message | None]] = queue.SimpleQueue()  # (trial number, message)
         self.running: dict[int, RunningTrial] = {}
         self.signal: int | None = None
+        self.save_requested = False
         self.error: CharRNNError | None = None
 
     def interrupt(self, signal: int) -> None:
         """Asks all trials to save and stop. For signal handlers."""
-        self.signal = signal
+        if self.signal is None:
+            self.signal = signal
+
+    def request_save(self) -> None:
+        """Asks all trials to save and continue. For signal handlers."""
+        self.save_requested = True
 
     def run(self) -> Iterator[TrialEvaluated | TrialEnded]:
         """Trains until the study has all its trials. Raises a fatal error after the running trials are saved."""
@@ -65,6 +71,10 @@ class SweepRunner:
                 while self._start_trials() or self.running:
                     if self._is_stopping:
                         self._stop_children()
+                    if self.save_requested:
+                        self.save_requested = False
+                        for running in self.running.values():
+                            running.child.request_save()
                     try:
                         number, message = self.messages.get(timeout=POLL_SECONDS)
                     except queue.Empty:
@@ -102,8 +112,9 @@ class SweepRunner:
             "config": config.to_dict(),
             "unset": self.plan.unset_options(trial.params),
             "jobs": self.plan.jobs,
+            "owner": str(self.study.owners.owner_file.absolute()),
         }
-        child = Child(request, partial(self._enqueue, trial.number), self.study.owner_lock)
+        child = Child(request, partial(self._enqueue, trial.number))
         self.running[trial.number] = RunningTrial(trial, child, device)
 
     def _enqueue(self, number: int, message: Message | None) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 
 from charrnn.errors import RunError, StorageError
 from charrnn.runs.files import read_regular, storage_error
-from charrnn.sweep.locks import lock_file
+from charrnn.system import lock_file
 
 JOURNAL = "study.journal"
 JOURNAL_PREFIX = b'{"op_code"'
@@ -106,9 +106,10 @@ class JournalLock(JournalFileOpenLock):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock_path = path.with_name(f"{path.name}.mutex")
 
     def acquire(self) -> bool:
-        self.descriptor = lock_file(self.path)
+        self.lock = lock_file(self.lock_path)
         with open(self.path, "rb+") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
@@ -117,4 +118,4 @@ class JournalLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        os.close(self.descriptor)
+        self.lock.release()

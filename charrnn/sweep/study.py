@@ -12,7 +12,6 @@ counted.
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,7 @@ class Study:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.owner_lock)
+        self.owner_lock.release()
         with self.owners.mutex():
             self.owners.remove_dead(keep={_owner(trial) for trial in self._running_trials()})
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import resource
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ from charrnn.models.transfer import initial_parameters
 from charrnn.nn.optimizers import clip_factor
 from charrnn.options import ModelOptions, ResolvedTraining, SamplingOptions, TrainingOptions
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.system import peak_memory
 from charrnn.tasks.base import GeneratesText, Task
 from charrnn.tasks.language.corpus import Corpus
 from charrnn.tasks.language.task import LanguageTask
@@ -63,7 +61,8 @@ def measure(
       sgemm_gflops             of a product of two large float32 matrices, on as many cores or on the device
       fraction_of_peak         gflops / sgemm_gflops
       sample_chars_per_second  of sampling one text; None if the model does not write text
-      peak_rss_mb              sum of the peak resident sets of all processes, each including the shared memory
+      peak_rss_mb              sum of the peak resident sets of all processes, each including the shared memory;
+                               None on Windows
       workers                  number of workers
     """
     resolved = resolve_options(model, train, task)
@@ -82,7 +81,7 @@ def measure(
                 if isinstance(trained, GeneratesText):
                     sample = partial(_write_sample, trained, options.seed)
                     rates["sample"].append(_rate(sample, turn_seconds) * SAMPLE_LENGTH)
-        peak_rss = _peak_rss_mb(engine.process_ids)
+        peak = peak_memory(engine.process_ids)
     medians = {name: statistics.median(values) for name, values in rates.items() if values}
     gflops = 6 * architecture.weights_in_products * medians["train"] / 1e9
     result = {
@@ -91,7 +90,7 @@ def measure(
         "sgemm_gflops": medians["sgemm"],
         "fraction_of_peak": gflops / medians["sgemm"],
         "sample_chars_per_second": medians.get("sample"),
-        "peak_rss_mb": peak_rss,
+        "peak_rss_mb": None if peak is None else peak / 2**20,
         "workers": options.workers,
     }
     return result, resolved.model.to_dict() | options.to_dict()
@@ -139,15 +138,3 @@ def _rate(function: Callable[[], object], seconds: float) -> float:
         function()
         calls += 1
     return calls / elapsed
-
-
-def _peak_rss_mb(children: Sequence[int]) -> float:
-    """The sum of the peak resident sets of this process and, on Linux, of its children."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes on macOS, in kB on Linux
-    total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    for pid in children:
-        status = Path(f"/proc/{pid}/status")
-        if status.exists():
-            peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-            total += sum(map(int, peaks)) / 2**10
-    return total

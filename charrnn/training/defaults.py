@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.options import ModelOptions, ResolvedTraining, TrainingOptions
+from charrnn.system import available_cores
 from charrnn.tasks.base import Task
 from charrnn.training.budget import Budget
 from charrnn.training.memory import check_memory
@@ -146,5 +146,5 @@ def check_workers(workers: int | None, batch_size: int) -> None:
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
     """One worker for each core that this process may use, shared by `jobs` runs; fewer if the batch is small."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     return max(1, min(cores // jobs, batch_size // MIN_STREAMS_PER_WORKER))

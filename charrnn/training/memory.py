@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import resource
-from pathlib import Path
-
 from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.stack import CELLS
 from charrnn.options import ResolvedTraining
+from charrnn.system import memory_limit
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 4  # copies of the weights in each worker, masked or in another layout
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
@@ -28,25 +23,13 @@ def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
     return Arena(architecture, train, "float32").size + FLOAT_BYTES * (copies + buffers)
 
 
-def available_memory() -> int:
-    """Bytes that this process and its children can use: the memory of the machine or a lower limit."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(int(Path(path).read_text()))
-    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if address_space != resource.RLIM_INFINITY:
-        limits.append(address_space)
-    return min(limits)
-
-
 def check_memory(architecture: Architecture, train: ResolvedTraining) -> None:
     """Raises OutOfMemoryError if the memory is too small for a run. The memory of a GPU is not checked."""
     if train.device not in ("cpu", "torch"):
         return
     required = required_memory(architecture, train)
-    available = available_memory()
-    if required > available:
+    available = memory_limit()
+    if available is not None and required > available:
         shape = f"{train.batch_size} x {train.seq_length} steps"
         raise OutOfMemoryError(
             f"{architecture.num_parameters:,} parameters and batches of {shape} need {_format_size(required)} "

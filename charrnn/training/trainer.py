@@ -65,7 +65,8 @@ class Trainer:
         self.validation = task.validation_pass(self.train.batch_size, self.train.seq_length)
         self.budget = Budget.from_options(self.train, self.stream.epoch_steps)
         self.state = TrainingState() if checkpoint is None else self._saved_state(checkpoint)
-        self.signal: int | None = None  # the signal that interrupted the run
+        self.signal: int | None = None  # the first signal that interrupted the run
+        self.save_requested = False
         self.max_loss = math.inf
         if architecture.loss == "softmax":
             self.max_loss = MAX_LOSS_RATIO * (1 + math.log(architecture.output_size))
@@ -73,7 +74,12 @@ class Trainer:
 
     def interrupt(self, signal: int) -> None:
         """Makes the trainer save and end the run after the current step. A signal handler can call this method."""
-        self.signal = signal
+        if self.signal is None:
+            self.signal = signal
+
+    def request_save(self) -> None:
+        """Makes the trainer save the run after the current step and continue. A signal handler can call this method."""
+        self.save_requested = True
 
     @property
     def is_spent(self) -> bool:
@@ -155,7 +161,7 @@ class Trainer:
         return is_milestone and trained >= MIN_TRAINED_PER_VALIDATED * validated
 
     def _save_is_due(self) -> bool:
-        if self.state.evaluated_step == self.state.step:
+        if self.save_requested or self.state.evaluated_step == self.state.step:
             return True
         if self.train.save_every:
             return self.state.step % self.train.save_every == 0
@@ -243,6 +249,7 @@ class Trainer:
 
     def _save(self) -> Saved:
         """Saves the averaged weights and everything that a resumed run needs."""
+        self.save_requested = False
         self._update_seconds()
         training = {
             "state": asdict(self.state),

@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli.app import main
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 30
 SMALL = ("--hidden-size", "8", "--batch-size", "8", "--seq-length", "16", "--workers", "1")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (*STOP_SIGNALS, *SAVE_SIGNALS)
 DATA = Path(__file__).parents[2] / "data"
 TASK_FILES = {  # the file of each task, and how many of its lines are used
     "classify": ("kinds.tsv", 120),

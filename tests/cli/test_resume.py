@@ -1,14 +1,13 @@
 """charrnn train --resume: what it continues, and what it refuses."""
 
 import dataclasses
-import fcntl
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.directory import Run
 
 from .conftest import TEXT, error_cases, read_files
 
@@ -120,10 +119,41 @@ def test_a_damaged_configuration_is_refused(charrnn, train, corpus, text):
 
 def test_a_run_that_another_process_trains_is_refused(charrnn, train, corpus):
     train(corpus, "--run", "r", "--max-steps", "1")
-    directory = os.open("r", os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with Run(Path("r")).lock():
         outcome = charrnn("train", "--resume", "r", "--max-steps", "2", "--quiet")
-    finally:
-        os.close(directory)
     outcome.fails(4, "r: another process is training this run")
+
+
+JOB = ("--run", "r", "--resume-or-start")
+
+
+def test_a_job_starts_its_run_then_continues_it_and_then_has_nothing_to_do(train, corpus):
+    words = (corpus, *JOB, "--val-fraction", "0.2", "--seed", "3")
+    assert train(*words, "--max-steps", "4")["steps"] == 4
+    assert train(*words, "--max-steps", "9")["steps"] == 9
+    result = train(*words, "--max-steps", "9")
+    assert (result["status"], result["steps"], result["config"]["train"]["seed"]) == ("completed", 9, 3)
+
+
+def test_a_job_that_was_killed_before_its_first_checkpoint_starts_its_run(train, corpus):
+    Path("r").mkdir()
+    assert train(corpus, *JOB, "--max-steps", "4")["steps"] == 4
+
+
+def test_a_job_with_other_options_than_its_run_is_refused(charrnn, train, corpus, tmp_path):
+    train(corpus, *JOB, "--max-steps", "4")
+    before = read_files(tmp_path / "r")
+    for option, facts in (("--hidden-size 16", ("8", "16")), ("--val-file corpus.txt", ("not set", "corpus.txt"))):
+        outcome = charrnn("train", corpus, *JOB, "--max-steps", "9", *option.split())
+        outcome.fails(2, "r: ", option.split()[0], *facts)
+    assert read_files(tmp_path / "r") == before
+
+
+@error_cases(
+    ("train corpus.txt --resume-or-start", 2, "--resume-or-start", "--run"),
+    ("train corpus.txt --resume r --resume-or-start", 2, "--resume-or-start", "--resume"),
+    ("train --run r --resume-or-start", 2, "no corpus"),
+)
+def test_a_job_needs_the_name_of_its_run_and_its_corpus(arguments, code, facts, charrnn, train, corpus):
+    train(corpus, "--run", "r", "--max-steps", "4")
+    charrnn(*arguments).fails(code, *facts)

@@ -1,13 +1,17 @@
 """Signals: a run is saved, and the printed command continues it."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
+import time
 
 import pytest
 
+from charrnn.cli.signals import interrupting
 from charrnn.runs.checkpoint import load_checkpoint
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 
 from .conftest import SMALL, command
 
@@ -42,6 +46,64 @@ def test_an_interrupted_run_is_saved_and_the_printed_command_continues_it(
     out, _ = interrupt(child, number)
     assert child.returncode == code
     assert json.loads(out)["steps"] > result["steps"] > 0
+
+
+@pytest.mark.parametrize("first", [number for number in STOP_SIGNALS if number != signal.SIGINT])
+def test_more_signals_while_a_run_is_saved_are_ignored(started, corpus, tmp_path, first):
+    """A terminal that is closed sends several signals within a few milliseconds. So do schedulers."""
+    child = started("train", corpus, "--run", "r", "--json", *ENDLESS)
+    for seconds, number in (0, first), (0.005, first), (0.02, signal.SIGHUP), (0.1, signal.SIGTERM):
+        time.sleep(seconds)
+        child.send_signal(number)
+    out, err = child.communicate(timeout=30)
+    assert child.returncode == 128 + first
+    result = json.loads(out)
+    assert result["status"] == "interrupted"
+    assert load_checkpoint(tmp_path / "r" / "last.safetensors").training["state"]["step"] == result["steps"] > 0
+    assert err.decode().endswith("interrupted and saved; to continue: charrnn train --resume r\n")
+
+
+class Work:
+    """Work that records what it is asked to do."""
+
+    def __init__(self):
+        self.requests = []
+
+    def interrupt(self, number):
+        self.requests.append(number)
+
+    def request_save(self):
+        self.requests.append("save")
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_after_a_signal_only_a_second_ctrl_c_has_an_effect(number):
+    work = Work()
+    others = [other for other in (*STOP_SIGNALS, *SAVE_SIGNALS) if other != signal.SIGINT]
+    with interrupting(work):
+        for save_signal in SAVE_SIGNALS:
+            os.kill(os.getpid(), save_signal)
+        os.kill(os.getpid(), number)
+        assert {signal.getsignal(other) for other in others} == {signal.SIG_IGN}
+        if number != signal.SIGINT:
+            os.kill(os.getpid(), signal.SIGINT)  # the first Ctrl-C has no effect
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert work.requests[:2] == ["save", number]
+    assert {signal.getsignal(other) for other in others} == {signal.SIG_IGN}
+
+
+def test_a_signal_to_save_does_not_end_a_run(corpus, tmp_path):
+    words = ["train", corpus, "--run", "r", *ENDLESS[:-2]]
+    last = tmp_path / "r" / "last.safetensors"
+    with subprocess.Popen(command(*words), stderr=subprocess.DEVNULL) as child:
+        while not (tmp_path / "r" / "config.json").exists():
+            time.sleep(0.02)
+        while load_checkpoint(last).training["state"]["step"] == 0:
+            child.send_signal(signal.SIGUSR2)
+            time.sleep(0.02)
+        assert child.poll() is None
+        child.terminate()
+    assert child.returncode == 128 + signal.SIGTERM
 
 
 def test_the_printed_command_quotes_the_name_of_the_run(started, corpus):

@@ -27,6 +27,7 @@ from charrnn.nn.optimizers import OPTIMIZERS, clip_factor
 from charrnn.nn.parameters import initialise, named_views
 from charrnn.options import ResolvedTraining
 from charrnn.seeding import Purpose, random_generator
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 from charrnn.tasks.language.scoring import text_nats
 from charrnn.tasks.language.streams import TextPass
 
@@ -223,6 +224,16 @@ def test_a_worker_killed_during_a_phase_raises_worker_error():
         with pytest.raises(WorkerError):
             all(train(engine) for _ in itertools.count())
         timer.join()
+
+
+@pytest.mark.parametrize("number", [*STOP_SIGNALS, *SAVE_SIGNALS])
+def test_a_worker_is_not_ended_by_a_signal_that_its_parent_handles(number):
+    """A scheduler sends a signal to all processes of a job."""
+    with make_engine(workers=2) as engine:
+        os.kill(engine.children[0].pid, number)  # while the worker starts
+        train(engine)
+        os.kill(engine.children[0].pid, number)
+        train(engine)
 
 
 def test_a_worker_that_raises_an_error_prints_it_and_raises_worker_error_in_the_parent(capfd):

@@ -28,6 +28,7 @@ from charrnn.cli.app import main
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, SamplingOptions, TrainingOptions
 from charrnn.runs.files import dump_json
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 
 EXIT_CODES = {0, 2, 3, 4, 5, 6}
 TIME_LIMIT = 30  # seconds for one command
@@ -70,7 +71,7 @@ def run(*arguments, stdin=os.devnull):
 
     out = io.TextIOWrapper(io.BytesIO(), "utf-8")
     err = io.TextIOWrapper(io.BytesIO(), "utf-8")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, *SAVE_SIGNALS)}
     alarm_handler = signal.signal(signal.SIGALRM, raise_time_limit)
     signal.alarm(TIME_LIMIT)
     try:

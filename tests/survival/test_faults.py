@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from charrnn import system
 from charrnn.cli.app import main
 from charrnn.runs import files
 
@@ -81,6 +82,7 @@ def run_with_fault(number, error, arguments, monkeypatch):
     disk = FaultyDisk(number, error)
     with monkeypatch.context() as patch:
         patch.setattr(files, "os", disk)
+        patch.setattr(system, "os", disk)
         patch.setattr(files, "open", disk.open_file, raising=False)
         code = run_command(arguments)
     return code if disk.operations >= number else None

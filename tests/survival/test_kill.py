@@ -29,7 +29,7 @@ MANY_STEPS = 600
 START_TIME = 0.2  # seconds before the first kill
 DATA = Path(__file__).parents[2] / "data"
 CASES = [("rnn", 1), ("lstm", 1), ("gru", 1), ("rnn", 2), ("lstm", 2), ("gru", 2)]
-BEFORE_CONFIG = {"last.safetensors", ".last.safetensors.tmp", ".config.json.tmp"}
+BEFORE_CONFIG = {".lock", "last.safetensors", ".last.safetensors.tmp", ".config.json.tmp"}
 
 
 def kill_repeatedly(run, corpus, cell, workers, steps, kills, rng):
@@ -100,6 +100,7 @@ def test_fifty_kills(cell, workers, corpus, undisturbed, tmp_path):
 # Runs charrnn and kills the process before the file operation with the number argv[1].
 KILL_AT_OPERATION = """
 import os, signal, sys
+from charrnn import system
 from charrnn.runs import files
 from charrnn.cli.app import main
 
@@ -122,7 +123,7 @@ class CountingOs:
     def __getattr__(self, name):
         return getattr(os, name)
 
-files.os = CountingOs()
+files.os = system.os = CountingOs()
 files.open = counted(open)
 main(sys.argv[2:])
 """

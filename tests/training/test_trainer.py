@@ -84,6 +84,17 @@ def resume(path, stop_after=None):
     return run_trainer(make_resumed(path), stop_after)
 
 
+def test_a_requested_save_happens_after_the_current_step(tmp_path):
+    saved = []
+    trainer = new_run(tmp_path / "run", make_config(tmp_path, eval_every=100, save_every=100))
+    for event in trainer.run():
+        if isinstance(event, Step) and event.step == 3:
+            trainer.request_save()
+        if isinstance(event, Saved):
+            saved.append(event.step)
+    assert saved == [3, 15]
+
+
 def read_run(path):
     """The content of a run without times: the bytes of all arrays, the metrics, the result."""
     best = load_checkpoint(path / "best.safetensors")

@@ -9,18 +9,14 @@ global interpreter lock.
 
 The parent starts a phase by sending one byte through a pipe. The worker answers with one byte when it has finished. A
 closed pipe means that the process at the other end has died. The parent then raises WorkerError, and a worker exits.
-The shared memory is an unnamed file, so the system removes it even if all processes are killed.
+The system frees the shared memory even if all processes are killed.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import mmap
-import os
 import subprocess
-import sys
-import tempfile
 from typing import Self
 
 import numpy as np
@@ -34,6 +30,7 @@ from charrnn.errors import OutOfMemoryError, WorkerError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.options import ResolvedTraining
+from charrnn.system import SharedMemory
 
 
 class NumpyEngine:
@@ -45,14 +42,12 @@ class NumpyEngine:
         self.architecture = architecture
         self.train = train
         self.dtype = dtype
-        self.fd = _unnamed_file()
         size = Arena(architecture, train, dtype).size
         try:
-            os.truncate(self.fd, size)
-            self.arena = Arena(architecture, train, dtype, mmap.mmap(self.fd, size))
+            self.memory = SharedMemory(size)
         except OSError as error:
-            os.close(self.fd)
             raise OutOfMemoryError(f"cannot allocate {size:,} bytes of shared memory: {error.strerror}") from None
+        self.arena = Arena(architecture, train, dtype, self.memory.buffer)
         self.is_consistent = True
         self.thread_limits = threadpool_limits(1)
         self.children: list[subprocess.Popen[bytes]] = []
@@ -60,8 +55,8 @@ class NumpyEngine:
     def __enter__(self) -> Self:
         options = [json.dumps(each.to_dict()) for each in (self.architecture, self.train)]
         for rank in range(1, self.train.workers):
-            arguments = [str(self.fd), str(rank), self.dtype, *options]
-            self.children.append(start_child("charrnn.engines.numpy.worker", arguments, [self.fd]))
+            arguments = [self.memory.name, str(rank), self.dtype, *options]
+            self.children.append(start_child("charrnn.engines.numpy.worker", arguments, self.memory))
         self.worker = Worker(self.architecture, self.train, self.arena, rank=0)
         return self
 
@@ -73,7 +68,7 @@ class NumpyEngine:
                 if pipe:
                     pipe.close()
         self.thread_limits.restore_original_limits()
-        os.close(self.fd)
+        self.memory.close()
 
     @property
     def parameters(self) -> Array:
@@ -140,17 +135,9 @@ class NumpyEngine:
         assert child.stdin
         try:
             child.stdin.write(phase)
-        except BrokenPipeError:
+        except OSError:
             raise _worker_died(child) from None
 
 
 def _worker_died(child: subprocess.Popen[bytes]) -> WorkerError:
     return WorkerError(f"worker process {child.pid} died", "continue the run with --resume")
-
-
-def _unnamed_file() -> int:
-    """The descriptor of a new file without a name."""
-    if sys.platform == "linux":
-        return os.memfd_create("charrnn")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

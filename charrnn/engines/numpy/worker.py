@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import sys
 
@@ -18,6 +17,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.optimizers import OPTIMIZERS, decay_weights, update_average
 from charrnn.nn.parameters import matrix_mask
 from charrnn.options import ResolvedTraining
+from charrnn.system import open_shared_memory
 
 # The phases. The parent sends these bytes to the workers.
 GRADIENT = b"g"
@@ -107,17 +107,18 @@ class Worker:
 
 def main() -> None:
     """Runs a worker process. It reads a phase, runs it and answers, until the parent closes the pipe."""
-    fd = int(sys.argv[1])
+    memory_name = sys.argv[1]
     rank = int(sys.argv[2])
     dtype = sys.argv[3]
     architecture = Architecture(**json.loads(sys.argv[4]))
     train = ResolvedTraining(**json.loads(sys.argv[5]))
     phases = os.fdopen(0, "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    worker = Worker(architecture, train, Arena(architecture, train, dtype, mmap.mmap(fd, 0)), rank)
+    memory = open_shared_memory(memory_name, Arena(architecture, train, dtype).size)
+    worker = Worker(architecture, train, Arena(architecture, train, dtype, memory), rank)
     while phase := phases.read(1):
         worker.run(phase)
         try:
             answers.write(b".")
-        except BrokenPipeError:
+        except OSError:  # the parent has ended
             return

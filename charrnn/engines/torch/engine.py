@@ -31,6 +31,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.optimizers import OPTIMIZERS, decay_weights, update_average
 from charrnn.nn.parameters import matrix_mask
 from charrnn.options import ResolvedTraining
+from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
 
 
 def in_all_processes(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -241,7 +242,7 @@ class TorchEngine:
 def follow() -> None:
     """Runs a process of torchrun other than the first. It calls each method that the first process calls."""
     join_group()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (*STOP_SIGNALS, *SAVE_SIGNALS):
         signal.signal(number, signal.SIG_IGN)  # the first process saves the run and then ends the others
     architecture, train, dtype = broadcast()
     engine = TorchEngine(architecture, train, dtype, distributed.get_world_size(), distributed.get_rank())
