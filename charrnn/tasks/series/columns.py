@@ -42,6 +42,9 @@ class Columns:
         missing = [name for name in targets if name not in columns]
         if missing:
             raise UsageError(f"--target {missing[0]}: no such column", f"the columns are {', '.join(columns)}")
+        repeated = [name for name in targets if targets.count(name) > 1]
+        if repeated:
+            raise UsageError(f"--target {repeated[0]}: given more than once")
         inputs = tuple(name for name in columns if name not in targets)
         if not inputs:
             raise UsageError("--target: no column is left to predict from")

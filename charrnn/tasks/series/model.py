@@ -87,9 +87,11 @@ class Forecaster(TrainedModel):
         return self.evaluate([table], [slice(None)])
 
     def evaluate(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
-        """Returns a dict of `rows`, `loss`, `rmse`, `mae` and `rmse_of_last`, or of `rows`, `loss` and `accuracy`.
+        """Returns a dict of `rows`, `loss`, `rmse`, `mae` and `rmse_of_last`, or of `rows`, `unknown_rows`, `loss`
+        and `accuracy`.
 
-        The second form is for labels. `rmse`, `mae` and `rmse_of_last` map each column to a value. `rmse_of_last` is
+        The second form is for labels. Rows whose label is not in the training data are not scored; `unknown_rows` is
+        their number. `rmse`, `mae` and `rmse_of_last` map each column to a value. `rmse_of_last` is
         the root mean squared error of repeating the last value; it is None if no scored row follows another row. The
         network also reads the rows before the scored rows.
         """
@@ -131,23 +133,25 @@ class Forecaster(TrainedModel):
         }
 
     def _evaluate_labels(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
-        """See `evaluate`. A label that is not in the training data counts as wrong and is not included in the loss."""
+        """See `evaluate`. Only rows whose label is in the training data are scored."""
         nats = 0.0
         right = 0
         rows = 0
-        known_rows = 0
+        unknown_rows = 0
         for table, part in zip(tables, scored, strict=True):
             outputs, _ = self._read(table.numbers(self.columns.inputs))
-            logits = outputs[part]
             true = self.columns.label_ids(table)[part]
             is_known = true >= 0
+            logits = outputs[part][is_known]
+            true = true[is_known]
             right += int((logits.argmax(axis=1) == true).sum())
             rows += len(true)
-            known_rows += int(is_known.sum())
-            nats += float(cross_entropy_forward(logits[is_known], true[is_known])[0].sum(dtype=np.float64))
+            unknown_rows += int((~is_known).sum())
+            nats += float(cross_entropy_forward(logits, true)[0].sum(dtype=np.float64))
         return {
             "rows": rows,
-            "loss": nats / known_rows if known_rows else None,
+            "unknown_rows": unknown_rows,
+            "loss": nats / rows if rows else None,
             "accuracy": right / rows if rows else None,
         }
 

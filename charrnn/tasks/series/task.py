@@ -118,7 +118,7 @@ class SeriesTask:
             return None
         tables = self._first_rows([test for _, test in self.split_points])
         records = self.columns.records(tables, [slice(val, None) for val, _ in self.split_points])
-        return SequencePass(records, batch_size, seq_length)
+        return SequencePass(records, batch_size, seq_length) if records.loss_mask.any() else None
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []

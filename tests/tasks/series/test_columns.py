@@ -68,6 +68,7 @@ def test_constant_changes_are_not_scaled_up_because_of_their_rounding_errors():
     ("table", "targets", "error", "message"),
     [
         (NUMBERS, ["z"], UsageError, "--target z: no such column"),
+        (NUMBERS, ["b", "b"], UsageError, "--target b: given more than once"),
         (NUMBERS, ["a", "b"], UsageError, "no column is left"),
         (TABLE, ["b", "c"], UsageError, "--target c: a column of labels must be the only target"),
         (TABLE, [], CorpusError, "row 1, column c: 'y' is not a number"),

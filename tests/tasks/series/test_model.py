@@ -93,17 +93,18 @@ def test_the_evaluation_of_labels():
     assert right["loss"] < result["loss"]
 
 
-def test_unknown_labels_count_as_wrong_and_have_no_part_in_the_loss():
+def test_rows_with_an_unknown_label_are_counted_and_not_scored():
     model = make_model(make_table(LABELS), ["label"])
     known = model.evaluate([make_table(LABELS)], [slice(0, 10)])
     result = model.evaluate([make_table([*LABELS[:10], *["new"] * 10])], [slice(None)])
-    assert result["loss"] == pytest.approx(known["loss"])
-    assert (result["rows"], result["accuracy"]) == (20, known["accuracy"] / 2)
+    assert result == known | {"unknown_rows": 10}
+    assert known["rows"] == 10
 
 
-def test_an_evaluation_with_unknown_labels_only_has_no_loss():
+def test_an_evaluation_with_unknown_labels_only_has_no_scores():
     model = make_model(make_table(LABELS), ["label"])
-    assert model.evaluate([make_table(["new"] * 20)], [slice(None)]) == {"rows": 20, "loss": None, "accuracy": 0}
+    expected = {"rows": 0, "unknown_rows": 20, "loss": None, "accuracy": None}
+    assert model.evaluate([make_table(["new"] * 20)], [slice(None)]) == expected
 
 
 def test_tables_are_predicted_row_by_row_or_continued(tmp_path):
