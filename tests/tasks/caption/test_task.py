@@ -35,7 +35,7 @@ def test_lines_stay_with_their_vectors_in_all_parts(tmp_path):
     for captions in task.parts.values():
         assert all(lines[caption.source] == caption.text for caption in captions)
     train_rows = VECTORS[[caption.source for caption in task.parts["train"]]]
-    np.testing.assert_array_equal(task.coding.scale.mean, train_rows.mean(axis=0))
+    np.testing.assert_allclose(task.coding.scale.mean, train_rows.mean(axis=0))
     assert task.coding.longest == 5
     assert "4 distinct characters, vectors of 2, 26 lines to train on, 10 to validate, 4 to test" in task.describe()
 
