@@ -20,6 +20,7 @@ CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "adagrad", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 TASKS = ("lm", "classify", "tag", "translate", "transcribe", "series", "caption")
+MISSING_RULES = ("error", "drop", "previous", "mean")
 MAX_BATCH = 10**8  # upper limit of batch_size and seq_length; a larger value is a typing error
 MAX_STEPS = 10**12
 ALIASES = {"lr": "learning_rate"}  # short names of options
@@ -28,6 +29,7 @@ MODEL_IS_GIVEN = "the architecture is taken from the other model"
 EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason if it is not obvious
     ("val_file", "val_fraction", ""),
     ("bytes", "encoding", ""),
+    ("columns", "ignore", ""),
     ("cell", "init_from", MODEL_IS_GIVEN),
     ("hidden_size", "init_from", MODEL_IS_GIVEN),
     ("num_layers", "init_from", MODEL_IS_GIVEN),
@@ -39,6 +41,10 @@ TASK_OPTIONS = {  # options that only some tasks have
     "features": ("caption",),
     "delay": ("tag",),
     "target": ("series",),
+    "target_history": ("series",),
+    "columns": ("series",),
+    "ignore": ("series",),
+    "missing": ("series",),
     "source_separator": ("translate",),
     "target_separator": ("translate", "transcribe", "caption"),
     "subsample": ("transcribe",),
@@ -132,7 +138,20 @@ class DataOptions(CheckedFields):
         None, "transcribe: number of rows that are joined to one source step.", low=1, high=10_000, default_text="1"
     )
     target: list[str] | None = checked_field(  # noqa: RUF009 - the default is None
-        None, "series: a column to predict from the others; repeatable."
+        None, "series: a column to predict; repeatable.", default_text="all columns"
+    )
+    target_history: bool = checked_field(
+        True, "series: the target's value in the row before is an input too, unless the target is a label."
+    )
+    columns: str | None = checked_field(
+        None, "series: the columns to read, as A,B,...", default_text="all but dates and an index"
+    )
+    ignore: str | None = checked_field(None, "series: columns that are not read, as A,B,...")
+    missing: str | None = checked_field(
+        None,
+        "series: what to do with a missing value: error; drop (the row); previous (use the value before); mean.",
+        choices=MISSING_RULES,
+        default_text="error",
     )
 
 
@@ -346,7 +365,7 @@ def absolute_paths(paths: Sequence[str]) -> tuple[str, ...]:
 def _check_task_options(data: DataOptions, options: dict[str, Any]) -> None:
     """Raises UsageError for an option that the task does not have."""
     for name, tasks in TASK_OPTIONS.items():
-        if options.get(name) not in (None, False) and data.task not in tasks:
+        if options.get(name) not in (None, getattr(DataOptions, name, None)) and data.task not in tasks:
             raise UsageError(f"{flag(name)} is an option of --task {tasks[0]}, not of {data.task}")
     if data.task == "caption" and data.features is None:
         raise UsageError("--task caption needs --features FILE", "one row of numbers for each line of text")
@@ -354,6 +373,8 @@ def _check_task_options(data: DataOptions, options: dict[str, Any]) -> None:
         raise UsageError("--val-file is not supported with --features", "use --val-fraction")
     if data.task == "series" and data.val_file is not None:
         raise UsageError("--val-file is not supported for --task series, which is split by time", "use --val-fraction")
+    if data.task == "series" and not data.target_history and not data.target:
+        raise UsageError("--no-target-history needs --target")
     if data.task == "series" and options.get("embedding_size"):
         raise UsageError("--embedding-size is not supported for --task series, whose inputs are numbers")
     if data.val_fraction + data.test_fraction >= 1:

@@ -15,7 +15,7 @@ import typer
 from charrnn.cli.parameters import OUTPUT_PANEL, read_config
 from charrnn.errors import RunError, UsageError
 from charrnn.fields import flag
-from charrnn.options import ModelOptions, RunConfig, check_exclusive
+from charrnn.options import DataOptions, ModelOptions, RunConfig, check_exclusive
 from charrnn.system import shell_join, shell_quote
 
 if typing.TYPE_CHECKING:
@@ -115,7 +115,12 @@ def needs_extra(name: str, library: str) -> Iterator[None]:
         ) from None
 
 
-ON_BY_DEFAULT = [name for name, spec in ModelOptions.__dataclass_fields__.items() if spec.default is True]
+ON_BY_DEFAULT = [
+    name
+    for cls in (ModelOptions, DataOptions)
+    for name, spec in cls.__dataclass_fields__.items()
+    if spec.default is True
+]
 
 
 def train_command(corpus: Sequence[str], options: dict[str, Any]) -> str:

@@ -160,7 +160,7 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
     for name, value in scores.items():
         title = name.replace("_", " ")
         if isinstance(value, dict):
-            columns = ", ".join(f"{format_value(column)} {number:.4g}" for column, number in value.items())
+            columns = ", ".join(f"{format_value(column)} {_format_number(number)}" for column, number in value.items())
             yield f"{title}: {columns}"
         elif isinstance(value, float):
             yield f"{title}: {value:.4f}"
@@ -168,6 +168,11 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
             yield f"{title}: {format_value(value)}"
     if "confusion" in scores:
         yield from _confusion_lines(scores["labels"], scores["confusion"])
+
+
+def _format_number(number: float) -> str:
+    """A number with at least four digits, and with all digits before the decimal point."""
+    return f"{number:.4g}" if abs(number) < 1000 else f"{number:.0f}"
 
 
 def _confusion_lines(labels: list[str], confusion: list[list[int]]) -> Iterator[str]:

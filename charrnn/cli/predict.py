@@ -134,7 +134,7 @@ def _predict_table(model: ForecastsRows, path: str, steps: int | None, *, json_o
         return
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
+    writer.writerows(rows)
 
 
 def _predict_lines(model: PredictsRecords, path: str, options: PredictionOptions, *, json_output: bool) -> None:

@@ -94,7 +94,7 @@ def runs(
     Options with the same value in all runs are listed above the table. Runs that are unfinished or broken are marked.
     """
     from charrnn.runs.directory import list_runs, runs_root
-    from charrnn.runs.listing import Condition, group_rows, parse_field, sort_rows, summary
+    from charrnn.runs.listing import Condition, flat_value, group_rows, parse_field, sort_rows, summary
 
     check_pairs(json=json_output, csv=csv_output, columns=columns, group_by=group_by)
     shown = [parse_field(name, "--columns") for name in columns.split(",")] if columns else []
@@ -117,7 +117,7 @@ def runs(
         first = shown or ([] if groups else FIRST_CSV_COLUMNS)
         writer = csv.DictWriter(sys.stdout, list(dict.fromkeys([*first, *(key for row in rows for key in row)])))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: flat_value(value) for name, value in row.items()} for row in rows)
     elif shown or groups:
         print_table(_table(rows, list(rows[0]) if rows else []))
     else:
@@ -168,6 +168,8 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
 
 def _cell(name: str, row: dict[str, Any]) -> str:
     """A field of a run as text."""
+    from charrnn.runs.listing import flat_value
+
     value = row.get(name)
     if value is None:
         return "-"
@@ -177,7 +179,7 @@ def _cell(name: str, row: dict[str, Any]) -> str:
         return FORMATS[name](value)
     if name in ("run", "corpus"):
         value = Path(value).name
-    return format_value(value)
+    return format_value(flat_value(value))
 
 
 def _format_age(modified: float) -> str:

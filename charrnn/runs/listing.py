@@ -81,7 +81,8 @@ def parse_field(name: str, option: str) -> str:
 class Condition:
     """A condition on a row: FIELD=VALUE, or !=, <, <=, >, >=.
 
-    Numbers are compared as numbers. A run or a corpus is equal to its path and to its file name. `-` means no value.
+    Numbers are compared as numbers. A run or a corpus is equal to its path and to its file name. A list is equal to its
+    elements, separated by commas. `-` means no value.
     """
 
     field: str
@@ -98,7 +99,7 @@ class Condition:
         return cls(parse_field(name, "--where"), comparison, value)
 
     def holds(self, row: Row) -> bool:
-        actual = row.get(self.field)
+        actual = flat_value(row.get(self.field))
         if isinstance(actual, int | float) and not isinstance(actual, bool):
             try:
                 return COMPARISONS[self.comparison](actual, float(self.value))
@@ -112,6 +113,13 @@ class Condition:
         if actual is None:
             spellings |= {"-", ""}
         return (self.value in spellings) == (self.comparison == "=")
+
+
+def flat_value(value: Any) -> Any:
+    """A field of a row, with a list or an object as text: `a,b` or `a=1.5,b=2`. Other values are not changed."""
+    if isinstance(value, dict):
+        value = [f"{name}={each}" for name, each in value.items()]
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
@@ -130,7 +138,7 @@ def group_rows(rows: Sequence[Row], fields: Sequence[str]) -> list[Row]:
     members: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row.get("best_val_loss") is not None:
-            members.setdefault(tuple(str(row.get(field)) for field in fields), []).append(row)
+            members.setdefault(tuple(str(flat_value(row.get(field))) for field in fields), []).append(row)
     groups = []
     for group in members.values():
         losses = [row["best_val_loss"] for row in group]

@@ -1,66 +1,13 @@
-"""Tables and vectors of numbers: errors name file, row and column. Standardised columns."""
+"""Vectors of numbers from files, and standardised columns."""
 
 import pickle
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from charrnn.corpus.numbers import Standardizer, read_table, read_vectors
+from charrnn.corpus import numbers
+from charrnn.corpus.numbers import Standardizer, read_vectors
 from charrnn.errors import CorpusError
-
-in_tmp_path = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-
-
-def numbers_of(path):
-    table = read_table(str(path), [])
-    return table.numbers(table.columns)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no rows"),
-        ("a,b\n", "no rows below the header"),
-        ("1,2\n3,4\n", "no header"),
-        ("a,a\n1,2\n", "two columns have the same name"),
-        ("a,\n1,2\n", "a column has no name"),
-        ("a,b\n1,2\n3\n", "row 2: 1 cells for 2 columns"),
-        ("a,b\n1,2\n3,\n", "row 2, column b: empty"),
-        ("a,b\n1,2\n 3, \n", "row 2, column b: empty"),
-        ("a,b\n1,x\n", "row 1, column b: 'x' is not a number"),
-        ("a,b\n1,nan\n", "row 1, column b: nan is not a finite number"),
-        ("a,b\n1,1e999\n", "row 1, column b: 1e999 is not a finite number"),
-    ],
-)
-def test_an_error_in_a_table_names_file_row_and_column(tmp_path, text, message):
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(CorpusError, match=message) as caught:
-        numbers_of(tmp_path / "t.csv")
-    assert "t.csv" in str(caught.value)
-
-
-@in_tmp_path
-@given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=20))
-def test_a_table_returns_any_numbers_unchanged(tmp_path, rows):
-    text = "a,b,c\n" + "".join(",".join(map(repr, row)) + "\r\n" for row in rows)
-    (tmp_path / "t.csv").write_text(text)
-    np.testing.assert_array_equal(
-        read_table(str(tmp_path / "t.csv"), []).numbers(["c", "a"]), np.array(rows)[:, [2, 0]]
-    )
-
-
-@in_tmp_path
-@given(st.binary(max_size=100))
-def test_any_bytes_are_a_table_or_cause_an_error_of_one_line(tmp_path, data):
-    (tmp_path / "t.csv").write_bytes(data)
-    message = "."
-    try:
-        assert numbers_of(tmp_path / "t.csv").ndim == 2
-    except CorpusError as error:
-        message = str(error)
-    assert message.isprintable()
 
 
 def test_vectors_are_read_from_npy_and_csv_files(tmp_path):
@@ -134,21 +81,40 @@ def test_a_file_that_is_not_a_plain_array_is_refused(tmp_path, data):
         read_vectors(str(path))
 
 
-@pytest.mark.parametrize("text", ["1_0", "\u0663", "0x10", "nan", "1e400", "one"])
-def test_only_finite_ascii_decimal_numbers_are_accepted(tmp_path, text):
-    path = tmp_path / "a.csv"
-    path.write_text(f"1,2\n3,{text}\n")
-    with pytest.raises(CorpusError, match="row 2, column 2"):
-        read_vectors(str(path))
+def test_float32_vectors_are_not_converted(tmp_path):
+    np.save(tmp_path / "v.npy", np.ones((2, 3), np.float32))
+    assert read_vectors(str(tmp_path / "v.npy")).dtype == np.float32
 
 
-def test_an_unterminated_cell_is_refused(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text('1,"' + "2" * 200_000)
-    with pytest.raises(CorpusError, match="not CSV"):
-        read_vectors(str(path))
+@pytest.mark.parametrize("value", [1e308, 1e-200, 5e-324])
+def test_numbers_whose_squares_overflow_or_vanish_are_standardised(value):
+    scale = Standardizer.fit(np.array([[value], [-value]]))
+    assert scale.apply(np.array([[value], [-value]])).ravel().tolist() == [1, -1]
 
 
-def test_numbers_whose_squares_overflow_are_refused():
-    with pytest.raises(CorpusError, match=r"1e\+308 is not finite"):
-        Standardizer.fit(np.array([[1e308], [-1e308]]))
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(CorpusError, match="numbers up to inf is not finite"):
+        Standardizer.fit(np.array([[np.inf], [0]]))
+
+
+def test_large_arrays_are_standardised_in_blocks(monkeypatch):
+    values = np.random.default_rng(1).normal(5, 3, (50, 4))
+    whole = Standardizer.fit(values)
+    monkeypatch.setattr(numbers, "BLOCK_SIZE", 12)
+    scale = Standardizer.fit(values)
+    np.testing.assert_allclose([scale.mean, scale.std], [values.mean(axis=0), values.std(axis=0)], rtol=1e-12)
+    np.testing.assert_array_equal(whole.apply(values), Standardizer(whole.mean, whole.std).apply(values))
+
+
+@pytest.mark.parametrize("std", [1e-20, 3.0, 1e9])
+def test_shortened_numbers_standardise_to_the_same_float32(std):
+    scale = Standardizer(np.array([1e3 * std]), np.array([std]))
+    values = scale.mean + std * np.random.default_rng(1).uniform(0.5, 2, (200, 1))
+    short = np.array(scale.shorten(values))
+    np.testing.assert_allclose((short - scale.mean) / std, (values - scale.mean) / std, atol=2**-24)
+    assert max(len(f"{value:.15g}") for value in short.ravel().tolist()) <= 17
+
+
+def test_a_large_number_keeps_its_digits():
+    scale = Standardizer(np.array([1e9]), np.array([1000.0]))
+    assert scale.shorten(np.array([[1000000000.2081234], [np.nan]]))[0] == [1000000000.20812]

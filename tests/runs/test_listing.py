@@ -7,7 +7,7 @@ import pytest
 from charrnn.errors import UsageError
 from charrnn.runs.directory import Run
 from charrnn.runs.files import append_line, dump_json
-from charrnn.runs.listing import FIELDS, RESULTS, Condition, group_rows, parse_field, sort_rows, summary
+from charrnn.runs.listing import FIELDS, RESULTS, Condition, flat_value, group_rows, parse_field, sort_rows, summary
 from charrnn.runs.reports import Result
 
 from .conftest import METRICS, RESULT, write_run
@@ -82,7 +82,14 @@ def test_the_name_of_a_field_may_have_hyphens_or_be_short():
         parse_field("colour", "--sort")
 
 
-ROW = {"run": "runs/fables-001", "corpus": "/data/fables.txt", "cell": "gru", "steps": 10, "bytes": False}
+ROW = {
+    "run": "runs/fables-001",
+    "corpus": "/data/fables.txt",
+    "cell": "gru",
+    "steps": 10,
+    "bytes": False,
+    "target": ["a", "b"],
+}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,9 @@ ROW = {"run": "runs/fables-001", "corpus": "/data/fables.txt", "cell": "gru", "s
         ("corpus=fables.txt", True),
         ("bytes=false", True),
         ("bytes=0", False),
+        ("target=a,b", True),
+        ("target=a", False),
+        ("target!=a", True),
         ("val-loss=-", True),
         ("val_loss=1", False),
         ("val_loss!=1", True),
@@ -116,6 +126,12 @@ def test_a_condition_compares_numbers_as_numbers_and_runs_also_by_name(text, exp
 def test_a_malformed_condition_is_refused(text):
     with pytest.raises(UsageError, match=f"--where {text.partition('=')[0]}"):
         Condition.parse(text)
+
+
+def test_lists_and_objects_become_text_and_other_values_stay():
+    assert [flat_value(value) for value in (["s"], ["a", "b"], {"a": 0.5, "b": 2.0}, 1, None)] == [
+        *("s", "a,b", "a=0.5,b=2.0", 1, None)
+    ]
 
 
 def test_rows_without_a_value_come_last_in_both_directions():

@@ -100,6 +100,15 @@ def test_a_series_keeps_the_scales_of_the_source(tmp_path):
         np.testing.assert_array_equal(weights[name], values, err_msg=name)
 
 
+def test_a_series_keeps_the_columns_of_the_source(tmp_path):
+    text = "n,a,b\n" + "".join(f"{n},{n % 3},{n % 5}\n" for n in range(20))
+    source = checkpoint(tmp_path, "series", text, columns="n,a,b", target=["b"], missing="mean")
+    task, _ = start(
+        tmp_path, "series", "b,more,a,n\n" + "".join(f"{n % 5},x,{n or ''},{n}\n" for n in range(20)), source
+    )
+    assert task.metadata() == source.task
+
+
 def test_a_series_keeps_the_labels_of_the_source_and_adds_new_ones(tmp_path):
     source = checkpoint(tmp_path, "series", "a,b\n" + "1,x\n2,z\n" * 20, target=["b"])
     task, weights = start(tmp_path, "series", "a,b\n" + "1,y\n2,x\n" * 20, source, target=["b"])

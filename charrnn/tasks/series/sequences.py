@@ -1,9 +1,11 @@
 """Batches of sequences of numbers: random segments for training, complete sequences for scoring.
 
-T time steps, B sequences or segments in a batch. For `places` see corpus/windows.py.
+T time steps, B segments or readers in a batch. For `places` see corpus/windows.py.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from charrnn.corpus.batch import Batch
 from charrnn.corpus.windows import Records
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
+
+WARMUP = 1024  # steps that a reader reads before its part of a record, without scoring them
 
 
 class SegmentStream:
@@ -21,6 +25,8 @@ class SegmentStream:
         self.batch_size = batch_size
         self.seq_length = seq_length
         self.seed = seed
+        self.lengths = records.lengths
+        self.shares = self.lengths / max(1, self.lengths.sum())
 
     @property
     def epoch_steps(self) -> float:
@@ -32,24 +38,42 @@ class SegmentStream:
 
     def batch(self, step: int) -> Batch:
         rng = random_generator(self.seed, Purpose.ORDER, step)
-        lengths = self.records.lengths
-        chosen = rng.choice(len(lengths), self.batch_size, p=lengths / lengths.sum())
-        num_starts = np.maximum(0, lengths[chosen] - self.seq_length) + 1
-        first = (rng.random(self.batch_size) * num_starts).astype(int)
-        return segments(self.records, chosen, first, self.seq_length, resets_at_start=True)
+        chosen = rng.choice(len(self.lengths), self.batch_size, p=self.shares)
+        num_starts = np.maximum(0, self.lengths[chosen] - self.seq_length) + 1
+        first = self.records.starts[chosen] + (rng.random(self.batch_size) * num_starts).astype(int)
+        stop = self.records.starts[chosen + 1]
+        return segments(self.records, _places(first, stop, self.seq_length), resets_at_start=True)
+
+
+class Reader(NamedTuple):
+    """A reader of a part of a record. All numbers are places."""
+
+    first: int  # where it starts to read
+    start: int  # where it starts to score
+    stop: int
 
 
 class SequencePass:
-    """Batches for scoring: all sequences, B at a time, T steps at a time. The state is carried from batch to batch."""
+    """Batches for scoring. Readers, B at a time, read T steps at a time. Every scored step is scored once.
+
+    The scored steps of a long record are divided among several readers. Each reads up to WARMUP steps before its part.
+    Its state is then almost the same as if it had read the whole record before its part.
+    """
 
     def __init__(self, records: Records, batch_size: int, seq_length: int) -> None:
         self.records = records
         self.batch_size = batch_size
         self.seq_length = seq_length
-        self.schedule: list[tuple[int, int]] = []  # (first record, first time step) of each batch
-        for first_record in range(0, len(records), batch_size):
-            longest = int(records.lengths[first_record : first_record + batch_size].max(initial=0))
-            self.schedule += [(first_record, time) for time in range(0, longest, seq_length)]
+        readers = sorted(_divide(records, batch_size), key=lambda reader: reader.first - reader.stop)
+        self.groups: list[Array] = []  # (B, 3), the readers of each group; empty streams are zeros
+        self.schedule: list[tuple[int, int]] = []  # (group, first time step) of each batch
+        for begin in range(0, len(readers), batch_size):
+            group = np.zeros((batch_size, 3), np.int64)
+            chosen = readers[begin : begin + batch_size]
+            group[: len(chosen)] = chosen
+            longest = int((group[:, 2] - group[:, 0]).max())
+            self.schedule += [(len(self.groups), time) for time in range(0, longest, seq_length)]
+            self.groups.append(group)
 
     @property
     def steps(self) -> int:
@@ -61,22 +85,37 @@ class SequencePass:
 
     def places(self, step: int) -> Array:
         """The places (T, B) of a batch."""
-        chosen, first = self._segments(step)
-        return _places(self.records, chosen, first, self.seq_length)
+        group, time = self.schedule[step]
+        first, _, stop = self.groups[group].T
+        return _places(first + time, stop, self.seq_length)
 
     def batch(self, step: int) -> Batch:
-        chosen, first = self._segments(step)
-        _, time = self.schedule[step]
-        return segments(self.records, chosen, first, self.seq_length, resets_at_start=time == 0)
+        group, time = self.schedule[step]
+        places = self.places(step)
+        batch = segments(self.records, places, resets_at_start=time == 0)
+        assert batch.loss_mask is not None
+        batch.loss_mask[places < self.groups[group][:, 1]] = 0
+        return batch
 
-    def _segments(self, step: int) -> tuple[Array, Array]:
-        first_record, time = self.schedule[step]
-        return first_record + np.arange(self.batch_size), np.full(self.batch_size, time)
+
+def _divide(records: Records, batch_size: int) -> list[Reader]:
+    """Divides the scored steps of all records among about `batch_size` readers."""
+    spans = []  # start of the record, first scored place, place after the last one
+    for begin, end in zip(records.starts[:-1].tolist(), records.starts[1:].tolist(), strict=True):
+        scored = np.flatnonzero(records.loss_mask[begin:end])
+        if len(scored):
+            spans.append((begin, begin + int(scored[0]), begin + int(scored[-1]) + 1))
+    total = sum(stop - start for _, start, stop in spans)
+    length = max(WARMUP, -(-total // batch_size))
+    return [
+        Reader(max(begin, first - WARMUP), first, min(first + length, stop))
+        for begin, start, stop in spans
+        for first in range(start, stop, length)
+    ]
 
 
-def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, resets_at_start: bool) -> Batch:
-    """Makes a batch of T steps of the chosen records (B,), starting at the time steps `first` (B,)."""
-    places = _places(records, chosen, first, seq_length)
+def segments(records: Records, places: Array, *, resets_at_start: bool) -> Batch:
+    """Makes a batch of the steps at some places (T, B)."""
     is_step = places >= 0
     reset_mask = np.zeros((*places.shape, 1), bool)
     reset_mask[0] = resets_at_start
@@ -88,9 +127,7 @@ def segments(records: Records, chosen: Array, first: Array, seq_length: int, *, 
     )
 
 
-def _places(records: Records, chosen: Array, first: Array, seq_length: int) -> Array:
-    """Returns the places (T, B) of a batch; -1 after the end of a record and for records that do not exist."""
-    existing = np.minimum(chosen, len(records) - 1)
-    times = first + np.arange(seq_length)[:, None]
-    is_step = (times < records.lengths[existing]) & (chosen < len(records))
-    return np.where(is_step, records.starts[existing] + times, -1)
+def _places(first: Array, stop: Array, seq_length: int) -> Array:
+    """The places (T, B) from `first` (B,) on; -1 from `stop` (B,) on."""
+    places = first + np.arange(seq_length)[:, None]
+    return np.where(places < stop, places, -1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.corpus.numbers import Table, read_table
+from charrnn.corpus.reading import display_name
+from charrnn.corpus.tables import Table, read_table
 from charrnn.errors import CorpusError, UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
@@ -20,8 +23,9 @@ from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.series.columns import Columns
+from charrnn.tasks.series.columns import Columns, complete_rows
 from charrnn.tasks.series.model import Forecaster
+from charrnn.tasks.series.selection import select_columns
 from charrnn.tasks.series.sequences import SegmentStream, SequencePass
 
 DEFAULT_BATCH_SIZE = 32
@@ -40,10 +44,10 @@ class SeriesTask:
         self.columns = columns
         self.split_points = split_points
         self.notices = notices
-        self.fingerprint = _fingerprint(tables)
-        # A short series is soon memorised, so a lower learning rate is used, unless there are targets.
+        self.fingerprint = _fingerprint(tables, columns)
+        # A short series is soon memorised, so a lower learning rate is used to predict changes.
         self.defaults = TaskDefaults(max_weights_per_symbol=3)
-        if not columns.targets:
+        if columns.has_history:
             self.defaults = replace(self.defaults, cell="gru", learning_rate_scale=0.25)
         training_tables = self._first_rows([val for val, _ in split_points])
         self.training_records = columns.records(training_tables, [slice(None)] * len(tables))
@@ -53,18 +57,32 @@ class SeriesTask:
         """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
-        tables = [read_table(path, notices, data.encoding) for path in config.corpus]
+        known = None if source is None else _source_columns(source)
+        if known is not None:
+            data = _options_of(known, data)
+        targets = data.target or []
+        tables = [read_table(path, notices, data.encoding, keep_texts=targets) for path in config.corpus]
+        if known is not None and set(known.names) - set(tables[0].names):
+            problem = "--init-from: the model was trained on other columns"
+            raise UsageError(problem, f"it needs {', '.join(known.names)}")
+        _describe_layouts(tables, notices)
+        names = select_columns(tables, data, notices)
+        missing = data.missing or "error"
+        if missing == "drop":
+            tables = _drop_incomplete(tables, names, targets, notices)
         for table in tables:
-            if table.columns != tables[0].columns:
-                raise CorpusError(f"{table.path}: the columns differ from those of {tables[0].path}")
-            if len(table.cells) < MIN_TRAINING_ROWS:
-                raise CorpusError(f"{table.path}: only one row", "at least two are needed to predict the next row")
-        split_points = [_split_points(len(table.cells), data) for table in tables]
+            if len(table) < MIN_TRAINING_ROWS:
+                problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
+                raise CorpusError(problem, f"at least {MIN_TRAINING_ROWS} are needed")
+        split_points = [_split_points(len(table), data) for table in tables]
         if data.val_fraction and not any(test > val for val, test in split_points):
             notices.append("too few rows to validate on; all are used to train")
-        columns = Columns.from_tables(tables, [val for val, _ in split_points], data.target or [])
-        if source is not None:
-            columns = columns.with_scales_of(_source_columns(source))
+        training_rows = [val for val, _ in split_points]
+        columns = Columns.from_tables(
+            tables, training_rows, names, targets, history=data.target_history, missing=missing
+        )
+        if known is not None:
+            columns = columns.with_scales_of(known)
         return cls(tables, columns, split_points, notices)
 
     @property
@@ -80,15 +98,18 @@ class SeriesTask:
         return any(test > val for val, test in self.split_points)
 
     def describe(self) -> str:
-        rows = sum(len(table.cells) for table in self.tables)
+        rows = sum(len(table) for table in self.tables)
         val_rows = sum(test - val for val, test in self.split_points)
-        test_rows = sum(
-            len(table.cells) - test for table, (_, test) in zip(self.tables, self.split_points, strict=True)
-        )
+        test_rows = sum(len(table) - test for table, (_, test) in zip(self.tables, self.split_points, strict=True))
         files = "1 file" if len(self.tables) == 1 else f"{len(self.tables)} files"
-        predicted = ", ".join(self.columns.targets) or "the next row"
+        columns = self.columns
+        predicted = ", ".join(columns.targets)
+        if columns.labels:
+            predicted += f" ({len(columns.labels)} labels)"
+        if columns.has_history and not columns.others:
+            predicted = "the next row"
         parts = f"{rows - val_rows - test_rows:,} rows to train on, {val_rows:,} to validate, {test_rows:,} to test"
-        return f"series: {files}, {len(self.columns.inputs)} columns, predicts {predicted}; {parts}"
+        return f"series: {files}, {len(columns.inputs)} columns, predicts {predicted}; {parts}"
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "series", **self.columns.to_dict()}
@@ -118,7 +139,7 @@ class SeriesTask:
             return None
         tables = self._first_rows([test for _, test in self.split_points])
         records = self.columns.records(tables, [slice(val, None) for val, _ in self.split_points])
-        return SequencePass(records, batch_size, seq_length)
+        return SequencePass(records, batch_size, seq_length) if records.loss_mask.any() else None
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
@@ -128,7 +149,7 @@ class SeriesTask:
         if self.columns.output_scale is None:
             return Scores(loss=loss, bpc=bits(loss), accuracy=float(means[1]))
         errors = np.sqrt(means[1:]) * self.columns.output_scale.std
-        return Scores(loss=loss, rmse=dict(zip(self.columns.outputs, errors.tolist(), strict=True)))
+        return Scores(loss=loss, rmse=dict(zip(self.columns.targets, errors.tolist(), strict=True)))
 
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         scored = [slice(val, test) if self.has_validation else slice(0, val) for val, test in self.split_points]
@@ -136,13 +157,13 @@ class SeriesTask:
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         scored = [slice(test, None) for _, test in self.split_points]
-        if not any(len(table.cells[rows]) for table, rows in zip(self.tables, scored, strict=True)):
+        if not any(len(table.lines[rows]) for table, rows in zip(self.tables, scored, strict=True)):
             return None
         return Forecaster(checkpoint).evaluate(self.tables, scored)
 
     def _first_rows(self, numbers: Sequence[int]) -> list[Table]:
         """The first rows of each table."""
-        return [replace(table, cells=table.cells[:number]) for table, number in zip(self.tables, numbers, strict=True)]
+        return [table.select_rows(slice(number)) for table, number in zip(self.tables, numbers, strict=True)]
 
 
 def _source_columns(source: Checkpoint) -> Columns:
@@ -151,14 +172,51 @@ def _source_columns(source: Checkpoint) -> Columns:
     return source.parse_task(Columns.from_dict)
 
 
+def _options_of(columns: Columns, data: DataOptions) -> DataOptions:
+    """The options with the columns of a model, unless the user chose others."""
+    target = data.target
+    if target is None and columns.names != columns.targets:
+        target = list(columns.targets)
+    history = data.target_history and (columns.has_history or bool(columns.labels))
+    names = io.StringIO()
+    csv.writer(names, lineterminator="").writerow(columns.names)
+    chosen = data.columns if data.columns or data.ignore else names.getvalue()
+    return replace(data, target=target, target_history=history, columns=chosen, missing=data.missing or columns.missing)
+
+
+def _describe_layouts(tables: Sequence[Table], notices: list[str]) -> None:
+    """Appends to `notices` how files are written, if their separator or decimal sign is not the usual one."""
+    for layout in dict.fromkeys(table.layout for table in tables if table.layout):
+        paths = [display_name(table.path) for table in tables if table.layout == layout]
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        notices.append(f"{paths[0]}{others}: {layout}")
+
+
+def _drop_incomplete(
+    tables: Sequence[Table], names: Sequence[str], targets: Sequence[str], notices: list[str]
+) -> list[Table]:
+    """The tables without rows in which a value is missing."""
+    labels = [name for name in targets if any(table.is_text(name) for table in tables)]
+    numbers = [name for name in names if name not in labels]
+    complete = [table.select_rows(complete_rows(table, numbers, labels)) for table in tables]
+    dropped = sum(map(len, tables)) - sum(map(len, complete))
+    if dropped:
+        notices.append(f"{dropped:,} rows are left out, because a value is missing")
+    return complete
+
+
 def _split_points(rows: int, data: DataOptions) -> tuple[int, int]:
     """The first row of the validation part, and of the test part. The training part has at least two rows."""
     test = max(MIN_TRAINING_ROWS, rows - int(rows * data.test_fraction))
     return max(MIN_TRAINING_ROWS, test - int(rows * data.val_fraction)), test
 
 
-def _fingerprint(tables: Sequence[Table]) -> str:
+def _fingerprint(tables: Sequence[Table], columns: Columns) -> str:
     digest = hashlib.sha256()
     for table in tables:
-        digest.update(json.dumps([table.columns, table.cells]).encode("utf-8", "surrogatepass"))
+        numbers = [name for name in columns.names if not (columns.labels and name in columns.targets)]
+        digest.update(json.dumps([columns.names, len(table)]).encode())
+        digest.update(table.numbers(numbers).tobytes())
+        if columns.labels:
+            digest.update(json.dumps(table.texts(columns.targets[0])).encode())
     return digest.hexdigest()

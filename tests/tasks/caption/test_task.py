@@ -37,7 +37,7 @@ def test_lines_stay_with_their_vectors_in_all_parts(tmp_path):
             (row,) = record.source.values.tolist()
             assert record.target == lines[VECTORS.tolist().index(row)]
     train_rows = np.concatenate([record.source.values for record in task.parts["train"]])
-    np.testing.assert_array_equal(task.coding.scale.mean, train_rows.mean(axis=0))
+    np.testing.assert_allclose(task.coding.scale.mean, train_rows.mean(axis=0))
     assert task.coding.longest == 5
     assert "rows of 2 numbers, 3 target symbols, 26 records to train on, 10 to validate, 4 to test" in task.describe()
 

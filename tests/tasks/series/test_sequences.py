@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from charrnn.corpus.windows import Records
+from charrnn.tasks.series import sequences
 from charrnn.tasks.series.sequences import SegmentStream, SequencePass
 
 
@@ -36,16 +37,16 @@ def test_segments_are_parts_of_one_record_and_start_from_the_zero_state():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_a_pass_reads_every_record_in_order_and_scores_the_steps_of_its_loss_mask(batch_size):
+def test_a_pass_scores_the_steps_of_the_loss_mask_once_and_reads_short_records_from_their_start(batch_size):
     lengths = [11, 4, 9]
     loss_mask = np.arange(24) % 5 == 0
     sequence_pass = SequencePass(make_records(lengths, loss_mask), batch_size, 4)
     read = {0: [], 1: [], 2: []}
-    num_scored = 0
+    scored = []
     for step in range(sequence_pass.steps):
         batch = sequence_pass.batch(step)
         places = sequence_pass.places(step)
-        num_scored += batch.loss_mask.sum()
+        scored += places[batch.loss_mask > 0].tolist()
         for n in range(batch_size):
             is_step = places[:, n] >= 0
             for record, time in batch.x[is_step, n].astype(int):
@@ -53,5 +54,26 @@ def test_a_pass_reads_every_record_in_order_and_scores_the_steps_of_its_loss_mas
             if is_step[0]:
                 is_reset = batch.reset_mask is not None and bool(batch.reset_mask[0, n, 0])
                 assert is_reset == (batch.x[0, n, 1] == 0)
-    assert read == {record: list(range(length)) for record, length in enumerate(lengths)}
-    assert num_scored == loss_mask.sum() == sequence_pass.predictions
+    assert read == {0: list(range(11)), 1: [], 2: list(range(6))}  # up to the last scored step
+    assert sorted(scored) == np.flatnonzero(loss_mask).tolist()
+    assert sequence_pass.predictions == loss_mask.sum()
+
+
+def test_a_long_record_is_divided_among_readers_with_a_warmup(monkeypatch):
+    monkeypatch.setattr(sequences, "WARMUP", 10)
+    loss_mask = np.arange(200) >= 100
+    sequence_pass = SequencePass(make_records([200], loss_mask), 4, 8)
+    assert sequence_pass.steps == 5  # each of 4 readers reads 10 + 25 steps
+    scored = []
+    read = []
+    for step in range(sequence_pass.steps):
+        places = sequence_pass.places(step)
+        scored += places[sequence_pass.batch(step).loss_mask > 0].tolist()
+        read += places[places >= 0].tolist()
+    assert sorted(scored) == list(range(100, 200))
+    warmups = [n for start in range(100, 200, 25) for n in range(start - 10, start)]
+    assert sorted(read) == sorted([*range(100, 200), *warmups])
+
+
+def test_a_pass_without_scored_steps_has_no_batches():
+    assert SequencePass(make_records([5], np.zeros(5, bool)), 2, 4).steps == 0

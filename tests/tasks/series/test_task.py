@@ -23,7 +23,7 @@ def read(tmp_path, *texts, **options):
 
 
 def rows(number, last="1"):
-    return "".join(f"{n},{n * n % 7},{last}\n" for n in range(number))
+    return "".join(f"{n * n % 5},{n * n % 7},{last}\n" for n in range(number))
 
 
 def checkpoint(task):
@@ -89,16 +89,57 @@ def test_a_sequence_length_longer_than_the_data_is_refused_with_the_largest_that
 
 
 @pytest.mark.parametrize(
-    ("texts", "message"),
+    ("texts", "options", "message"),
     [
-        (["a,b\n1,2\n2,3\n", "a,c\n1,2\n2,3\n"], "the columns differ from those of"),
-        (["a,b\n1,2\n"], "only one row"),
-        (["a,b\n1,2\n3,x\n"], "row 2, column b: 'x' is not a number"),
+        (["a,b\n1,2\n2,3\n", "a,c\n1,2\n2,3\n"], {}, "no column b, but"),
+        (["a,b\n1,2\n"], {}, "1 rows with values in all columns"),
+        (["a,b\n1,2\n3,x\n"], {}, "line 3, column b: 'x' is not a number"),
+        (["a,b\n1,2\n3,\n4,\n"], {"missing": "drop"}, "1 rows with values in all columns"),
+        (["a;b\n1,5;2\n2,5;3.5\n"], {}, "decimal comma"),
     ],
 )
-def test_invalid_tables_are_refused(tmp_path, texts, message):
+def test_invalid_tables_are_refused(tmp_path, texts, options, message):
     with pytest.raises(CorpusError, match=message):
-        read(tmp_path, *texts)
+        read(tmp_path, *texts, **options)
+
+
+def test_the_user_is_told_how_the_files_are_read(tmp_path):
+    lines = "".join(f"2026-01-{n:02d};{n * n % 5},5;{'' if n == 3 else n % 4}\n" for n in range(1, 20))
+    texts = ["day;a;b\n" + lines] * 3
+    task = read(tmp_path, *texts, missing="drop")
+    layout, left_out, dropped = task.notices
+    assert layout.endswith("0.csv and 2 more: separated by semicolons, decimal commas")
+    assert left_out.startswith("columns left out: day (dates or times)")
+    assert dropped == "3 rows are left out, because a value is missing"
+    assert [len(table) for table in task.tables] == [18] * 3
+
+
+def test_with_history_a_target_is_predicted_from_its_past(tmp_path):
+    text = "a,b,c\n" + rows(50)
+    task = read(tmp_path, text, target=["b"])
+    assert (task.columns.inputs, task.columns.targets) == (("a", "c", "b"), ("b",))
+    assert "3 columns, predicts b" in task.describe()
+    task = read(tmp_path, text, target=["b"], target_history=False)
+    assert task.columns.inputs == ("a", "c")
+    with pytest.raises(UsageError, match="--no-target-history needs --target"):
+        read(tmp_path, text, target_history=False)
+
+
+def test_a_validation_part_without_known_labels_is_not_validated(tmp_path):
+    labels = "".join(f"{n},{'xy'[n % 2] if n < 36 else ''}\n" for n in range(40))
+    task = read(tmp_path, "a,c\n" + labels, target=["c"], missing="mean")
+    assert task.has_validation
+    assert task.validation_pass(4, 16) is None
+
+
+def test_the_fingerprint_covers_the_values_and_labels_that_are_read(tmp_path):
+    def fingerprint(b="1", c="x", d="2"):
+        return read(
+            tmp_path, "a,b,c,d\n" + f"{b},1,x,3\n2,2,y,2\n3,2,{c},{d}\n" * 4, target=["c"], ignore="d"
+        ).fingerprint
+
+    assert fingerprint() == fingerprint(d="7")
+    assert len({fingerprint(), fingerprint(b="5"), fingerprint(c="y")}) == 3
 
 
 def test_a_notice_says_that_nothing_is_validated(tmp_path):

@@ -27,7 +27,7 @@ def write_files(folder):
     (folder / "truncated.npy").write_bytes((folder / "valid.npy").read_bytes()[:-3])
     (folder / "empty.csv").write_text("")
     (folder / "infinite.csv").write_text("1,2\n3,inf\n")
-    (folder / "words.csv").write_text("a,b\n1,2\n")
+    (folder / "words.csv").write_text("a,b\n1,x\n")
     (folder / "ragged.csv").write_text("1,2\n3\n")
     (folder / "notes.txt").write_text("1,2\n")
 
@@ -43,10 +43,10 @@ INVALID = {
     "pickled.npy": r"pickled\.npy: not a plain array of numbers \(pickled objects are never read\)",
     "texts.npy": r"texts\.npy: not a matrix of numbers",
     "truncated.npy": r"truncated\.npy: not a plain array of numbers",
-    "empty.csv": r"empty\.csv: not a matrix of numbers",
-    "infinite.csv": r"infinite\.csv, row 2, column 2: inf is not a finite number",
-    "words.csv": r"words\.csv, row 1, column 1: 'a' is not a number",
-    "ragged.csv": r"ragged\.csv: not a matrix of numbers",
+    "empty.csv": r"empty\.csv: no rows of numbers",
+    "infinite.csv": r"infinite\.csv, line 2, column 2: inf is not a finite number",
+    "words.csv": r"words\.csv, line 2, column 2: 'x' is not a number",
+    "ragged.csv": r"ragged\.csv, line 2: 1 cells for 2 columns",
     "notes.txt": r"notes\.txt: must end in \.npy or \.csv",
 }
 
