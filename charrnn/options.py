@@ -28,6 +28,7 @@ MODEL_IS_GIVEN = "the architecture is taken from the other model"
 EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason if it is not obvious
     ("val_file", "val_fraction", ""),
     ("bytes", "encoding", ""),
+    ("bytes", "newline", ""),
     ("cell", "init_from", MODEL_IS_GIVEN),
     ("hidden_size", "init_from", MODEL_IS_GIVEN),
     ("num_layers", "init_from", MODEL_IS_GIVEN),
@@ -35,6 +36,7 @@ EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason i
 )
 TASK_OPTIONS = {  # options that only some tasks have
     "bytes": ("lm",),
+    "newline": ("lm",),
     "lines": ("lm",),
     "features": ("caption",),
     "delay": ("tag",),
@@ -102,6 +104,9 @@ class DataOptions(CheckedFields):
     )
     bytes: bool = checked_field(False, "Use byte values instead of characters as the vocabulary: any file can be read.")
     encoding: str = checked_field("utf-8", "Text encoding of the corpus.")
+    newline: str = checked_field(
+        "lf", "Line ends CR LF and CR of the corpus: lf (they become LF) or keep.", choices=("lf", "keep")
+    )
     lines: bool = checked_field(False, "Each line is a separate record: the state is reset at the start of each line.")
     val_fraction: float = checked_field(
         0.1, "Fraction of the data used for validation, after the training part.", low=0, below=1
@@ -332,8 +337,9 @@ class RunConfig:
         if self.data.val_file is not None:
             del options["val_fraction"]
         if self.data.bytes:
-            del options["encoding"]
-        return {name: value for name, value in options.items() if value is not None}
+            del options["encoding"], options["newline"]
+        unsupported = {name for name, tasks in TASK_OPTIONS.items() if self.data.task not in tasks}
+        return {name: value for name, value in options.items() if value is not None and name not in unsupported}
 
 
 def absolute_paths(paths: Sequence[str]) -> tuple[str, ...]:

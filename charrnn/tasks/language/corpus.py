@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.corpus.reading import display_name, read_codes
-from charrnn.corpus.vocabulary import Vocabulary, smallest_uint
+from charrnn.corpus.reading import CodeReader, display_name, make_reader
+from charrnn.corpus.vocabulary import LINE_FEED, Vocabulary, smallest_uint
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
+from charrnn.tasks.language.streams import NO_STARTS
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The parts are vectors of ids, of the smallest unsigned type. A part starts with the start symbol or is empty."""
+    """The parts are vectors of ids, of the smallest unsigned type. A part starts with the start symbol or is empty.
+
+    The state restarts at the start of each file and of each record.
+    """
 
     vocabulary: Vocabulary
     lines: bool  # whether each line is a separate record
@@ -26,6 +32,10 @@ class Corpus:
     test: Array
     fingerprint: str  # SHA-256 of text and vocabulary
     notices: tuple[str, ...]
+    # Places of the inputs that predict the first symbol of a file, for each part.
+    train_starts: Array = field(default_factory=lambda: NO_STARTS)
+    val_starts: Array = field(default_factory=lambda: NO_STARTS)
+    test_starts: Array = field(default_factory=lambda: NO_STARTS)
 
     def describe(self) -> str:
         train, val, test = (max(0, len(part) - 1) for part in (self.train, self.val, self.test))
@@ -52,29 +62,63 @@ class Corpus:
 
 def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
     """Reads, joins and splits text files. Raises CorpusError, UsageError."""
-    notices: list[str] = []
+    reader = make_reader(data)
     names = ", ".join(map(display_name, paths))
-    chunks = list(read_codes(paths, data, notices))
-    val_file_chunks = list(read_codes([data.val_file], data, notices)) if data.val_file else []
-    vocabulary = Vocabulary.from_chunks([*chunks, *val_file_chunks], data.bytes)
-    ids = _join_ids(chunks, vocabulary)
-    val_file = _join_ids(val_file_chunks, vocabulary)
+    files = _read_files(paths, reader)
+    val_files = _read_files([data.val_file] if data.val_file else [], reader)
+    notices = reader.notices()
+    vocabulary = Vocabulary.from_chunks([*files.chunks, *val_files.chunks], data.bytes)
+    ids = _join_ids(files.chunks, vocabulary)
+    val_file = _join_ids(val_files.chunks, vocabulary)
     if not len(ids):
         raise CorpusError(f"{names}: the corpus is empty")
     if len(ids) < 2:
         raise CorpusError(f"{names}: the corpus has one character", "at least two are needed to predict the next one")
     if data.lines and vocabulary.newline is None:
         raise CorpusError("--lines: the corpus has no line feed")
-    train, val, test = np.split(ids, _split_points(ids, data, vocabulary.newline, notices))
+    points = _split_points(ids, data, vocabulary.newline, notices)
+    train, val, test = np.split(ids, points)
+    starts = [_starts_within(files.starts, start, stop) for start, stop in pairwise([0, *points, len(ids)])]
     if data.val_file:
         if len(val_file) < 2:
             raise CorpusError(f"{data.val_file}: too few characters to validate on", "at least two are needed")
         val = val_file
+        starts[1] = NO_STARTS
     if len(train) < (1 if data.lines else 2):
         raise CorpusError(f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction")
-    fingerprint = _fingerprint(ids, val_file, vocabulary)
+    fingerprint = _fingerprint(ids, files.starts, val_file, vocabulary)
     train, val, test = (np.insert(part, 0, vocabulary.start) if len(part) else part for part in (train, val, test))
-    return Corpus(vocabulary, data.lines, train, val, test, fingerprint, tuple(notices))
+    return Corpus(vocabulary, data.lines, train, val, test, fingerprint, tuple(notices), *starts)
+
+
+class Files(NamedTuple):
+    """The codes of some files, joined, and the places of the first code of each file but the first."""
+
+    chunks: list[Array]
+    starts: Array
+
+
+def _read_files(paths: Sequence[str], reader: CodeReader) -> Files:
+    """Reads and joins files. A file that does not end in a line feed gets one if another file follows."""
+    chunks: list[Array] = []
+    starts: list[int] = []
+    length = 0
+    for path in paths:
+        if length:
+            if chunks[-1][-1] != LINE_FEED:
+                chunks.append(np.array([LINE_FEED], np.uint8))
+                length += 1
+            starts.append(length)
+        for chunk in reader.codes(path):
+            chunks.append(chunk)
+            length += len(chunk)
+    return Files(chunks, np.unique(np.array([start for start in starts if start < length], np.int64)))
+
+
+def _starts_within(starts: Array, start: int, stop: int) -> Array:
+    """The file starts in a part of the text, relative to its start. At the start of the part, the state is zero."""
+    within: Array = starts[(starts > start) & (starts < stop)] - start
+    return within
 
 
 def _join_ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
@@ -112,9 +156,9 @@ def _next_line_start(ids: Array, place: int, newline: int | None) -> int:
     return place + int(ends[0]) if len(ends) else len(ids)
 
 
-def _fingerprint(ids: Array, val_file: Array, vocabulary: Vocabulary) -> str:
+def _fingerprint(ids: Array, starts: Array, val_file: Array, vocabulary: Vocabulary) -> str:
     digest = hashlib.sha256(vocabulary.codes.astype("<u4").tobytes())
-    for part in (ids, val_file):
+    for part in (ids, starts, val_file):
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

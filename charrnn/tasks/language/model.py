@@ -20,6 +20,7 @@ from charrnn.options import DataOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.language.scoring import text_metrics, text_nats
+from charrnn.tasks.language.streams import NO_STARTS
 from charrnn.tasks.language.writing import StoppableText
 
 RECORD_END = "\n"
@@ -134,10 +135,10 @@ class TextModel(TrainedModel):
             raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
         return nats
 
-    def prediction_nats(self, ids: Array, record_end: int | None) -> Array:
-        """The nats of each prediction ids[1:]. The state is reset after each `record_end`."""
+    def prediction_nats(self, ids: Array, record_end: int | None, file_starts: Array = NO_STARTS) -> Array:
+        """The nats of each prediction ids[1:]. The state is reset after each `record_end`, and at `file_starts`."""
         with threadpool_limits(1):
-            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end)
+            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end, file_starts)
 
     def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
@@ -192,9 +193,10 @@ class TextModel(TrainedModel):
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
         """The ids of the characters of a text file. Raises CorpusError."""
-        from charrnn.corpus.reading import display_name, read_codes  # not needed to write text
+        from charrnn.corpus.reading import display_name, make_reader  # not needed to write text
 
-        chunks = list(read_codes([path], DataOptions(bytes=self.vocabulary.is_bytes), []))
+        newline = "keep" if "\r" in self.vocabulary else "lf"
+        chunks = list(make_reader(DataOptions(bytes=self.vocabulary.is_bytes, newline=newline)).codes(path))
         if not chunks:
             raise CorpusError(f"{display_name(path)}: the text is empty")
         return self.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
