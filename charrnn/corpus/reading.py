@@ -10,13 +10,14 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 
 import numpy as np
 
 from charrnn.corpus.encodings import binary_format, encoding_advice, utf16_or_32
-from charrnn.corpus.vocabulary import smallest_uint
+from charrnn.corpus.pieces import normalise, replace_in_pieces, split_for_normalising
+from charrnn.corpus.vocabulary import DOCUMENT_END, smallest_uint
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
@@ -54,11 +55,25 @@ class TextReader:
     was changed in which files is in `notices`.
     """
 
-    def __init__(self, encoding: str = "utf-8", newline: str = "lf") -> None:
-        """newline: "lf" (CR LF and CR become LF) or "keep". Raises UsageError for an unknown encoding."""
+    def __init__(
+        self,
+        encoding: str = "utf-8",
+        *,
+        newline: str | None = None,
+        form: str = "none",
+        separator: str | None = None,
+    ) -> None:
+        """newline: "lf" (CR LF and CR become LF) or "keep"; None is "lf" where they cannot be kept.
+        form: the Unicode normal form of the text.
+        separator: a text that is replaced by DOCUMENT_END.
+
+        Raises UsageError for an unknown encoding.
+        """
         _check_encoding(encoding)
         self.encoding = encoding
         self.newline = newline
+        self.form = form
+        self.separator = separator
         self._changes: dict[str, list[str]] = {}  # what was changed -> the names of the files
 
     def codes(self, path: str) -> Iterator[Array]:
@@ -69,7 +84,36 @@ class TextReader:
 
     def texts(self, path: str) -> Iterator[str]:
         """Yields the text of a file in pieces that are not empty. Raises CorpusError."""
-        line_ends = io.IncrementalNewlineDecoder(None, translate=self.newline == "lf")
+        pieces = self._original_texts(path)
+        if self.form != "none":
+            pieces = self._normalise(pieces, path)
+        if self.separator is not None:
+            pieces = replace_in_pieces(self._refuse_document_ends(pieces, path), self.separator, chr(DOCUMENT_END))
+        return pieces
+
+    def _normalise(self, pieces: Iterable[str], path: str) -> Iterator[str]:
+        """Normalises a text. Notes a change."""
+        is_changed = False
+        for part in split_for_normalising(pieces):
+            text = normalise(part, self.form)
+            is_changed |= text != part
+            yield text
+        if is_changed:
+            self._note(
+                f"some characters were changed to the normal form {self.form} (--normalize none keeps them)", path
+            )
+
+    def _refuse_document_ends(self, pieces: Iterable[str], path: str) -> Iterator[str]:
+        """Yields the same pieces. Raises CorpusError if DOCUMENT_END already occurs."""
+        for piece in pieces:
+            if chr(DOCUMENT_END) in piece:
+                problem = f"{display_name(path)}: contains U+{DOCUMENT_END:04X}, which marks the end of a document"
+                raise CorpusError(problem, "remove this character")
+            yield piece
+
+    def _original_texts(self, path: str) -> Iterator[str]:
+        """Yields the text of a file with translated line ends."""
+        line_ends = io.IncrementalNewlineDecoder(None, translate=self.newline != "keep")
         with _open_file(path) as file:
             for piece in self._decode(file, display_name(path)):
                 if text := line_ends.decode(piece):
@@ -79,14 +123,15 @@ class TextReader:
         newlines = line_ends.newlines  # None, the only kind, or a tuple of kinds
         kinds = newlines if isinstance(newlines, tuple) else (newlines,)
         names = [name for kind, name in (("\r\n", "CR LF"), ("\r", "CR")) if kind in kinds]
-        if names and self.newline == "lf":
-            self._note(f"line ends {' and '.join(names)} became LF", path)
+        if names and self.newline != "keep":
+            hint = " (--newline keep keeps them)" if self.newline else ""
+            self._note(f"line ends {' and '.join(names)} became LF{hint}", path)
         elif "CR LF" in names:
             self._note("line ends CR LF are kept as two characters", path)
 
     def notices(self) -> list[str]:
         """What was changed in the files that have been read, one message for each kind of change."""
-        return [f"{_name_files(names)}: {change}" for change, names in self._changes.items()]
+        return [f"{name_files(names)}: {change}" for change, names in self._changes.items()]
 
     def _note(self, change: str, path: str) -> None:
         self._changes.setdefault(change, []).append(display_name(path))
@@ -143,7 +188,9 @@ CodeReader = TextReader | ByteReader
 
 def make_reader(data: DataOptions) -> CodeReader:
     """The reader for the files of a language model."""
-    return ByteReader() if data.bytes else TextReader(data.encoding, data.newline)
+    if data.bytes:
+        return ByteReader()
+    return TextReader(data.encoding, newline=data.newline, form=data.normalize, separator=data.separator)
 
 
 def read_text(path: str) -> str:
@@ -159,7 +206,7 @@ def _advance(text: str, line: int, column: int) -> tuple[int, int]:
     return line, column + len(text)
 
 
-def _name_files(names: Sequence[str]) -> str:
+def name_files(names: Sequence[str]) -> str:
     """One file by its name; several by the first name and their number."""
     others = len(names) - 1
     return names[0] if not others else f"{names[0]} and {others} other file{'s' if others > 1 else ''}"

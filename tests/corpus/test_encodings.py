@@ -76,7 +76,7 @@ def test_a_damaged_utf_8_file_is_not_taken_for_another_encoding(tmp_path):
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (gzip.compress(b"text"), "a gzip file"),
+        (gzip.compress(b"text", mtime=0), "a gzip file"),
         (b"PK\x03\x04\x14\0", "a zip file"),
         (b"%PDF-1.7 text", "a PDF document"),
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),

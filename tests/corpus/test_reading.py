@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import unicodedata
 from unittest import mock
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from charrnn.corpus import reading
 from charrnn.corpus.encodings import binary_format, utf16_or_32
 from charrnn.corpus.reading import ByteReader, TextReader, make_reader, read_text
+from charrnn.corpus.vocabulary import DOCUMENT_END
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions
 
@@ -51,7 +53,7 @@ def test_any_text_is_read_with_any_chunk_size(tmp_path, text, chunk, newline):
     expected = text.removeprefix("\ufeff")
     if newline == "lf":
         expected = unix_lines(expected)
-    assert codes(path, chunk=chunk, newline=newline) == list(map(ord, expected))
+    assert codes(path, chunk=chunk, newline=newline, normalize="none") == list(map(ord, expected))
     reader = TextReader(newline=newline)
     assert "".join(reader.texts(str(path))) == expected
     is_changed = newline == "lf" and "\r" in text
@@ -112,7 +114,7 @@ def test_a_notice_says_what_became_of_the_line_ends(tmp_path, newline, text, not
 def test_one_notice_names_the_first_of_several_files(tmp_path):
     notices = []
     codes(*(write(tmp_path / name, b"a\r\n") for name in ("1", "2", "3")), notices=notices)
-    assert notices == [f"{tmp_path / '1'} and 2 other files: line ends CR LF became LF"]
+    assert notices == [f"{tmp_path / '1'} and 2 other files: line ends CR LF became LF (--newline keep keeps them)"]
 
 
 def test_standard_input_is_read_like_a_file_and_named_in_errors(tmp_path, monkeypatch):
@@ -181,7 +183,8 @@ def test_the_error_for_undecodable_text_gives_the_position_of_the_first_bad_byte
         assert f"{place} is not valid {encoding}" in str(caught.value)
     else:
         expected = text.removeprefix("\ufeff")
-        assert codes(path, chunk=chunk, encoding=encoding, newline="keep") == list(map(ord, expected))
+        options = {"encoding": encoding, "newline": "keep", "normalize": "none"}
+        assert codes(path, chunk=chunk, **options) == list(map(ord, expected))
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
@@ -223,3 +226,30 @@ def test_a_large_file_is_read_in_chunks(tmp_path, monkeypatch):
 def test_read_text_returns_the_whole_text(tmp_path, text):
     path = write(tmp_path / "a.txt", text.encode())
     assert read_text(str(path)) == unix_lines(text.removeprefix("\ufeff"))
+
+
+@in_tmp_path
+@given(
+    text=st.text("ae\u0301\u0323\u00e9\u212b\ufb01\u1100\u1161\u11a8\uac00\n"),
+    chunk=any_chunk,
+    form=st.sampled_from(["NFC", "NFD", "NFKC"]),
+)
+def test_a_text_is_normalised_with_any_chunk_size(tmp_path, text, chunk, form):
+    path = write(tmp_path / "a.txt", text.encode())
+    expected = unicodedata.normalize(form, text)
+    notices = []
+    assert codes(path, chunk=chunk, notices=notices, normalize=form) == list(map(ord, expected))
+    assert any("normal form" in notice for notice in notices) == (text != expected)
+
+
+@in_tmp_path
+@given(text=st.text("ab\n"), chunk=any_chunk, separator=st.sampled_from(["a", "ab", "aa", "\n\n", "aba"]))
+def test_each_separator_becomes_the_end_of_a_document_with_any_chunk_size(tmp_path, text, chunk, separator):
+    path = write(tmp_path / "a.txt", text.encode())
+    expected = text.replace(separator, chr(DOCUMENT_END))
+    assert codes(path, chunk=chunk, document_separator=separator) == list(map(ord, expected))
+
+
+def test_a_text_that_contains_the_symbol_of_document_ends_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match=r"contains U\+FDD0"):
+        codes(write(tmp_path / "a", f"a{chr(DOCUMENT_END)}b".encode()), document_separator="b")

@@ -61,7 +61,8 @@ class CaptionTask(WindowTask):
         if len(vectors) != len(captions):
             raise CorpusError(f"{data.features}: {len(vectors)} rows for {len(captions)} lines of {names}")
         parts = split_records(captions, data, config.train.seed, notices)
-        vocabulary = Vocabulary.of_texts([END, *(caption.text for caption in captions)], source_vocabulary(source))
+        texts = [END, *(caption.text for caption in captions)]
+        vocabulary = Vocabulary.of_texts(texts, source_vocabulary(source), data.normalize)
         scale = Standardizer.fit(vectors[[caption.source for caption in parts["train"]]])
         if source is not None and source.architecture.features:
             width = vectors.shape[1]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.corpus.reading import CodeReader, display_name, make_reader
-from charrnn.corpus.vocabulary import LINE_FEED, Vocabulary, smallest_uint
+from charrnn.corpus.reading import CodeReader, display_name, make_reader, name_files
+from charrnn.corpus.vocabulary import DOCUMENT_END, LINE_FEED, Vocabulary, smallest_uint
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
@@ -45,7 +45,7 @@ class Corpus:
     @property
     def record_end(self) -> int | None:
         """The id after which the state is reset. None if the text has no records."""
-        return self.vocabulary.newline if self.lines else None
+        return self.vocabulary.newline if self.lines else self.vocabulary.document_end
 
     def with_vocabulary_of(self, other: Vocabulary) -> Corpus:
         """The same corpus with a vocabulary that includes another one."""
@@ -63,11 +63,13 @@ class Corpus:
 def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
     """Reads, joins and splits text files. Raises CorpusError, UsageError."""
     reader = make_reader(data)
-    names = ", ".join(map(display_name, paths))
-    files = _read_files(paths, reader)
-    val_files = _read_files([data.val_file] if data.val_file else [], reader)
+    names = name_files(list(map(display_name, paths)))
+    file_end = LINE_FEED if data.separator is None else DOCUMENT_END
+    files = _read_files(paths, reader, file_end)
+    val_files = _read_files([data.val_file] if data.val_file else [], reader, file_end)
     notices = reader.notices()
-    vocabulary = Vocabulary.from_chunks([*files.chunks, *val_files.chunks], data.bytes)
+    form = "none" if data.bytes else data.normalize
+    vocabulary = Vocabulary.from_chunks([*files.chunks, *val_files.chunks], data.bytes, form, data.separator)
     ids = _join_ids(files.chunks, vocabulary)
     val_file = _join_ids(val_files.chunks, vocabulary)
     if not len(ids):
@@ -76,7 +78,10 @@ def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
         raise CorpusError(f"{names}: the corpus has one character", "at least two are needed to predict the next one")
     if data.lines and vocabulary.newline is None:
         raise CorpusError("--lines: the corpus has no line feed")
-    points = _split_points(ids, data, vocabulary.newline, notices)
+    if data.separator is not None and vocabulary.document_end is None:
+        raise CorpusError(f"--document-separator {data.document_separator!r}: does not occur in {names}")
+    record_end = vocabulary.newline if data.lines else vocabulary.document_end
+    points = _split_points(ids, data, record_end, notices)
     train, val, test = np.split(ids, points)
     starts = [_starts_within(files.starts, start, stop) for start, stop in pairwise([0, *points, len(ids)])]
     if data.val_file:
@@ -84,7 +89,7 @@ def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
             raise CorpusError(f"{data.val_file}: too few characters to validate on", "at least two are needed")
         val = val_file
         starts[1] = NO_STARTS
-    if len(train) < (1 if data.lines else 2):
+    if len(train) < (2 if record_end is None else 1):
         raise CorpusError(f"{names}: too few characters left to train on", "lower --val-fraction or --test-fraction")
     fingerprint = _fingerprint(ids, files.starts, val_file, vocabulary)
     train, val, test = (np.insert(part, 0, vocabulary.start) if len(part) else part for part in (train, val, test))
@@ -98,15 +103,15 @@ class Files(NamedTuple):
     starts: Array
 
 
-def _read_files(paths: Sequence[str], reader: CodeReader) -> Files:
-    """Reads and joins files. A file that does not end in a line feed gets one if another file follows."""
+def _read_files(paths: Sequence[str], reader: CodeReader, file_end: int) -> Files:
+    """Reads and joins files. A file that does not end in `file_end` gets it if another file follows."""
     chunks: list[Array] = []
     starts: list[int] = []
     length = 0
     for path in paths:
         if length:
-            if chunks[-1][-1] != LINE_FEED:
-                chunks.append(np.array([LINE_FEED], np.uint8))
+            if chunks[-1][-1] != file_end:
+                chunks.append(np.array([file_end]))
                 length += 1
             starts.append(length)
         for chunk in reader.codes(path):
@@ -131,7 +136,7 @@ def _join_ids(chunks: list[Array], vocabulary: Vocabulary) -> Array:
     return ids
 
 
-def _split_points(ids: Array, data: DataOptions, newline: int | None, notices: list[str]) -> tuple[int, int]:
+def _split_points(ids: Array, data: DataOptions, record_end: int | None, notices: list[str]) -> tuple[int, int]:
     """The start of the validation part, and of the test part. Parts of fewer than two characters stay empty."""
     fractions = {"validate": 0.0 if data.val_file else data.val_fraction, "test": data.test_fraction}
     for purpose, fraction in fractions.items():
@@ -140,19 +145,19 @@ def _split_points(ids: Array, data: DataOptions, newline: int | None, notices: l
             fractions[purpose] = 0.0
     test_start = len(ids) - int(len(ids) * fractions["test"])
     val_start = test_start - int(len(ids) * fractions["validate"])
-    if data.lines:
-        val_start = _next_line_start(ids, val_start, newline)
-        test_start = _next_line_start(ids, test_start, newline)
+    if record_end is not None:
+        val_start = _next_record_start(ids, val_start, record_end)
+        test_start = _next_record_start(ids, test_start, record_end)
         if fractions["validate"] and val_start == test_start:
-            notices.append("no whole line is left to validate on")
+            notices.append(f"no whole {'line' if data.lines else 'document'} is left to validate on")
     return val_start, test_start
 
 
-def _next_line_start(ids: Array, place: int, newline: int | None) -> int:
-    """The position of the first line start at or after `place`."""
+def _next_record_start(ids: Array, place: int, record_end: int) -> int:
+    """The position of the first start of a record at or after `place`."""
     if place == 0:
         return 0
-    ends = np.flatnonzero(ids[place - 1 :] == newline)
+    ends = np.flatnonzero(ids[place - 1 :] == record_end)
     return place + int(ends[0]) if len(ends) else len(ids)
 
 

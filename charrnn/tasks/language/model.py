@@ -49,12 +49,16 @@ class TextModel(TrainedModel):
 
         lines: whether each line is a record (default: as in training).
         """
-        return self.vocabulary.newline if (self.lines if lines is None else lines) else None
+        if self.lines if lines is None else lines:
+            return self.vocabulary.newline
+        return self.vocabulary.document_end
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The texts that end a sample. A model of lines writes one line."""
-        return (RECORD_END,) if self.lines else ()
+        """The texts that end a sample. A model of lines writes one line, a model of documents one document."""
+        if self.lines:
+            return (RECORD_END,)
+        return () if self.vocabulary.separator is None else (self.vocabulary.separator,)
 
     def prepend_start(self, ids: Array) -> Array:
         """Prepends the start symbol to ids. Every text is read with the start symbol, from the zero state."""
@@ -98,7 +102,7 @@ class TextModel(TrainedModel):
         """
         stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
-        symbols = self._symbols()
+        symbols = self.vocabulary.symbols()
         decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
         logits = self._read(stepper, self.prepend_start(prime), len(seeds))
         written = 0
@@ -149,7 +153,7 @@ class TextModel(TrainedModel):
         """
         stepper = self._new_stepper(1)
         record_end = self.record_end(lines)
-        symbols = self._symbols()
+        symbols = self.vocabulary.symbols()
         previous = self.vocabulary.start
         for i in ids.tolist():
             if previous == record_end:
@@ -173,8 +177,8 @@ class TextModel(TrainedModel):
             self._logits = self._read(self._stepper, ids, 1)
         _, (p,) = cross_entropy_forward(self._logits.copy(), np.array([0]))
         places = np.arange(len(p)) if top is None else np.argsort(-p, kind="stable")[:top]
-        symbols = map(chr, self.vocabulary.codes[places].tolist())
-        return dict(zip(symbols, p[places].tolist(), strict=True))
+        symbols = self.vocabulary.symbols()
+        return {symbols[i]: float(p[i]) for i in places.tolist()}
 
     def state(self) -> Array:
         """The state (L, num_states, 1, H) after the last `step`, for `restore`."""
@@ -195,21 +199,23 @@ class TextModel(TrainedModel):
         """The ids of the characters of a text file. Raises CorpusError."""
         from charrnn.corpus.reading import display_name, make_reader  # not needed to write text
 
-        newline = "keep" if "\r" in self.vocabulary else "lf"
-        chunks = list(make_reader(DataOptions(bytes=self.vocabulary.is_bytes, newline=newline)).codes(path))
+        vocabulary = self.vocabulary
+        data = DataOptions(
+            bytes=vocabulary.is_bytes,
+            newline="keep" if "\r" in vocabulary else "lf",
+            normalize=vocabulary.form,
+            document_separator=vocabulary.separator,
+        )
+        chunks = list(make_reader(data).codes(path))
         if not chunks:
             raise CorpusError(f"{display_name(path)}: the text is empty")
-        return self.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
+        return vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         return text_metrics(self.nats(self.read_ids(file.path, skip_unknown=file.skip_unknown)))
 
     def _new_stepper(self, streams: int) -> Stepper:
         return self.backend.stepper(self.architecture, self.parameters, streams)
-
-    def _symbols(self) -> list[str]:
-        """The character of each id. For a byte it is the character with this code point."""
-        return [chr(code) for code in self.vocabulary.codes.tolist()]
 
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
         """Reads the same ids in all streams. Returns the logits (B, V) of the next character."""
@@ -219,6 +225,7 @@ class TextModel(TrainedModel):
 
     def _step(self, stepper: Stepper, ids: Array) -> Array:
         """Reads one character of each stream. Returns the next logits (B, V), valid until the next call."""
-        if self.lines:
-            stepper.reset(np.flatnonzero(ids == self.vocabulary.newline).tolist())
+        record_end = self.record_end()
+        if record_end is not None:
+            stepper.reset(np.flatnonzero(ids == record_end).tolist())
         return stepper.step(ids)

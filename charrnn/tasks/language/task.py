@@ -83,7 +83,7 @@ class LanguageTask:
 
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
         corpus = self.corpus
-        start = None if corpus.lines else corpus.vocabulary.start
+        start = corpus.vocabulary.start if corpus.record_end is None else None
         return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed, corpus.train_starts)
 
     def validation_pass(self, batch_size: int, seq_length: int) -> TextPass | None:

@@ -36,7 +36,9 @@ class TranscribeTask(SourceTask):
         if source is not None:
             check_initial_task(source, MatrixCoding.name)
             known = source.parse_task(MatrixCoding.from_dict)
-        target = Symbols.from_texts(targets, data.target_separator, None if known is None else known.target)
+        target = Symbols.from_texts(
+            targets, data.target_separator, None if known is None else known.target, data.normalize
+        )
         longest = max(1, *(len(target.split(text)) for text in targets))
         if known is None:
             scale = Standardizer.fit(np.concatenate([record.source.values for record in parts["train"]]))

@@ -94,7 +94,7 @@ def test_file_starts_follow_a_line_feed_in_each_part(tmp_path, texts, val, test)
 )
 def test_ids_have_the_smallest_type_that_holds_the_vocabulary(tmp_path, size, dtype):
     text = "".join(map(chr, [code for code in range(size + 0x800) if not 0xD800 <= code < 0xE000][:size]))
-    corpus = load(tmp_path, text, val_fraction=0.3, newline="keep")
+    corpus = load(tmp_path, text, val_fraction=0.3, newline="keep", normalize="none")
     assert len(corpus.vocabulary) == size
     assert corpus.train.dtype == corpus.val.dtype == dtype
     assert decode(corpus, "train") + decode(corpus, "val") == text
