@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -30,6 +31,10 @@ EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason i
     ("val_file", "val_fraction", ""),
     ("bytes", "encoding", ""),
     ("columns", "ignore", ""),
+    ("bytes", "newline", ""),
+    ("bytes", "normalize", ""),
+    ("bytes", "document_separator", ""),
+    ("lines", "document_separator", ""),
     ("cell", "init_from", MODEL_IS_GIVEN),
     ("hidden_size", "init_from", MODEL_IS_GIVEN),
     ("num_layers", "init_from", MODEL_IS_GIVEN),
@@ -37,6 +42,9 @@ EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason i
 )
 TASK_OPTIONS = {  # options that only some tasks have
     "bytes": ("lm",),
+    "newline": ("lm",),
+    "normalize": ("lm", "classify", "translate", "transcribe", "caption"),
+    "document_separator": ("lm",),
     "lines": ("lm",),
     "features": ("caption",),
     "delay": ("tag",),
@@ -110,6 +118,24 @@ class DataOptions(CheckedFields):
     )
     bytes: bool = checked_field(False, "Use byte values instead of characters as the vocabulary: any file can be read.")
     encoding: str = checked_field("utf-8", "Text encoding of the corpus.")
+    newline: str = checked_field(
+        "lf", "Line ends CR LF and CR of the corpus: lf (they become LF) or keep.", choices=("lf", "keep")
+    )
+    normalize: str = checked_field(
+        "NFC",
+        "Unicode normal form of the texts: NFC, NFD (translate, transcribe: predictions are composed again), NFKC or "
+        "none.",
+        choices=("NFC", "NFD", "NFKC", "none"),
+        default_text="NFC; for --task tag none",
+    )
+    glob: str | None = checked_field(
+        None, "Which files of a directory are read, in natural order.", default_text="**/*.txt"
+    )
+    document_separator: str | None = checked_field(
+        None,
+        r"Text between two records of several lines (\n is the line feed), which is also added between files: the "
+        "state is reset there, and a sample ends there.",
+    )
     lines: bool = checked_field(False, "Each line is a separate record: the state is reset at the start of each line.")
     val_fraction: float = checked_field(
         0.1, "Fraction of the data used for validation, after the training part.", low=0, below=1
@@ -153,6 +179,14 @@ class DataOptions(CheckedFields):
         choices=MISSING_RULES,
         default_text="error",
     )
+
+    @property
+    def separator(self) -> str | None:
+        """The document separator with its line feeds, in the normal form of the texts."""
+        if self.document_separator is None:
+            return None
+        text = self.document_separator.replace("\\n", "\n")
+        return text if self.normalize == "none" else unicodedata.normalize(self.normalize, text)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -353,8 +387,9 @@ class RunConfig:
         if self.data.val_file is not None:
             del options["val_fraction"]
         if self.data.bytes:
-            del options["encoding"]
-        return {name: value for name, value in options.items() if value is not None}
+            del options["encoding"], options["newline"], options["normalize"]
+        unsupported = {name for name, tasks in TASK_OPTIONS.items() if self.data.task not in tasks}
+        return {name: value for name, value in options.items() if value is not None and name not in unsupported}
 
 
 def absolute_paths(paths: Sequence[str]) -> tuple[str, ...]:
@@ -377,5 +412,7 @@ def _check_task_options(data: DataOptions, options: dict[str, Any]) -> None:
         raise UsageError("--no-target-history needs --target")
     if data.task == "series" and options.get("embedding_size"):
         raise UsageError("--embedding-size is not supported for --task series, whose inputs are numbers")
+    if data.document_separator == "":
+        raise UsageError("--document-separator: the text is empty")
     if data.val_fraction + data.test_fraction >= 1:
         raise UsageError("--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1")

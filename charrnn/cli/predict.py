@@ -141,7 +141,7 @@ def _predict_lines(model: PredictsRecords, path: str, options: PredictionOptions
     """Prints a prediction for each line of a file, as soon as the line has been read."""
     from charrnn.corpus.lines import read_available_lines
 
-    for lines in read_available_lines(path, DataOptions.encoding, []):
+    for lines in read_available_lines(path, DataOptions.encoding):
         for line in lines:
             if "\t" in line.text:
                 raise CorpusError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from charrnn.corpus.reading import display_name, read_texts
+from charrnn.corpus.reading import TextReader, display_name
 
 
 class Line(NamedTuple):
@@ -22,20 +22,29 @@ class Line(NamedTuple):
 
 
 def read_lines(paths: Sequence[str], encoding: str, notices: list[str]) -> Iterator[Line]:
-    """Yields the lines of some files in order. A line ends in LF or CR LF. Raises the errors of `read_texts`."""
+    """Yields the lines of some files in order, and appends to `notices`. A line never continues in the next file.
+
+    Raises the errors of TextReader.
+    """
+    reader = TextReader(encoding)
     for path in paths:
-        for lines in read_available_lines(path, encoding, notices):
+        for lines in _available_lines(path, reader):
             yield from lines
+    notices += reader.notices()
 
 
-def read_available_lines(path: str, encoding: str, notices: list[str]) -> Iterator[list[Line]]:
+def read_available_lines(path: str, encoding: str) -> Iterator[list[Line]]:
     """Yields the lines of a file in lists: all lines that can be read without waiting, and at least one."""
+    return _available_lines(path, TextReader(encoding))
+
+
+def _available_lines(path: str, reader: TextReader) -> Iterator[list[Line]]:
     number = 1
     incomplete = ""  # a line whose end has not been read yet
-    for text in read_texts([path], encoding, notices):
+    for text in reader.texts(path):
         *texts, incomplete = (incomplete + text).split("\n")
         if texts:
-            yield [Line(text.removesuffix("\r"), path, number + n) for n, text in enumerate(texts)]
+            yield [Line(text, path, number + n) for n, text in enumerate(texts)]
         number += len(texts)
     if incomplete:
-        yield [Line(incomplete.removesuffix("\r"), path, number)]
+        yield [Line(incomplete, path, number)]

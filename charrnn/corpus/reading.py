@@ -5,21 +5,25 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import io
 import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 
 import numpy as np
 
-from charrnn.corpus.vocabulary import smallest_uint
+from charrnn.corpus.encodings import binary_format, encoding_advice, utf16_or_32
+from charrnn.corpus.pieces import normalise, replace_in_pieces, split_for_normalising
+from charrnn.corpus.vocabulary import DOCUMENT_END, smallest_uint
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 
 CHUNK_SIZE = 1 << 20  # bytes
+SAMPLE_SIZE = 1 << 13  # bytes at the start of a file that show what kind of file it is
 # The unpacked size of a gzip file is limited to MAX_GZIP_RATIO times its packed size, or to MIN_GZIP_LIMIT if that is
 # larger. Gzip compresses text by a factor of about 3, and repetitive text by a factor of up to 100.
 MAX_GZIP_RATIO = 200
@@ -31,43 +35,181 @@ def display_name(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def read_codes(paths: Sequence[str], data: DataOptions, notices: list[str]) -> Iterator[Array]:
-    """Yields the code points of some files in order, or their bytes, in arrays of the smallest unsigned type.
+class ByteReader:
+    """Reads files as bytes, without any change."""
 
-    Appends to `notices` if a file has CR LF line ends, which are kept, or a byte order mark, which is dropped. Raises
-    CorpusError for a file that cannot be read or decoded, UsageError for an unknown encoding.
+    def codes(self, path: str) -> Iterator[Array]:
+        """Yields the bytes of a file. Raises CorpusError."""
+        with _open_file(path) as file:
+            while chunk := file.read1(CHUNK_SIZE):
+                yield np.frombuffer(chunk, np.uint8)
+
+    def notices(self) -> list[str]:
+        return []
+
+
+class TextReader:
+    """Reads text files: decodes them, drops byte order marks and translates line ends.
+
+    Files that are not text, or not in the encoding, raise CorpusError with advice. Nothing is guessed silently: what
+    was changed in which files is in `notices`.
     """
-    for path in paths:
-        if data.bytes:
-            with _open_file(path) as file:
-                while chunk := file.read1(CHUNK_SIZE):
-                    yield np.frombuffer(chunk, np.uint8)
-            continue
-        has_crlf = False
-        last_character = ""
-        for text in read_texts([path], data.encoding, notices):
-            if not has_crlf and "\r\n" in last_character + text:
-                has_crlf = True
-                notices.append(
-                    f"{display_name(path)}: lines end in CR LF; both are kept as characters "
-                    "(tr -d '\\r' removes the CR characters)"
-                )
-            last_character = text[-1]
+
+    def __init__(
+        self,
+        encoding: str = "utf-8",
+        *,
+        newline: str | None = None,
+        form: str = "none",
+        separator: str | None = None,
+    ) -> None:
+        """newline: "lf" (CR LF and CR become LF) or "keep"; None is "lf" where they cannot be kept.
+        form: the Unicode normal form of the text.
+        separator: a text that is replaced by DOCUMENT_END.
+
+        Raises UsageError for an unknown encoding.
+        """
+        _check_encoding(encoding)
+        self.encoding = encoding
+        self.newline = newline
+        self.form = form
+        self.separator = separator
+        self._changes: dict[str, list[str]] = {}  # what was changed -> the names of the files
+
+    def codes(self, path: str) -> Iterator[Array]:
+        """Yields the code points of a file in arrays of the smallest unsigned type. Raises CorpusError."""
+        for text in self.texts(path):
             codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
             yield codes.astype(smallest_uint(int(codes.max())))
 
+    def texts(self, path: str) -> Iterator[str]:
+        """Yields the text of a file in pieces that are not empty. Raises CorpusError."""
+        pieces = self._original_texts(path)
+        if self.form != "none":
+            pieces = self._normalise(pieces, path)
+        if self.separator is not None:
+            pieces = replace_in_pieces(self._refuse_document_ends(pieces, path), self.separator, chr(DOCUMENT_END))
+        return pieces
 
-def read_texts(paths: Sequence[str], encoding: str, notices: list[str]) -> Iterator[str]:
-    """Yields the text of some files in order, in pieces that are not empty. Drops byte order marks (see read_codes)."""
-    _check_encoding(encoding)
-    for path in paths:
+    def _normalise(self, pieces: Iterable[str], path: str) -> Iterator[str]:
+        """Normalises a text. Notes a change."""
+        is_changed = False
+        for part in split_for_normalising(pieces):
+            text = normalise(part, self.form)
+            is_changed |= text != part
+            yield text
+        if is_changed:
+            self._note(
+                f"some characters were changed to the normal form {self.form} (--normalize none keeps them)", path
+            )
+
+    def _refuse_document_ends(self, pieces: Iterable[str], path: str) -> Iterator[str]:
+        """Yields the same pieces. Raises CorpusError if DOCUMENT_END already occurs."""
+        for piece in pieces:
+            if chr(DOCUMENT_END) in piece:
+                problem = f"{display_name(path)}: contains U+{DOCUMENT_END:04X}, which marks the end of a document"
+                raise CorpusError(problem, "remove this character")
+            yield piece
+
+    def _original_texts(self, path: str) -> Iterator[str]:
+        """Yields the text of a file with translated line ends."""
+        line_ends = io.IncrementalNewlineDecoder(None, translate=self.newline != "keep")
         with _open_file(path) as file:
-            yield from _decode(file, display_name(path), encoding, notices)
+            for piece in self._decode(file, display_name(path)):
+                if text := line_ends.decode(piece):
+                    yield text
+            if text := line_ends.decode("", final=True):
+                yield text
+        newlines = line_ends.newlines  # None, the only kind, or a tuple of kinds
+        kinds = newlines if isinstance(newlines, tuple) else (newlines,)
+        names = [name for kind, name in (("\r\n", "CR LF"), ("\r", "CR")) if kind in kinds]
+        if names and self.newline != "keep":
+            hint = " (--newline keep keeps them)" if self.newline else ""
+            self._note(f"line ends {' and '.join(names)} became LF{hint}", path)
+        elif "CR LF" in names:
+            self._note("line ends CR LF are kept as two characters", path)
+
+    def notices(self) -> list[str]:
+        """What was changed in the files that have been read, one message for each kind of change."""
+        return [f"{name_files(names)}: {change}" for change, names in self._changes.items()]
+
+    def _note(self, change: str, path: str) -> None:
+        self._changes.setdefault(change, []).append(display_name(path))
+
+    def _decode(self, file: BufferedReader | gzip.GzipFile, name: str) -> Iterator[str]:
+        """Yields the text of a file, without its byte order mark, in pieces that are not empty."""
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        start = file.peek(SAMPLE_SIZE)[:SAMPLE_SIZE]
+        self._check_start(start, name)
+        is_first = True
+        line, column = 1, 1  # of the next character
+        while True:
+            chunk = file.read1(CHUNK_SIZE)  # returns the bytes that a pipe has, without waiting for more
+            state = decoder.getstate()
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                num_undecoded = len(state[0])  # bytes of an incomplete character at the end of the last chunk
+                decoder.setstate(state)
+                valid = decoder.decode(chunk[: max(0, error.start - num_undecoded)])
+                line, column = _advance(valid, line, column)
+                byte = error.object[error.start] if error.start < len(error.object) else 0
+                problem = f"{name}, line {line}, column {column}: byte 0x{byte:02x} is not valid {self.encoding}"
+                advice = encoding_advice(start, bytes(error.object), self.encoding)
+                raise CorpusError(problem, advice) from None
+            except UnicodeError as error:
+                problem = f"{name}: not {self.encoding}: {error}"
+                raise CorpusError(problem, encoding_advice(start, chunk, self.encoding)) from None
+            line, column = _advance(text, line, column)
+            if is_first and text:
+                is_first = False
+                if text.startswith("\ufeff"):
+                    text = text[1:]
+                    column -= 1
+                    self._note("dropped the byte order mark at the start", name)
+            if text:
+                yield text
+            if not chunk:
+                return
+
+    def _check_start(self, start: bytes, name: str) -> None:
+        """Raises CorpusError if the first bytes of a file show that it is not text in this encoding."""
+        binary = binary_format(start)
+        if binary is not None:
+            kind, remedy = binary
+            bytes_advice = "--bytes trains on the bytes of any file"
+            raise CorpusError(f"{name}: {kind}, not text", f"{remedy}; {bytes_advice}" if remedy else bytes_advice)
+        if utf16_or_32(start) and not codecs.lookup(self.encoding).name.startswith(("utf-16", "utf-32")):
+            raise CorpusError(f"{name}: not {self.encoding}", encoding_advice(start, b"", self.encoding))
+
+
+CodeReader = TextReader | ByteReader
+
+
+def make_reader(data: DataOptions) -> CodeReader:
+    """The reader for the files of a language model."""
+    if data.bytes:
+        return ByteReader()
+    return TextReader(data.encoding, newline=data.newline, form=data.normalize, separator=data.separator)
 
 
 def read_text(path: str) -> str:
     """The whole text of a UTF-8 file. Raises CorpusError."""
-    return "".join(read_texts([path], "utf-8", []))
+    return "".join(TextReader().texts(path))
+
+
+def _advance(text: str, line: int, column: int) -> tuple[int, int]:
+    """The line and column after a text that begins at (line, column)."""
+    num_line_feeds = text.count("\n")
+    if num_line_feeds:
+        return line + num_line_feeds, len(text) - text.rindex("\n")
+    return line, column + len(text)
+
+
+def name_files(names: Sequence[str]) -> str:
+    """One file by its name; several by the first name and their number."""
+    others = len(names) - 1
+    return names[0] if not others else f"{names[0]} and {others} other file{'s' if others > 1 else ''}"
 
 
 def _check_encoding(encoding: str) -> None:
@@ -122,35 +264,3 @@ class _LimitedGzipFile(gzip.GzipFile):
     def close(self) -> None:
         super().close()
         self.packed_file.close()
-
-
-def _decode(file: BufferedReader | gzip.GzipFile, name: str, encoding: str, notices: list[str]) -> Iterator[str]:
-    """Yields the text of one file in pieces that are not empty."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    chunk_start = 0  # position of the chunk in the file
-    is_first = True
-    while True:
-        chunk = file.read1(CHUNK_SIZE)  # returns the bytes that a pipe has, without waiting for more
-        num_undecoded = len(decoder.getstate()[0])  # bytes of an incomplete character at the end of the last chunk
-        try:
-            text = decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            position = chunk_start - num_undecoded + error.start
-            byte = error.object[error.start] if error.start < len(error.object) else 0
-            raise CorpusError(
-                f"{name}: invalid {encoding} at byte {position} (0x{byte:02x})",
-                "train with --encoding latin-1 or, for any file, --bytes; or convert it with iconv -f latin1 -t utf-8",
-            ) from None
-        except UnicodeError as error:
-            problem = f"{name}: not {encoding}: {error}"
-            raise CorpusError(problem, "try another --encoding, or --bytes for any file") from None
-        chunk_start += len(chunk)
-        if is_first and text:
-            is_first = False
-            if text.startswith("\ufeff"):
-                text = text[1:]
-                notices.append(f"{name}: dropped the byte order mark at the start")
-        if text:
-            yield text
-        if not chunk:
-            return

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from charrnn.corpus.pieces import NORMAL_FORMS, normalise
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 
 LINE_FEED = 10
+DOCUMENT_END = 0xFDD0  # ends a document; Unicode reserves this code for uses inside a program
 UNKNOWN = np.iinfo(np.uint32).max  # marks codes that are not in the vocabulary
 
 
@@ -28,6 +30,8 @@ class Vocabulary:
 
     codes: Array  # (V,) uint32, ascending: code points or byte values
     is_bytes: bool = False
+    form: str = "none"  # the Unicode normal form of texts
+    separator: str | None = None  # the text between documents, which is the symbol DOCUMENT_END
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
@@ -40,7 +44,13 @@ class Vocabulary:
         limit = 0xFF if is_bytes else 0x10FFFF
         if not codes or codes[0] < 0 or codes[-1] > limit or any(a >= b for a, b in pairwise(codes)):
             raise ValueError("the codes of the vocabulary are out of range or not ascending")
-        return cls(np.array(codes, np.uint32), is_bytes)
+        form = values["normalize"]
+        separator = values.get("separator")
+        if form not in NORMAL_FORMS or not (separator is None or (isinstance(separator, str) and separator)):
+            raise ValueError("invalid normal form or separator")
+        if separator is not None and (is_bytes or DOCUMENT_END not in codes):
+            raise ValueError("the vocabulary has no symbol for the end of a document")
+        return cls(np.array(codes, np.uint32), is_bytes, form, separator)
 
     @classmethod
     def of_characters(cls, values: dict[str, Any]) -> Vocabulary:
@@ -51,26 +61,33 @@ class Vocabulary:
         return vocabulary
 
     @classmethod
-    def from_chunks(cls, chunks: Sequence[Array], is_bytes: bool) -> Vocabulary:
+    def from_chunks(
+        cls, chunks: Sequence[Array], is_bytes: bool, form: str = "none", separator: str | None = None
+    ) -> Vocabulary:
         """The vocabulary of all symbols in some arrays of codes."""
         is_used = np.zeros(0x110000, bool)
         for chunk in chunks:
             is_used[chunk] = True
-        return cls(np.flatnonzero(is_used).astype(np.uint32), is_bytes)
+        return cls(np.flatnonzero(is_used).astype(np.uint32), is_bytes, form, separator)
 
     @classmethod
-    def of_texts(cls, texts: Iterable[str], other: Vocabulary | None = None) -> Vocabulary:
-        """The vocabulary of all characters in some texts and in another vocabulary."""
-        codes = sorted({ord(character) for character in set("".join(texts))})
-        vocabulary = cls(np.array(codes, np.uint32))
+    def of_texts(cls, texts: Iterable[str], other: Vocabulary | None = None, form: str = "none") -> Vocabulary:
+        """The vocabulary of all characters in some texts, in a Unicode normal form, and in another vocabulary."""
+        codes = sorted({ord(character) for text in texts for character in set(normalise(text, form))})
+        vocabulary = cls(np.array(codes, np.uint32), form=form)
         return vocabulary if other is None else vocabulary.union(other)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"vocabulary": self.codes.tolist(), "bytes": self.is_bytes}
+        return {
+            "vocabulary": self.codes.tolist(),
+            "bytes": self.is_bytes,
+            "normalize": self.form,
+            "separator": self.separator,
+        }
 
     def union(self, other: Vocabulary) -> Vocabulary:
         """The symbols of both vocabularies."""
-        return Vocabulary(np.union1d(self.codes, other.codes).astype(np.uint32), self.is_bytes)
+        return replace(self, codes=np.union1d(self.codes, other.codes).astype(np.uint32))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -89,13 +106,24 @@ class Vocabulary:
     @property
     def newline(self) -> int | None:
         """The id of the line feed, if the vocabulary contains it."""
-        place = int(np.searchsorted(self.codes, LINE_FEED))
-        return place if place < len(self) and self.codes[place] == LINE_FEED else None
+        return self._id_of(LINE_FEED)
+
+    @property
+    def document_end(self) -> int | None:
+        """The id of the symbol that ends a document, if the text consists of documents."""
+        return None if self.separator is None else self._id_of(DOCUMENT_END)
 
     @property
     def start(self) -> int:
-        """The id of the start symbol, which is read before every text: the line feed, or else the first symbol."""
-        return self.newline or 0
+        """The id of the start symbol, which is read before every text.
+
+        It is the end of a document, if there are documents, or else the line feed, or else the first symbol.
+        """
+        return self.document_end or self.newline or 0
+
+    def _id_of(self, code: int) -> int | None:
+        place = int(np.searchsorted(self.codes, code))
+        return place if place < len(self) and self.codes[place] == code else None
 
     def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
         """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it."""
@@ -118,6 +146,9 @@ class Vocabulary:
     def codes_of(self, text: str) -> Array:
         """Text -> code points or UTF-8 bytes. Raises CorpusError for a character that UTF-8 cannot encode."""
         if not self.is_bytes:
+            text = normalise(text, self.form)
+            if self.separator is not None:
+                text = text.replace(self.separator, chr(DOCUMENT_END))
             return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         try:
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
@@ -130,7 +161,15 @@ class Vocabulary:
         codes = self.codes[np.asarray(ids, np.intp)]
         if self.is_bytes:
             return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
-        return "".join(map(chr, codes.tolist()))
+        text = "".join(map(chr, codes.tolist()))
+        return text if self.separator is None else text.replace(chr(DOCUMENT_END), self.separator)
+
+    def symbols(self) -> list[str]:
+        """The text of each id. For a byte it is the character with this code point."""
+        symbols = [chr(code) for code in self.codes.tolist()]
+        if self.document_end is not None:
+            symbols[self.document_end] = str(self.separator)
+        return symbols
 
     def characters(self, ids: Array) -> tuple[str, Array]:
         """The characters of a text that is not empty, and for each character the position of its last id.
@@ -139,7 +178,7 @@ class Vocabulary:
         U+FFFD.
         """
         if not self.is_bytes:
-            return self.decode(ids), np.arange(len(ids))
+            return "".join(map(chr, self.codes[ids].tolist())), np.arange(len(ids))
         codes = self.codes[ids].astype(np.uint8)
         starts = np.flatnonzero((codes & 0xC0) != 0x80)  # bytes 10xxxxxx continue a character
         starts = np.union1d(starts, [0])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.corpus.files import find_files
 from charrnn.engines.base import Backend
 from charrnn.engines.ensemble import EnsembleBackend
 from charrnn.errors import CorpusError, RunError
@@ -43,6 +45,7 @@ def read_task(config: RunConfig, source: Checkpoint | None = None) -> Task:
 
     source: a model whose vocabulary and labels the task has to include. Raises CorpusError, UsageError.
     """
+    config = replace(config, corpus=tuple(find_files(config.corpus, config.data.glob)))
     name = config.data.task
     if name in TASKS:
         task: Task = _import_class(TASKS[name]).read(config, source)

@@ -7,9 +7,9 @@ const MAX_LENGTH = 20000; // maximum number of characters given by the user
 const GIVEN_KINDS = new Set(["given", "unknown"]); // kinds of characters; the others are "written" and "chosen"
 
 class Session {
-  constructor(network, vocabulary, { start, lines }) {
+  constructor(network, vocabulary, { start, recordEnd }) {
     this.vocabulary = vocabulary;
-    this.history = new History(network, start, lines ? vocabulary.newline : null);
+    this.history = new History(network, start, recordEnd);
     this.decoder = new Decoder(vocabulary);
     this.characters = []; // { text, ids, kind, start }, where start is the place of the first id in the history
     this.queue = []; // characters that are to be read

@@ -68,7 +68,7 @@ class Decoder {
 class History {
   static SAVE_EVERY = 16; // symbols between two saved states; the other states are recomputed from the saved ones
 
-  // start: the id that is read before every text. recordEnd: the id that resets the state, if the model reads lines.
+  // start: the id that is read before every text. recordEnd: the id that resets the state, if the model reads records (else null).
   constructor(network, start, recordEnd) {
     this.network = network;
     this.recordEnd = recordEnd;

@@ -23,7 +23,7 @@ from .conftest import SMALL, error_cases, read_files
     ("one.txt", 3, "one.txt", "one character", "two"),
     ("folder", 3, "folder", "Is a directory"),
     ("flat.txt --lines", 3, "--lines", "line feed"),
-    ("bad.txt", 3, "bad.txt", "invalid utf-8", "byte 1 (0xc3)", "--encoding latin-1", "--bytes", "iconv"),
+    ("bad.txt", 3, "bad.txt, line 1, column 2", "byte 0xc3", "not valid utf-8", "--bytes", "iconv"),
     ("flat.txt --val-file none.txt", 3, "none.txt", "No such file"),
     ("flat.txt --val-file empty.txt", 3, "empty.txt"),
 )

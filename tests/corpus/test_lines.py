@@ -16,12 +16,14 @@ in_tmp_path = settings(max_examples=60, suppress_health_check=[HealthCheck.funct
 
 
 @in_tmp_path
-@given(lines=st.lists(st.text("ab—😀\r\x0b\u2028")), line_end=st.sampled_from(["\n", "\r\n"]), chunk=st.integers(1, 9))
-def test_only_lf_and_crlf_end_a_line(tmp_path, lines, line_end, chunk):
+@given(
+    lines=st.lists(st.text("ab—😀\x0b\u2028")), line_end=st.sampled_from(["\n", "\r\n", "\r"]), chunk=st.integers(1, 9)
+)
+def test_only_lf_crlf_and_cr_end_a_line(tmp_path, lines, line_end, chunk):
     (tmp_path / "a.txt").write_bytes("".join(line + line_end for line in lines).encode())
     with mock.patch.object(reading, "CHUNK_SIZE", chunk):
         read = list(read_lines([str(tmp_path / "a.txt")], "utf-8", []))
-    assert [line.text for line in read] == [line.removesuffix("\r") if line_end == "\n" else line for line in lines]
+    assert [line.text for line in read] == lines
     assert [line.number for line in read] == list(range(1, len(lines) + 1))
 
 
@@ -39,11 +41,18 @@ def test_the_place_of_a_line_names_its_file_and_its_number_there(tmp_path):
     assert [line.place for line in lines[1:3]] == [f"{paths[0]}, line 2", f"{paths[1]}, line 1"]
 
 
-def test_crlf_line_ends_cause_no_notice_because_they_are_removed(tmp_path):
+def test_a_notice_says_that_crlf_line_ends_became_lf(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"a\r\nb\r\n")
     notices = []
-    list(read_lines([str(tmp_path / "a.txt")], "utf-8", notices))
-    assert notices == []
+    assert [line.text for line in read_lines([str(tmp_path / "a.txt")], "utf-8", notices)] == ["a", "b"]
+    assert len(notices) == 1 and "CR LF became LF" in notices[0]
+
+
+def test_a_line_never_continues_in_the_next_file(tmp_path):
+    for name, text in {"a": "one\ntwo", "b": "three"}.items():
+        (tmp_path / name).write_text(text)
+    lines = read_lines([str(tmp_path / name) for name in "ab"], "utf-8", [])
+    assert [line.text for line in lines] == ["one", "two", "three"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -59,7 +68,7 @@ def test_lines_of_a_pipe_are_available_before_the_pipe_is_closed(tmp_path):
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    lines = read_available_lines(str(tmp_path / "pipe"), "utf-8", [])
+    lines = read_available_lines(str(tmp_path / "pipe"), "utf-8")
     assert [line.text for line in next(lines)] == ["one", "two"]
     was_read.set()
     assert [line.text for line in next(lines)] == ["three"]

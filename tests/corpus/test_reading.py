@@ -1,16 +1,19 @@
-"""Reading text: chunk boundaries, encodings, gzip, notices, and the position of errors."""
+"""Reading text: chunk boundaries, encodings, line ends, gzip, notices, and the position of errors."""
 
 import gzip
 import sys
+import unicodedata
 from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from charrnn.corpus import reading
-from charrnn.corpus.reading import read_codes, read_text, read_texts
+from charrnn.corpus.encodings import binary_format, utf16_or_32
+from charrnn.corpus.reading import ByteReader, TextReader, make_reader, read_text
+from charrnn.corpus.vocabulary import DOCUMENT_END
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions
 
@@ -21,10 +24,20 @@ in_tmp_path = settings(max_examples=60, suppress_health_check=[HealthCheck.funct
 
 def codes(*paths, chunk=1 << 20, notices=None, **options):
     """All code points of some files, read in chunks of `chunk` bytes."""
+    reader = make_reader(DataOptions(**options))
     with mock.patch.object(reading, "CHUNK_SIZE", chunk):
-        names = [str(path) for path in paths]
-        pieces = list(read_codes(names, DataOptions(**options), [] if notices is None else notices))
+        pieces = [piece for path in paths for piece in reader.codes(str(path))]
+    if notices is not None:
+        notices += reader.notices()
     return [code for piece in pieces for code in piece.tolist()]
+
+
+def unix_lines(text):
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_like_text(data):
+    return binary_format(data) is None and utf16_or_32(data) is None
 
 
 def write(path, data):
@@ -33,10 +46,18 @@ def write(path, data):
 
 
 @in_tmp_path
-@given(text=newlines_and_wide, chunk=any_chunk)
-def test_any_text_is_read_unchanged_with_any_chunk_size(tmp_path, text, chunk):
+@given(text=newlines_and_wide, chunk=any_chunk, newline=st.sampled_from(["lf", "keep"]))
+def test_any_text_is_read_with_any_chunk_size(tmp_path, text, chunk, newline):
+    assume(is_like_text(text.encode()))
     path = write(tmp_path / "a.txt", text.encode())
-    assert codes(path, chunk=chunk) == [ord(c) for c in text.removeprefix("\ufeff")]
+    expected = text.removeprefix("\ufeff")
+    if newline == "lf":
+        expected = unix_lines(expected)
+    assert codes(path, chunk=chunk, newline=newline, normalize="none") == list(map(ord, expected))
+    reader = TextReader(newline=newline)
+    assert "".join(reader.texts(str(path))) == expected
+    is_changed = newline == "lf" and "\r" in text
+    assert any("became LF" in notice for notice in reader.notices()) == is_changed
 
 
 @in_tmp_path
@@ -54,7 +75,7 @@ def test_a_character_that_is_split_between_chunks_is_decoded(tmp_path, encoding,
 
 def test_latin_1_maps_each_byte_to_the_character_with_this_code_point(tmp_path):
     path = write(tmp_path / "a", bytes(range(256)))
-    assert codes(path, encoding="latin-1") == list(range(256))
+    assert codes(path, encoding="latin-1", newline="keep") == list(range(256))
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
@@ -70,24 +91,30 @@ def test_the_byte_order_mark_of_each_file_is_dropped(tmp_path):
     assert codes(*paths) == [ord("a"), ord("b")]
 
 
-@pytest.mark.parametrize("chunk", range(1, 9))
-def test_crlf_is_kept_with_one_notice_even_if_split_between_chunks(tmp_path, chunk):
+@pytest.mark.parametrize(
+    ("newline", "text", "notice"),
+    [
+        ("lf", b"ab\r\ncd\r\n", "line ends CR LF became LF"),
+        ("lf", b"ab\rcd\r", "line ends CR became LF"),
+        ("keep", b"ab\r\ncd\r\n", "line ends CR LF are kept"),
+        ("keep", b"ab\rcd\n\r", None),
+        ("lf", b"ab\ncd\n", None),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 3, 4, 1000])
+def test_a_notice_says_what_became_of_the_line_ends(tmp_path, newline, text, notice, chunk):
     notices = []
-    assert codes(write(tmp_path / "a", b"ab\r\ncd\r\n"), chunk=chunk, notices=notices) == list(b"ab\r\ncd\r\n")
-    assert len(notices) == 1 and "CR LF" in notices[0]
+    path = write(tmp_path / "a", text)
+    expected = text if newline == "keep" else unix_lines(text.decode()).encode()
+    assert codes(path, chunk=chunk, notices=notices, newline=newline) == list(expected)
+    assert len(notices) == (notice is not None)
+    assert notice is None or (notice in notices[0] and str(path) in notices[0])
 
 
-@pytest.mark.parametrize("text", [b"a\nb\n", b"a\rb\r", b"a\n\rb", b"\n", b"\r"])
-@pytest.mark.parametrize("chunk", [1, 2, 1000])
-def test_other_line_ends_cause_no_notice(tmp_path, text, chunk):
+def test_one_notice_names_the_first_of_several_files(tmp_path):
     notices = []
-    assert codes(write(tmp_path / "a", text), chunk=chunk, notices=notices) == list(text)
-    assert notices == []
-
-
-def test_files_are_joined_in_the_given_order(tmp_path):
-    one, two = write(tmp_path / "1", b"one"), write(tmp_path / "2", b"two")
-    assert bytes(codes(two, one, two)) == b"twoonetwo"
+    codes(*(write(tmp_path / name, b"a\r\n") for name in ("1", "2", "3")), notices=notices)
+    assert notices == [f"{tmp_path / '1'} and 2 other files: line ends CR LF became LF (--newline keep keeps them)"]
 
 
 def test_standard_input_is_read_like_a_file_and_named_in_errors(tmp_path, monkeypatch):
@@ -98,7 +125,7 @@ def test_standard_input_is_read_like_a_file_and_named_in_errors(tmp_path, monkey
     write(tmp_path / "in", b"ab\xff")
     with open(tmp_path / "in") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(CorpusError, match=r"standard input.* byte 2 "):
+        with pytest.raises(CorpusError, match=r"standard input, line 1, column 3: byte 0xff"):
             codes("-")
 
 
@@ -139,37 +166,38 @@ def test_a_gzip_file_of_ordinary_text_is_accepted(tmp_path, monkeypatch):
 
 @in_tmp_path
 @given(
-    data=st.binary(max_size=40), chunk=any_chunk, encoding=st.sampled_from(["utf-8", "ascii", "utf-16-le", "utf-32-le"])
+    data=st.binary(max_size=40) | st.text("a\n—").map(lambda text: text.encode() + b"\xff"),
+    chunk=any_chunk,
+    encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-32-le"]),
 )
 def test_the_error_for_undecodable_text_gives_the_position_of_the_first_bad_byte(tmp_path, data, chunk, encoding):
+    assume(binary_format(data) is None and (encoding != "utf-8" or utf16_or_32(data) is None))
     path = write(tmp_path / "a.txt", data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        expected = f"a.txt: invalid {encoding} at byte {error.start} (0x{data[error.start]:02x})"
+        *lines, last = data[: error.start].decode(encoding).removeprefix("\ufeff").split("\n")
+        place = f"a.txt, line {len(lines) + 1}, column {len(last) + 1}: byte 0x{data[error.start]:02x}"
         with pytest.raises(CorpusError) as caught:
             codes(path, chunk=chunk, encoding=encoding)
-        assert expected in str(caught.value)
+        assert f"{place} is not valid {encoding}" in str(caught.value)
     else:
-        assert codes(path, chunk=chunk, encoding=encoding) == [ord(c) for c in text.removeprefix("\ufeff")]
+        expected = text.removeprefix("\ufeff")
+        options = {"encoding": encoding, "newline": "keep", "normalize": "none"}
+        assert codes(path, chunk=chunk, **options) == list(map(ord, expected))
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_an_incomplete_character_at_the_end_of_a_file_is_not_completed_by_the_next_file(tmp_path, chunk):
     first, second = write(tmp_path / "1", b"abc\xe2\x80"), write(tmp_path / "2", b"\x94")
-    with pytest.raises(CorpusError, match="1: invalid utf-8 at byte 3"):
+    with pytest.raises(CorpusError, match="1, line 1, column 4: byte 0xe2"):
         codes(first, second, chunk=chunk)
-
-
-def test_the_error_for_undecodable_text_names_the_options_that_help(tmp_path):
-    with pytest.raises(CorpusError, match=r"--encoding latin-1.*--bytes"):
-        codes(write(tmp_path / "a", b"\xff"))
 
 
 def test_each_chunk_has_the_smallest_type_that_holds_its_codes(tmp_path):
     path = write(tmp_path / "a", "aaaa—a😀".encode())
     with mock.patch.object(reading, "CHUNK_SIZE", 4):
-        kinds = [chunk.dtype for chunk in read_codes([str(path)], DataOptions(), [])]
+        kinds = [chunk.dtype for chunk in TextReader().codes(str(path))]
     assert kinds == [np.uint8, np.uint16, np.uint32]
 
 
@@ -188,23 +216,40 @@ def test_a_file_that_cannot_be_opened_is_a_corpus_error_that_names_it(tmp_path):
 def test_a_large_file_is_read_in_chunks(tmp_path, monkeypatch):
     path = write(tmp_path / "a", b"x" * 1000)
     monkeypatch.setattr(reading, "CHUNK_SIZE", 100)
-    chunks = read_codes([str(path)], DataOptions(), [])
+    chunks = ByteReader().codes(str(path))
     assert len(next(chunks)) == 100
     assert sum(map(len, chunks)) == 900
 
 
 @in_tmp_path
-@given(text=newlines_and_wide)
+@given(text=st.text(st.sampled_from("a\r\nß—中😀\ufeff")))
 def test_read_text_returns_the_whole_text(tmp_path, text):
     path = write(tmp_path / "a.txt", text.encode())
-    assert read_text(str(path)) == text.removeprefix("\ufeff")
+    assert read_text(str(path)) == unix_lines(text.removeprefix("\ufeff"))
 
 
 @in_tmp_path
-@given(text=newlines_and_wide, chunk=any_chunk)
-def test_texts_are_the_codes_as_strings(tmp_path, text, chunk):
+@given(
+    text=st.text("ae\u0301\u0323\u00e9\u212b\ufb01\u1100\u1161\u11a8\uac00\n"),
+    chunk=any_chunk,
+    form=st.sampled_from(["NFC", "NFD", "NFKC"]),
+)
+def test_a_text_is_normalised_with_any_chunk_size(tmp_path, text, chunk, form):
     path = write(tmp_path / "a.txt", text.encode())
-    with mock.patch.object(reading, "CHUNK_SIZE", chunk):
-        pieces = list(read_texts([str(path)], "utf-8", []))
-    assert "".join(pieces) == text.removeprefix("\ufeff")
-    assert all(pieces)
+    expected = unicodedata.normalize(form, text)
+    notices = []
+    assert codes(path, chunk=chunk, notices=notices, normalize=form) == list(map(ord, expected))
+    assert any("normal form" in notice for notice in notices) == (text != expected)
+
+
+@in_tmp_path
+@given(text=st.text("ab\n"), chunk=any_chunk, separator=st.sampled_from(["a", "ab", "aa", "\n\n", "aba"]))
+def test_each_separator_becomes_the_end_of_a_document_with_any_chunk_size(tmp_path, text, chunk, separator):
+    path = write(tmp_path / "a.txt", text.encode())
+    expected = text.replace(separator, chr(DOCUMENT_END))
+    assert codes(path, chunk=chunk, document_separator=separator) == list(map(ord, expected))
+
+
+def test_a_text_that_contains_the_symbol_of_document_ends_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match=r"contains U\+FDD0"):
+        codes(write(tmp_path / "a", f"a{chr(DOCUMENT_END)}b".encode()), document_separator="b")

@@ -39,7 +39,7 @@ class LabelCoding(Coding):
         if len(labels) >= len(pairs) > 2:
             problem = f"{len(labels)} labels for {len(pairs)} records"
             raise CorpusError(problem, "are the text and the label in the right order?")
-        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], vocabulary)
+        vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], vocabulary, data.normalize)
         return cls(vocabulary, tuple(sorted(labels)))
 
     @classmethod

@@ -74,7 +74,8 @@ class MatrixCoding(SourceCoding):
         if source is not None:
             check_initial_task(source, cls.name)
             known = source.parse_task(cls.from_dict)
-        target = Symbols.from_texts(targets, data.target_separator, None if known is None else known.target)
+        known_target = None if known is None else known.target
+        target = Symbols.from_texts(targets, data.target_separator, known_target, data.normalize)
         longest = max(1, *(len(target.split(text)) for text in targets))
         if known is None:
             scale = Standardizer.fit(np.concatenate([record.source.values for record in training_records]))

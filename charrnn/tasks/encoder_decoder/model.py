@@ -164,10 +164,11 @@ class SourceModel(TrainedModel):
         symbol_errors = ErrorRate()
         word_errors = ErrorRate()
         for ((answer, _), *_), alternatives in zip(answers, references.values(), strict=True):
-            split = self.coding.target.split
+            split = self.coding.target.written_symbols
             symbol_errors.add(split(answer), [split(reference) for reference in alternatives])
-            word_errors.add(answer.split(), [reference.split() for reference in alternatives])
-            exact += answer in [self._normalise(reference) for reference in alternatives]
+            compose = self.coding.target.compose
+            word_errors.add(answer.split(), [compose(reference).split() for reference in alternatives])
+            exact += answer in [self._as_written(reference) for reference in alternatives]
         return {
             "records": len(references),
             "chars": symbol_errors.length,
@@ -177,9 +178,9 @@ class SourceModel(TrainedModel):
             "wer": word_errors.rate,
         }
 
-    def _normalise(self, target: str) -> str:
+    def _as_written(self, target: str) -> str:
         """A reference as the model writes it: with one separator between two symbols."""
-        return (self.coding.target.separator or "").join(self.coding.target.split(target))
+        return (self.coding.target.separator or "").join(self.coding.target.written_symbols(target))
 
     def _encode(self, sources: Sequence[Any], skip_unknown: bool) -> list[Array]:
         return [self.coding.encode_source(source, skip_unknown=skip_unknown) for source in sources]

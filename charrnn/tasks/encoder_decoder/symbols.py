@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.corpus.pieces import NORMAL_FORMS, normalise
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 
@@ -24,10 +25,13 @@ class Symbols:
 
     symbols: tuple[str, ...]  # sorted
     separator: str | None = None
+    form: str = "none"  # the Unicode normal form of the symbols
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], separator: str | None, other: Symbols | None = None) -> Symbols:
-        """Makes a vocabulary of the symbols in some texts.
+    def from_texts(
+        cls, texts: Iterable[str], separator: str | None, other: Symbols | None = None, form: str = "none"
+    ) -> Symbols:
+        """Makes a vocabulary of the symbols in some texts, in a Unicode normal form.
 
         other: a vocabulary whose symbols are included and whose separator is used. Raises UsageError if `separator` is
         given and differs from it.
@@ -37,16 +41,19 @@ class Symbols:
                 kind = "single characters" if other.separator is None else f"separated by {other.separator!r}"
                 raise UsageError(f"separator {separator!r}: the symbols of the model given by --init-from are {kind}")
             separator = other.separator
-        symbols = {symbol for text in texts for symbol in split_text(text, separator)}
+        symbols = {symbol for text in texts for symbol in split_text(normalise(text, form), separator)}
         if other is not None:
             symbols |= set(other.symbols)
-        return cls(tuple(sorted(symbols)), separator)
+        return cls(tuple(sorted(symbols)), separator, form)
 
     @classmethod
     def from_dict(cls, values: Any) -> Symbols:
         """Reads the metadata of a checkpoint. Raises KeyError, TypeError or ValueError if it is damaged."""
         symbols = values["symbols"]
         separator = values["separator"]
+        form = values["normalize"]
+        if form not in NORMAL_FORMS:
+            raise ValueError("unknown normal form in the checkpoint")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) and symbol for symbol in symbols):
             raise ValueError("the symbols in the checkpoint are not a list of strings")
         if any(a >= b for a, b in itertools.pairwise(symbols)):
@@ -55,10 +62,10 @@ class Symbols:
             raise ValueError("a symbol in the checkpoint is not a character")
         if separator is not None and (not isinstance(separator, str) or not 0 < len(separator) <= MAX_SEPARATOR):
             raise ValueError("invalid separator in the checkpoint")
-        return cls(tuple(symbols), separator)
+        return cls(tuple(symbols), separator, form)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"symbols": list(self.symbols), "separator": self.separator}
+        return {"symbols": list(self.symbols), "separator": self.separator, "normalize": self.form}
 
     @property
     def size(self) -> int:
@@ -73,7 +80,15 @@ class Symbols:
         return symbol in self._ids
 
     def split(self, text: str) -> list[str]:
-        return split_text(text, self.separator)
+        return split_text(normalise(text, self.form), self.separator)
+
+    def compose(self, text: str) -> str:
+        """A text as the model writes it. Decomposed characters (NFD) are composed again (NFC)."""
+        return normalise(text, "NFC" if self.form == "NFD" else self.form)
+
+    def written_symbols(self, text: str) -> list[str]:
+        """The symbols of a text as the model writes it."""
+        return split_text(self.compose(text), self.separator)
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
         """Text -> ids (N,). Raises CorpusError for an unknown symbol, unless unknown symbols are to be skipped."""
@@ -91,7 +106,8 @@ class Symbols:
 
     def decode(self, ids: Sequence[int] | Array) -> str:
         """Ids -> text."""
-        return (self.separator or "").join(self.symbols[i - 1] for i in np.asarray(ids, np.int64).tolist())
+        text = (self.separator or "").join(self.symbols[i - 1] for i in np.asarray(ids, np.int64).tolist())
+        return self.compose(text)
 
     def ids_in(self, other: Symbols) -> Array:
         """Returns the ids of END and of each symbol in another vocabulary, which must contain all of them."""

@@ -20,6 +20,7 @@ from charrnn.options import DataOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.language.scoring import text_metrics, text_nats
+from charrnn.tasks.language.streams import NO_STARTS
 from charrnn.tasks.language.writing import StoppableText
 
 RECORD_END = "\n"
@@ -48,12 +49,16 @@ class TextModel(TrainedModel):
 
         lines: whether each line is a record (default: as in training).
         """
-        return self.vocabulary.newline if (self.lines if lines is None else lines) else None
+        if self.lines if lines is None else lines:
+            return self.vocabulary.newline
+        return self.vocabulary.document_end
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The texts that end a sample. A model of lines writes one line."""
-        return (RECORD_END,) if self.lines else ()
+        """The texts that end a sample. A model of lines writes one line, a model of documents one document."""
+        if self.lines:
+            return (RECORD_END,)
+        return () if self.vocabulary.separator is None else (self.vocabulary.separator,)
 
     def prepend_start(self, ids: Array) -> Array:
         """Prepends the start symbol to ids. Every text is read with the start symbol, from the zero state."""
@@ -97,7 +102,7 @@ class TextModel(TrainedModel):
         """
         stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
-        symbols = self._symbols()
+        symbols = self.vocabulary.symbols()
         decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
         logits = self._read(stepper, self.prepend_start(prime), len(seeds))
         written = 0
@@ -134,10 +139,10 @@ class TextModel(TrainedModel):
             raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
         return nats
 
-    def prediction_nats(self, ids: Array, record_end: int | None) -> Array:
-        """The nats of each prediction ids[1:]. The state is reset after each `record_end`."""
+    def prediction_nats(self, ids: Array, record_end: int | None, file_starts: Array = NO_STARTS) -> Array:
+        """The nats of each prediction ids[1:]. The state is reset after each `record_end`, and at `file_starts`."""
         with threadpool_limits(1):
-            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end)
+            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end, file_starts)
 
     def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
@@ -148,7 +153,7 @@ class TextModel(TrainedModel):
         """
         stepper = self._new_stepper(1)
         record_end = self.record_end(lines)
-        symbols = self._symbols()
+        symbols = self.vocabulary.symbols()
         previous = self.vocabulary.start
         for i in ids.tolist():
             if previous == record_end:
@@ -172,8 +177,8 @@ class TextModel(TrainedModel):
             self._logits = self._read(self._stepper, ids, 1)
         _, (p,) = cross_entropy_forward(self._logits.copy(), np.array([0]))
         places = np.arange(len(p)) if top is None else np.argsort(-p, kind="stable")[:top]
-        symbols = map(chr, self.vocabulary.codes[places].tolist())
-        return dict(zip(symbols, p[places].tolist(), strict=True))
+        symbols = self.vocabulary.symbols()
+        return {symbols[i]: float(p[i]) for i in places.tolist()}
 
     def state(self) -> Array:
         """The state (L, num_states, 1, H) after the last `step`, for `restore`."""
@@ -192,22 +197,25 @@ class TextModel(TrainedModel):
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
         """The ids of the characters of a text file. Raises CorpusError."""
-        from charrnn.corpus.reading import display_name, read_codes  # not needed to write text
+        from charrnn.corpus.reading import display_name, make_reader  # not needed to write text
 
-        chunks = list(read_codes([path], DataOptions(bytes=self.vocabulary.is_bytes), []))
+        vocabulary = self.vocabulary
+        data = DataOptions(
+            bytes=vocabulary.is_bytes,
+            newline="keep" if "\r" in vocabulary else "lf",
+            normalize=vocabulary.form,
+            document_separator=vocabulary.separator,
+        )
+        chunks = list(make_reader(data).codes(path))
         if not chunks:
             raise CorpusError(f"{display_name(path)}: the text is empty")
-        return self.vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
+        return vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         return text_metrics(self.nats(self.read_ids(file.path, skip_unknown=file.skip_unknown)))
 
     def _new_stepper(self, streams: int) -> Stepper:
         return self.backend.stepper(self.architecture, self.parameters, streams)
-
-    def _symbols(self) -> list[str]:
-        """The character of each id. For a byte it is the character with this code point."""
-        return [chr(code) for code in self.vocabulary.codes.tolist()]
 
     def _read(self, stepper: Stepper, ids: Array, streams: int) -> Array:
         """Reads the same ids in all streams. Returns the logits (B, V) of the next character."""
@@ -217,6 +225,7 @@ class TextModel(TrainedModel):
 
     def _step(self, stepper: Stepper, ids: Array) -> Array:
         """Reads one character of each stream. Returns the next logits (B, V), valid until the next call."""
-        if self.lines:
-            stepper.reset(np.flatnonzero(ids == self.vocabulary.newline).tolist())
+        record_end = self.record_end()
+        if record_end is not None:
+            stepper.reset(np.flatnonzero(ids == record_end).tolist())
         return stepper.step(ids)

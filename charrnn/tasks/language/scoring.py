@@ -15,7 +15,7 @@ from charrnn.models.architecture import Architecture
 from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
-from charrnn.tasks.language.streams import TextPass
+from charrnn.tasks.language.streams import NO_STARTS, TextPass
 
 MAX_READERS = 64
 MIN_READER_LENGTH = 1024  # characters per reader; a shorter text has one reader
@@ -37,22 +37,33 @@ def text_metrics(nats: Array) -> dict[str, Any]:
 
 
 def prepare_scoring(
-    backend: Backend, architecture: Architecture, parameters: Array, ids: Array, record_end: int | None
+    backend: Backend,
+    architecture: Architecture,
+    parameters: Array,
+    ids: Array,
+    record_end: int | None,
+    file_starts: Array = NO_STARTS,
 ) -> TextScoring:
     """Divides a text among readers. Returns its batches and a network that scores them.
 
-    record_end: the id after which the state is reset.
+    record_end, file_starts: where the state is reset, see TextStream.
     """
     readers = max(1, min(MAX_READERS, (len(ids) - 1) // MIN_READER_LENGTH))
     network = backend.network(architecture, parameters, readers, SEQ_LENGTH)
-    return TextScoring(TextPass(ids, readers, SEQ_LENGTH, record_end), network, network.zero_state(readers))
+    text_pass = TextPass(ids, readers, SEQ_LENGTH, record_end, file_starts)
+    return TextScoring(text_pass, network, network.zero_state(readers))
 
 
 def text_nats(
-    backend: Backend, architecture: Architecture, parameters: Array, ids: Array, record_end: int | None = None
+    backend: Backend,
+    architecture: Architecture,
+    parameters: Array,
+    ids: Array,
+    record_end: int | None = None,
+    file_starts: Array = NO_STARTS,
 ) -> Array:
-    """The nats of each prediction ids[1:], in the order of the text."""
-    text_pass, network, state = prepare_scoring(backend, architecture, parameters, ids, record_end)
+    """The nats of each prediction ids[1:], in the order of the text. record_end, file_starts: see TextStream."""
+    text_pass, network, state = prepare_scoring(backend, architecture, parameters, ids, record_end, file_starts)
     nats = np.empty(text_pass.pairs, parameters.dtype)
     for step in range(text_pass.steps):
         losses = network.losses(text_pass.batch(step), state)

@@ -13,6 +13,7 @@ from charrnn.seeding import Purpose, random_generator
 
 WARMUP = 256  # characters that a reader of a pass reads before its part of the text, without scoring them
 CHARACTERS_PER_RESTART = 1024  # mean number of characters between two restarts in training
+NO_STARTS = np.empty(0, np.int64)
 MAX_RESTART_FRACTION = 0.1  # upper limit of the fraction of start symbols at which the state restarts
 
 
@@ -32,15 +33,18 @@ class TextStream:
         record_end: int | None = None,
         start: int | None = None,
         seed: int = 0,
+        file_starts: Array = NO_STARTS,
     ) -> None:
         """record_end: the id at the end of each record, which is also the first input of the next record.
         start: the id of the start symbol, if the state is also reset at some of the start symbols, chosen by the seed.
+        file_starts: places where the state is reset, in ascending order.
         """
         self.ids = ids
         self.seq_length = seq_length
         self.record_end = record_end
         self.start = start
         self.seed = seed
+        self.file_starts = file_starts
         self.pairs = len(ids) - 1
         self.starts = np.arange(batch_size) * self.pairs // batch_size
         if start is not None:
@@ -62,7 +66,7 @@ class TextStream:
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]
         places = (self.starts + times) % self.pairs
         x = self.ids[places]
-        resets = _resets(x, places, self.record_end)
+        resets = _resets(x, places, self.record_end, self.file_starts)
         if self.start is not None:
             drawn = random_generator(self.seed, Purpose.RESTARTS, step).random(len(self.starts))
             resets[0] |= (x[0] == self.start) & (drawn < self.restart_probability)
@@ -77,10 +81,18 @@ class TextPass:
     state is then almost the same as if it had read the whole text before its part.
     """
 
-    def __init__(self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None) -> None:
+    def __init__(
+        self,
+        ids: Array,
+        batch_size: int,
+        seq_length: int,
+        record_end: int | None = None,
+        file_starts: Array = NO_STARTS,
+    ) -> None:
         self.ids = ids
         self.seq_length = seq_length
         self.record_end = record_end
+        self.file_starts = file_starts
         self.pairs = len(ids) - 1
         length = -(-self.pairs // batch_size)
         self.starts = np.arange(batch_size) * length
@@ -101,7 +113,7 @@ class TextPass:
         places = self._read_places(step)
         valid_places = places.clip(0, self.pairs - 1)
         x = self.ids[valid_places]
-        resets = _resets(x, places, self.record_end)
+        resets = _resets(x, places, self.record_end, self.file_starts)
         loss_mask = (self.places(step) >= 0).astype(np.float32)
         return Batch(
             x,
@@ -116,9 +128,11 @@ class TextPass:
         return self.starts - self.warmup + times
 
 
-def _resets(x: Array, places: Array, record_end: int | None) -> Array:
-    """Where the state is reset (T, B): at the start of the text, and after each record."""
+def _resets(x: Array, places: Array, record_end: int | None, file_starts: Array) -> Array:
+    """Where the state is reset (T, B): at the start of the text and of each file, and after each record."""
     resets: Array = places <= 0
     if record_end is not None:
         resets |= x == record_end
+    if len(file_starts):
+        resets |= np.isin(places, file_starts)
     return resets

@@ -83,13 +83,14 @@ class LanguageTask:
 
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
         corpus = self.corpus
-        start = None if corpus.lines else corpus.vocabulary.start
-        return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed)
+        start = corpus.vocabulary.start if corpus.record_end is None else None
+        return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed, corpus.train_starts)
 
     def validation_pass(self, batch_size: int, seq_length: int) -> TextPass | None:
         if not self.has_validation:
             return None
-        return TextPass(self.corpus.val, batch_size, seq_length, self.corpus.record_end)
+        corpus = self.corpus
+        return TextPass(corpus.val, batch_size, seq_length, corpus.record_end, corpus.val_starts)
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
@@ -104,6 +105,8 @@ class LanguageTask:
         return "".join(text for ((text, _),) in steps)
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        if len(self.corpus.test) < 2:
+        corpus = self.corpus
+        if len(corpus.test) < 2:
             return None
-        return text_metrics(TextModel(checkpoint).prediction_nats(self.corpus.test, self.corpus.record_end))
+        nats = TextModel(checkpoint).prediction_nats(corpus.test, corpus.record_end, corpus.test_starts)
+        return text_metrics(nats)

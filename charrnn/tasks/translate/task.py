@@ -29,7 +29,9 @@ class TranslateTask(SourceTask):
         if source is not None:
             check_initial_task(source, TextPairCoding.name)
             known = source.parse_task(TextPairCoding.from_dict)
-        coding = make_coding([*records, *val_records], data.source_separator, data.target_separator, known)
+        coding = make_coding(
+            [*records, *val_records], data.source_separator, data.target_separator, known, data.normalize
+        )
         fingerprint = fingerprint_records(
             *([(record.source, b"", record.target) for record in part] for part in (records, val_records))
         )
@@ -46,8 +48,9 @@ def make_coding(
     source_separator: str | None,
     target_separator: str | None,
     known: TextPairCoding | None = None,
+    form: str = "none",
 ) -> TextPairCoding:
-    """Makes a coding for some records that includes the coding `known`.
+    """Makes a coding for some records, in a Unicode normal form, that includes the coding `known`.
 
     Raises UsageError if a separator does not occur in the records.
     """
@@ -59,10 +62,10 @@ def make_coding(
     ):
         if separator is not None and not any(separator in text for text in texts):
             raise UsageError(f"{option} {separator!r}: does not occur in any record")
-    target = Symbols.from_texts(targets, target_separator, None if known is None else known.target)
+    target = Symbols.from_texts(targets, target_separator, None if known is None else known.target, form)
     longest = max(len(target.split(text)) for text in targets)
     return TextPairCoding(
-        source=Symbols.from_texts(sources, source_separator, None if known is None else known.source),
+        source=Symbols.from_texts(sources, source_separator, None if known is None else known.source, form),
         target=target,
         longest=max(1, longest if known is None else max(longest, known.longest)),
     )

@@ -50,15 +50,43 @@ def test_a_corpus_does_not_depend_on_the_chunk_size(tmp_path, text, chunk):
     assert decode(corpus, "train") == text
 
 
-def test_several_files_are_one_text_with_the_fingerprint_of_the_text(tmp_path):
-    for name, text in {"a": "one —", "b": "two", "whole": "one —two", "other": "one —twe"}.items():
-        (tmp_path / name).write_text(text)
-    joined, whole, other = (
-        load_corpus([str(tmp_path / name) for name in names], DataOptions(val_fraction=0.0))
-        for names in (["a", "b"], ["whole"], ["other"])
-    )
-    assert decode(joined, "train") == "one —two"
-    assert joined.fingerprint == whole.fingerprint != other.fingerprint
+def load_files(tmp_path, *texts, **options):
+    paths = [tmp_path / f"{number}.txt" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text, newline="")
+    return load_corpus(list(map(str, paths)), DataOptions(**options))
+
+
+@pytest.mark.parametrize("options", [{}, {"lines": True}, {"bytes": True}], ids=str)
+def test_a_file_without_a_line_feed_at_its_end_gets_one_if_another_file_follows(tmp_path, options):
+    corpus = load_files(tmp_path, "one", "two\n", "", "three", val_fraction=0.0, **options)
+    assert decode(corpus, "train") == "one\ntwo\nthree"
+    assert corpus.train_starts.tolist() == [4, 8]
+
+
+def test_the_fingerprint_depends_on_the_text_and_on_the_file_boundaries(tmp_path):
+    fingerprints = {
+        load_files(tmp_path, *texts, val_fraction=0.0).fingerprint
+        for texts in (["one\n", "two"], ["one\ntwo"], ["one\n", "twe"])
+    }
+    assert len(fingerprints) == 3
+    assert load_files(tmp_path, "one", "two", val_fraction=0.0).fingerprint in fingerprints
+
+
+@in_tmp_path
+@given(
+    st.lists(st.text("ab\n", min_size=1, max_size=20), min_size=2, max_size=6), st.floats(0, 0.6), st.floats(0, 0.39)
+)
+def test_file_starts_follow_a_line_feed_in_each_part(tmp_path, texts, val, test):
+    try:
+        corpus = load_files(tmp_path, *texts, val_fraction=val, test_fraction=test)
+    except CorpusError:
+        return
+    parts = [(corpus.train, corpus.train_starts), (corpus.val, corpus.val_starts), (corpus.test, corpus.test_starts)]
+    assert all(part[place] == corpus.vocabulary.newline for part, starts in parts for place in starts)
+    num_at_part_starts = sum(len(part) > 0 for part, _ in parts) - 1
+    num_starts = sum(len(starts) for _, starts in parts)
+    assert len(texts) - 1 - num_at_part_starts <= num_starts <= len(texts) - 1
 
 
 @pytest.mark.parametrize(
@@ -66,7 +94,7 @@ def test_several_files_are_one_text_with_the_fingerprint_of_the_text(tmp_path):
 )
 def test_ids_have_the_smallest_type_that_holds_the_vocabulary(tmp_path, size, dtype):
     text = "".join(map(chr, [code for code in range(size + 0x800) if not 0xD800 <= code < 0xE000][:size]))
-    corpus = load(tmp_path, text, val_fraction=0.3)
+    corpus = load(tmp_path, text, val_fraction=0.3, newline="keep", normalize="none")
     assert len(corpus.vocabulary) == size
     assert corpus.train.dtype == corpus.val.dtype == dtype
     assert decode(corpus, "train") + decode(corpus, "val") == text
@@ -158,7 +186,7 @@ def test_the_option_lines_needs_a_line_feed(tmp_path):
 
 
 @in_tmp_path
-@given(text=st.text(min_size=2), more=st.text(min_size=1))
+@given(text=st.text(st.characters(exclude_characters="\r\0"), min_size=2), more=st.text(min_size=1))
 def test_a_larger_vocabulary_does_not_change_the_text(tmp_path, text, more):
     assume(len(text.removeprefix("\ufeff")) > 1)
     corpus = load(tmp_path, text, val_fraction=0.0)

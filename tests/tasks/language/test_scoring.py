@@ -79,6 +79,9 @@ def test_the_state_is_reset_after_each_record_with_any_number_of_readers(cell, n
     actual = nats_of(architecture, flat, ids, record_end=3)
     np.testing.assert_allclose(actual, plain_nats(architecture, flat, ids, record_end=3), rtol=0, atol=1e-12)
     assert np.abs(actual - plain_nats(architecture, flat, ids)).max() > 1e-3
+    starts = np.flatnonzero(ids == 3)
+    by_place = text_nats(new_backend(), architecture, flat, ids, file_starts=starts)
+    np.testing.assert_array_equal(by_place, actual)
 
 
 def cyclic_text(size):

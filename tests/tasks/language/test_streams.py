@@ -85,6 +85,8 @@ def test_the_state_is_reset_exactly_at_the_start_of_the_text_and_of_each_record(
     np.testing.assert_array_equal(
         resets(TextStream(ids, b, t, record_end).batch(step)), is_text_start | is_record_start
     )
+    files = TextStream(np.arange(pairs + 1), b, t, file_starts=np.array(sorted(ends), np.int64))
+    np.testing.assert_array_equal(resets(files.batch(step)), is_text_start | is_record_start)
 
 
 @quick
