@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
     from charrnn.tasks.language.model import TextModel
 
-MAX_LABELS = 20  # a confusion matrix with more labels is not printed
+MAX_CLASSES = 20  # classes and confusions that are printed
+CLASS_FIELDS = ("labels", "classes", "confusion")  # of the scores; they are printed as tables
+COUNT_NOTES = {  # numbers in the scores that are printed if they are not zero, with their meaning
+    "skipped": "symbols of the inputs that are not in the vocabulary",
+    "unanswered": "inputs without a known symbol; they count as wrong",
+    "unscored": "labels, tags or symbols of the outputs that are not in the training data; they count as wrong",
+}
 
 File = Annotated[
     str,
@@ -150,7 +156,7 @@ def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
 
 
 def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
-    """The scores, one per line, and the confusion matrix."""
+    """The scores, one per line, a table of the classes, and their confusions."""
     if set(scores) == {"chars", "loss", "bpc", "perplexity"}:
         yield (
             f"{scores['chars']:,} characters: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
@@ -159,27 +165,54 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
         return
     for name, value in scores.items():
         title = name.replace("_", " ")
-        if isinstance(value, dict):
+        if name in COUNT_NOTES:
+            if value:
+                yield f"{title}: {value:,} ({COUNT_NOTES[name]})"
+        elif name in CLASS_FIELDS:
+            continue
+        elif isinstance(value, dict):
             columns = ", ".join(f"{format_value(column)} {number:.4g}" for column, number in value.items())
             yield f"{title}: {columns}"
-        elif isinstance(value, float):
-            yield f"{title}: {value:.4f}"
-        elif name not in ("labels", "confusion"):
-            yield f"{title}: {format_value(value)}"
-    if "confusion" in scores:
-        yield from _confusion_lines(scores["labels"], scores["confusion"])
+        else:
+            yield f"{title}: {value:.4f}" if isinstance(value, float) else f"{title}: {format_value(value)}"
+    if "classes" in scores:
+        yield from _class_lines(scores["classes"])
+        yield from _confusion_lines(scores["labels"], scores["classes"], scores["confusion"])
 
 
-def _confusion_lines(labels: list[str], confusion: list[list[int]]) -> Iterator[str]:
-    """Yields a row for each true label. Labels that are not in the training data come last and have no column."""
-    if len(confusion) > MAX_LABELS:
-        yield f"confusion matrix of {len(confusion)} labels: see --json"
+def _class_lines(classes: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A table of the most frequent classes."""
+    shown = dict(itertools.islice(classes.items(), MAX_CLASSES))
+    names = [format_value(name) for name in shown]
+    width = max(len("class"), *map(len, names))
+    yield " ".join(["class".ljust(width), *(title.rjust(9) for title in ("count", "precision", "recall", "f1"))])
+    for name, scores in zip(names, shown.values(), strict=True):
+        shares = ["-" if share is None else f"{share:.4f}" for share in list(scores.values())[1:]]
+        yield " ".join([name.ljust(width), f"{scores['count']:9,}", *(share.rjust(9) for share in shares)])
+    if len(classes) > len(shown):
+        yield f"... and {len(classes) - len(shown):,} less frequent classes"
+
+
+def _confusion_lines(
+    labels: list[str], classes: dict[str, dict[str, Any]], confusion: list[tuple[str, str, int]]
+) -> Iterator[str]:
+    """A matrix of the classes, or a list of the most frequent confusions if there are many classes.
+
+    labels: the classes of the model. Other classes come last and have no column.
+    """
+    if len(classes) > MAX_CLASSES:
+        wrong = [row for row in confusion if row[0] != row[1]][:MAX_CLASSES]
+        yield "most frequent confusions: count, true class, predicted class"
+        for true, predicted, count in wrong:
+            yield f"{count:9,}  {format_value(true)}  {format_value(predicted)}"
         return
-    names = [format_value(label) for label in labels]
-    num_known = len(confusion[0])
-    width = max(9, *map(len, names))
-    yield "confusion matrix: a row for each true label, a column for each predicted label"
-    yield " ".join([" " * width, *(name.rjust(width) for name in names[:num_known])])
-    for number, (name, counts) in enumerate(zip(names, confusion, strict=True)):
-        note = "" if number < num_known else "  (not in the training data)"
-        yield " ".join([name.rjust(width), *(str(count).rjust(width) for count in counts)]) + note
+    known = [name for name in labels if name in classes]
+    unknown = [name for name in classes if name not in set(labels)]
+    counts = {(true, predicted): count for true, predicted, count in confusion}
+    width = max(9, *(len(format_value(name)) for name in classes))
+    yield "confusion matrix: a row for each true class, a column for each predicted class"
+    yield " ".join([" " * width, *(format_value(name).rjust(width) for name in known)])
+    for true in [*known, *unknown]:
+        row = [str(counts.get((true, predicted), 0)).rjust(width) for predicted in known]
+        note = "  (not in the training data)" if true in unknown else ""
+        yield " ".join([format_value(true).rjust(width), *row]) + note

@@ -170,7 +170,10 @@ class PredictsRecords(Protocol):
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         """Returns a prediction for each text, as a JSON object. With `options.top`, its field `top` lists the most
-        likely predictions in descending order."""
+        likely predictions in descending order. A text without a known symbol has no answer: its prediction is None."""
+
+    def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
+        """The position and the description of each symbol of an input that is not in the vocabulary."""
 
 
 class Alignment(NamedTuple):

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
+
 from charrnn.corpus.lines import Line, read_lines
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.vocabulary import Vocabulary
@@ -234,15 +236,39 @@ class RecordModel(TrainedModel):
         answers = self.answers([pair.source for pair in shown])
         return "\n".join(f"{pair.source} -> {answer}" for pair, answer in zip(shown, answers, strict=True))
 
+    def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
+        """See tasks.base.PredictsRecords."""
+        vocabulary: Vocabulary = self.vocabulary
+        return vocabulary.find_unknown(text)
+
+    def has_known(self, text: str) -> bool:
+        """Whether a character of the text is in the vocabulary. Otherwise the text has no answer."""
+        return len(self.unknown_symbols(text)) < len(text)
+
+    def count_records(self, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """The number of records, of skipped characters, and of records without an answer."""
+        skipped = [len(self.unknown_symbols(pair.source)) for pair in pairs]
+        unanswered = sum(number == len(pair.source) for pair, number in zip(pairs, skipped, strict=True))
+        return {"records": len(pairs), "skipped": sum(skipped), "unanswered": unanswered}
+
     @abstractmethod
     def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """Returns the metrics of `charrnn eval`."""
+        """Returns the metrics of `charrnn eval`: those of `count_records`, `loss`, and others.
+
+        A record without an answer counts as wrong. `unscored` is the number of outputs (labels or tags) that were not
+        in the training data. They count as wrong and are not included in the loss.
+        """
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         pairs = [self.coding_class.parse_line(line) for line in read_lines([file.path], "utf-8", [])]
         if not pairs:
             raise CorpusError(f"{file.path}: no records")
         return self.evaluate(pairs, skip_unknown=file.skip_unknown)
+
+
+def mean_known(nats: Array, is_known: Array) -> float | None:
+    """The mean of the losses whose outputs are known. None if there are none."""
+    return float(nats[is_known].mean(dtype=np.float64)) if is_known.any() else None
 
 
 def _fingerprint(*parts: Sequence[Pair]) -> str:

@@ -82,13 +82,20 @@ class SourceModel(TrainedModel):
             drawn = self.draw(
                 sources, options.sampling, options.seed, first_number=options.first_number, skip_unknown=skip
             )
-            return [{"output": output, "log_probability": log_p} for output, log_p in drawn]
-        beam = options.beam or DEFAULT_BEAM
+            predictions = [[one] for one in drawn]
+        else:
+            beam = options.beam or DEFAULT_BEAM
+            predictions = self.predict(sources, beam=beam, top=options.top or 1, skip_unknown=skip)
         answers = []
-        for ranked in self.predict(sources, beam=beam, top=options.top or 1, skip_unknown=skip):
-            output, log_p = ranked[0]
+        for source, predicted in zip(sources, predictions, strict=True):
+            ranked = predicted if self.coding.has_known(source) else []
+            output, log_p = ranked[0] if ranked else (None, None)
             answers.append({"output": output, "log_probability": log_p, **options.top_field(ranked)})
         return answers
+
+    def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
+        """See tasks.base.PredictsRecords."""
+        return self.coding.unknown_symbols(text)
 
     def read_sources(self, texts: Sequence[str]) -> list[Any]:
         """The sources that the inputs of `charrnn predict` stand for. Raises CorpusError."""
@@ -145,30 +152,44 @@ class SourceModel(TrainedModel):
         return total / scoring_pass.predictions
 
     def evaluate(self, records: Sequence[SourceRecord], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """Returns a dict of `records`, `chars`, `loss`, `exact`, `cer` and `wer`.
+        """Returns a dict of the metrics of `charrnn eval`.
 
-        `records` is the number of distinct sources, `chars` the number of symbols in the references, and `exact` the
-        fraction of sources with a correct prediction. `cer` is the symbol error rate: the edit distance divided by the
-        length of the references. `wer` is the same for words.
+        `records`: the number of distinct sources.
+        `skipped`: the number of skipped symbols of the sources.
+        `unanswered`: the number of sources without a known symbol. They have no answer, which counts as wrong.
+        `chars`: the number of symbols in the references.
+        `unscored`: the number of unknown symbols in the references. They count as errors and are not included in the
+            loss.
+        `loss`: the mean loss of the other symbols, including the ends.
+        `exact`: the fraction of sources with a correct prediction.
+        `cer`: the symbol error rate, which is the edit distance divided by the length of the references.
+        `wer`: the same for words.
 
-        Records with the same source are alternative references. The reference that is nearest to the prediction counts.
-        Unknown symbols of the references are not included in the loss.
+        Records with the same source are alternative references. The reference that is nearest to the prediction counts
+        for `chars` and the error rates.
         """
         references: dict[Any, list[str]] = {}
         for record in records:
             references.setdefault(record.source, []).append(record.target)
         answers = self.predict(list(references), skip_unknown=skip_unknown)
         exact = 0
+        unanswered = 0
         symbol_errors = ErrorRate()
         word_errors = ErrorRate()
-        for ((answer, _), *_), alternatives in zip(answers, references.values(), strict=True):
+        for ((predicted, _), *_), (source, alternatives) in zip(answers, references.items(), strict=True):
+            has_answer = self.coding.has_known(source)
+            answer = predicted if has_answer else ""
             split = self.coding.target.split
             symbol_errors.add(split(answer), [split(reference) for reference in alternatives])
             word_errors.add(answer.split(), [reference.split() for reference in alternatives])
-            exact += answer in [self._normalise(reference) for reference in alternatives]
+            exact += has_answer and answer in [self._normalise(reference) for reference in alternatives]
+            unanswered += not has_answer
         return {
             "records": len(references),
+            "skipped": sum(len(self.coding.unknown_symbols(source)) for source in references),
+            "unanswered": unanswered,
             "chars": symbol_errors.length,
+            "unscored": sum(len(self.coding.target.find_unknown(record.target)) for record in records),
             "loss": self.mean_loss(self.coding.records(records, skip_unknown=True)),
             "exact": exact / len(references),
             "cer": symbol_errors.rate,

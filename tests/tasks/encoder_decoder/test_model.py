@@ -144,7 +144,17 @@ def test_unknown_symbols_are_refused_or_skipped(lstm):
     assert lstm.predict(["azb"], skip_unknown=True) == lstm.predict(["ab"])
     result = lstm.evaluate([SourceRecord("ab", "zz")])
     assert result["loss"] == pytest.approx(lstm.score("ab", ""))
-    assert result["chars"] == 2 and result["exact"] == 0
+    assert (result["chars"], result["unscored"], result["exact"], result["cer"]) == (2, 2, 0, 1)
+
+
+def test_a_source_without_a_known_symbol_has_no_answer_and_counts_as_wrong(lstm):
+    no_answer = {"output": None, "log_probability": None}
+    assert lstm.predict_records(["zz", ""], PredictionOptions(skip_unknown=True)) == [no_answer] * 2
+    drawn = PredictionOptions(skip_unknown=True, sampling=SamplingOptions())
+    assert lstm.predict_records(["zz"], drawn) == [no_answer]
+    target = lstm.answers([""])[0] or "a"
+    result = lstm.evaluate([SourceRecord("zz", target)], skip_unknown=True)
+    assert (result["skipped"], result["unanswered"], result["exact"], result["cer"]) == (2, 1, 0, 1)
 
 
 def test_a_target_has_at_most_twice_the_length_of_the_longest_one_and_10_symbols(lstm):
