@@ -33,10 +33,13 @@ EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason i
     ("num_layers", "init_from", MODEL_IS_GIVEN),
     ("embedding_size", "init_from", MODEL_IS_GIVEN),
 )
+RECORD_TASKS = ("classify", "tag", "translate", "transcribe")
 TASK_OPTIONS = {  # options that only some tasks have
     "bytes": ("lm",),
     "lines": ("lm",),
     "features": ("caption",),
+    "columns": RECORD_TASKS,
+    "header": RECORD_TASKS,
     "delay": ("tag",),
     "target": ("series",),
     "source_separator": ("translate",),
@@ -111,6 +114,12 @@ class DataOptions(CheckedFields):
     features: str | None = checked_field(
         None, "Vectors that the lines describe, one row for each line: .npy or .csv. Implies --task caption."
     )
+    columns: str | None = checked_field(
+        None,
+        "Columns of the text and the output in a TSV or CSV file of records, by number or name, such as 3,1.",
+        default_text="the first two",
+    )
+    header: bool = checked_field(False, "Records: the first line of each file contains the names of the columns.")
     delay: int | None = checked_field(
         None,
         "tag: time steps between a character and its tag.",

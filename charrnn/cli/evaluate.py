@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,9 @@ import typer
 
 from charrnn.cli.arguments import (
     CheckpointOption,
+    Columns,
     Device,
+    Header,
     Json,
     ModelOption,
     OnUnknown,
@@ -22,8 +23,9 @@ from charrnn.cli.arguments import (
     load_model,
     refuse_run_as_file,
 )
-from charrnn.cli.terminal import format_value
+from charrnn.cli.terminal import format_value, print_json
 from charrnn.errors import UsageError
+from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
@@ -63,6 +65,8 @@ def evaluate(
     top: Top = None,
     lines: Lines = False,
     features: Features = None,
+    columns: Columns = None,
+    header: Header = False,
     on_unknown: OnUnknown = "error",
     device: Device = "cpu",
     json_output: Json = False,
@@ -81,7 +85,7 @@ def evaluate(
 
     --per-line, --per-char and --lines are for language models.
     """
-    from charrnn.tasks.base import EvaluationFile
+    from charrnn.tasks.base import EvaluationFile, PredictsRecords
 
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(per_line=per_line, per_char=per_char)
@@ -97,7 +101,10 @@ def evaluate(
         ids = text_model.read_ids(file, skip_unknown=skip_unknown)
         _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
         return
-    _print_scores(loaded.evaluate_file(EvaluationFile(file, features, skip_unknown)), json_output=json_output)
+    if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
+        raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
+    data = DataOptions(columns=columns, header=header)
+    _print_scores(loaded.evaluate_file(EvaluationFile(file, features, skip_unknown, data)), json_output=json_output)
 
 
 def _evaluate_parts(
@@ -115,7 +122,7 @@ def _evaluate_parts(
     if top is not None:
         for symbol, loss, most_likely in model.most_likely(ids, top, lines=reset_at_lines):
             if json_output:
-                print(json.dumps({"char": symbol, "loss": loss, "top": most_likely}))
+                print_json({"char": symbol, "loss": loss, "top": most_likely})
             else:
                 others = "  ".join(f"{other!r} {p:.3f}" for other, p in most_likely)
                 print(f"{loss:8.4f}  {symbol!r:8}  {others}")
@@ -124,7 +131,10 @@ def _evaluate_parts(
     if per_char:
         symbols = [chr(code) for code in model.vocabulary.codes[ids].tolist()]
         for symbol, loss in zip(symbols, nats.tolist(), strict=True):
-            print(json.dumps({"char": symbol, "loss": loss}) if json_output else f"{loss:8.4f}  {symbol!r}")
+            if json_output:
+                print_json({"char": symbol, "loss": loss})
+            else:
+                print(f"{loss:8.4f}  {symbol!r}")
         return
     if per_line:
         _print_lines(model, ids, nats, json_output=json_output)
@@ -142,14 +152,14 @@ def _print_lines(model: TextModel, ids: Array, nats: Array, *, json_output: bool
         loss = float(nats[start:stop].mean(dtype=np.float64))
         text = model.vocabulary.decode(ids[start:stop])
         if json_output:
-            print(json.dumps({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}))
+            print_json({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")})
         else:
             print(f"{loss:8.4f}  {format_value(text.rstrip())}")
 
 
 def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
     if json_output:
-        print(json.dumps(scores))
+        print_json(scores)
         return
     for line in _score_lines(scores):
         print(line)

@@ -14,7 +14,7 @@ from charrnn.engines.base import Backend
 from charrnn.engines.select import new_backend
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.options import ModelOptions, SamplingOptions
+from charrnn.options import DataOptions, ModelOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 
@@ -94,6 +94,7 @@ class EvaluationFile(NamedTuple):
     path: str
     features: str | None = None  # path of the vectors, for captions
     skip_unknown: bool = False  # whether to skip characters that are not in the vocabulary
+    data: DataOptions = DataOptions()  # how the records of a file are read
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,14 @@ class PredictsRecords(Protocol):
 
     prediction_options: ClassVar[tuple[str, ...]]  # those of top, beam and sampling that the model supports
 
-    def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        """Returns a prediction for each text, as a JSON object. With `options.top`, its field `top` lists the most
-        likely predictions in descending order. A text without a known symbol has no answer: its prediction is None."""
+    def read_input(self, text: str, place: str) -> Any:
+        """An input for `predict_records`: the text, or what the text names. place: where the text is, for messages.
+
+        Raises CorpusError if it cannot be read."""
+
+    def predict_records(self, inputs: Sequence[Any], options: PredictionOptions) -> list[dict[str, Any]]:
+        """Returns a prediction for each input, as a JSON object. With `options.top`, its field `top` lists the most
+        likely predictions in descending order. The prediction for an input without a known symbol is None."""
 
     def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
         """The position and the description of each symbol of an input that is not in the vocabulary."""

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from charrnn.corpus.lines import Line, read_lines
 from charrnn.corpus.reading import display_name
+from charrnn.corpus.record_files import TextRecord, read_records
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Records
 from charrnn.engines.base import Backend
@@ -101,21 +101,9 @@ class Coding(ABC):
         return None
 
     @staticmethod
-    def parse_line(line: Line) -> Pair:
-        """Line -> record. Raises CorpusError for a line that is not a record."""
-        return parse_pair(line)
-
-
-def parse_pair(line: Line) -> Pair:
-    """Splits a line `source<TAB>output`. Raises CorpusError for any other line."""
-    source, tab, output = line.text.partition(TAB)
-    if not tab:
-        raise CorpusError(f"{line.place}: no tab between text and output")
-    if TAB in output:
-        raise CorpusError(f"{line.place}: more than one tab")
-    if not output:
-        raise CorpusError(f"{line.place}: no output after the tab")
-    return Pair(source, output)
+    def parse(record: TextRecord) -> Pair:
+        """Converts a record of a file. Raises CorpusError if it is not a record of the task."""
+        return Pair(record.text, record.output)
 
 
 class RecordTask(WindowTask):
@@ -142,13 +130,13 @@ class RecordTask(WindowTask):
         coding_class = model_class.coding_class
         data = config.data
         notices: list[str] = []
-        pairs = [coding_class.parse_line(line) for line in read_lines(config.corpus, data.encoding, notices)]
+        pairs = [coding_class.parse(record) for record in read_records(config.corpus, data, notices)]
         names = ", ".join(map(display_name, config.corpus))
         if not pairs:
             raise CorpusError(f"{names}: no records")
         val_pairs: list[Pair] = []
         if data.val_file is not None:
-            val_pairs = [coding_class.parse_line(line) for line in read_lines([data.val_file], data.encoding, notices)]
+            val_pairs = [coding_class.parse(record) for record in read_records([data.val_file], data, notices)]
             if not val_pairs:
                 raise CorpusError(f"{data.val_file}: no records to validate on")
         parts = split_records(pairs, data, config.train.seed, notices)
@@ -236,6 +224,10 @@ class RecordModel(TrainedModel):
         answers = self.answers([pair.source for pair in shown])
         return "\n".join(f"{pair.source} -> {answer}" for pair, answer in zip(shown, answers, strict=True))
 
+    def read_input(self, text: str, place: str) -> str:
+        """See tasks.base.PredictsRecords."""
+        return text
+
     def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
         """See tasks.base.PredictsRecords."""
         vocabulary: Vocabulary = self.vocabulary
@@ -260,7 +252,11 @@ class RecordModel(TrainedModel):
         """
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        pairs = [self.coding_class.parse_line(line) for line in read_lines([file.path], "utf-8", [])]
+        pairs = []
+        for record in read_records([file.path], file.data, []):
+            if not file.skip_unknown:
+                record.check_known(self.unknown_symbols(record.text))
+            pairs.append(self.coding_class.parse(record))
         if not pairs:
             raise CorpusError(f"{file.path}: no records")
         return self.evaluate(pairs, skip_unknown=file.skip_unknown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,10 @@ def _checkpoint_file(run: Run, checkpoint: str) -> Path:
     if not file.exists() and checkpoint == "best":
         file = run.last
     if not file.exists():
-        raise RunError(f"{run.path}: this run has no {checkpoint} checkpoint yet", "train it further with --resume")
+        raise RunError(
+            f"{run.path}: this run has no {checkpoint} checkpoint yet",
+            f"charrnn train --resume {shlex.quote(str(run.path))}",
+        )
     return file
 
 

@@ -75,9 +75,9 @@ class SourceModel(TrainedModel):
         drawn = self._decoder().draw(encoded, options, uniforms, limit=self._limit())
         return [self._decode(hypothesis) for hypothesis in drawn]
 
-    def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
+    def predict_records(self, inputs: Sequence[Any], options: PredictionOptions) -> list[dict[str, Any]]:
         skip = options.skip_unknown
-        sources = self.read_sources(texts)
+        sources = self.read_sources(inputs)
         if options.sampling is not None:
             drawn = self.draw(
                 sources, options.sampling, options.seed, first_number=options.first_number, skip_unknown=skip
@@ -97,9 +97,13 @@ class SourceModel(TrainedModel):
         """See tasks.base.PredictsRecords."""
         return self.coding.unknown_symbols(text)
 
-    def read_sources(self, texts: Sequence[str]) -> list[Any]:
-        """The sources that the inputs of `charrnn predict` stand for. Raises CorpusError."""
-        return list(texts)
+    def read_input(self, text: str, place: str) -> Any:
+        """See tasks.base.PredictsRecords."""
+        return text
+
+    def read_sources(self, inputs: Sequence[Any]) -> list[Any]:
+        """The sources of some inputs, which are texts or have been read by `read_input`. Raises CorpusError."""
+        return list(inputs)
 
     def align(self, texts: Sequence[str]) -> list[Alignment]:
         """See tasks.base.AlignsSources."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.lines import Line
+from charrnn.corpus.record_files import TextRecord
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Augment, Records
 from charrnn.errors import CorpusError
@@ -102,9 +102,9 @@ class TagCoding(Coding):
         }
 
     @staticmethod
-    def parse_line(line: Line) -> Pair:
-        pair = Coding.parse_line(line)
-        _check_lengths(pair, f"{line.place}: ")
+    def parse(record: TextRecord) -> Pair:
+        pair = Coding.parse(record)
+        _check_lengths(pair, f"{record.place}: ")
         return pair
 
     @property

@@ -17,7 +17,7 @@ from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.encoder_decoder.task import SourceTask, check_initial_task, fingerprint_records, read_parts
 from charrnn.tasks.transcribe.coding import MatrixCoding
-from charrnn.tasks.transcribe.matrices import read_records
+from charrnn.tasks.transcribe.matrices import read_matrices
 from charrnn.tasks.transcribe.model import Transcriber
 
 
@@ -29,7 +29,7 @@ class TranscribeTask(SourceTask):
         """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
-        parts, records, val_records = read_parts(config, read_records, notices)
+        parts, records, val_records = read_parts(config, read_matrices, notices)
         every = [*records, *val_records]
         targets = [record.target for record in every]
         known = None
