@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -29,6 +30,8 @@ from charrnn.tasks.windowed import WindowTask, split_records
 
 TAB = "\t"
 PREVIEWED = 5  # records shown during training
+SHOWN_NAMES = 10  # labels or tags in a message
+SHOWN_LENGTH = 40  # characters of a label in a message
 
 
 class Pair(NamedTuple):
@@ -85,6 +88,14 @@ class Coding(ABC):
     @abstractmethod
     def check_output(self, pair: Pair) -> None:
         """Raises CorpusError if the network cannot predict the output of a record."""
+
+    @abstractmethod
+    def describe_outputs(self, pairs: Sequence[Pair]) -> str:
+        """Describes the outputs of some records for the user, with the number of times that each occurs."""
+
+    def output_notices(self, pairs: Sequence[Pair]) -> list[str]:
+        """Warnings about outputs that are probably mistakes."""
+        return []
 
     def inputs_in(self, other: Any, source: Checkpoint) -> Array:
         """Returns the id in the coding `other` of each input symbol of this coding.
@@ -148,6 +159,7 @@ class RecordTask(WindowTask):
         if source is not None and source.task["name"] == coding_class.name:
             source_coding = source.parse_task(coding_class.from_dict)
         coding = coding_class.from_records([*pairs, *val_pairs], data, source_vocabulary(source), source_coding)
+        notices += coding.output_notices([*pairs, *val_pairs])
         return cls(model_class, coding, parts, _fingerprint(pairs, val_pairs), notices)
 
     @property
@@ -155,7 +167,8 @@ class RecordTask(WindowTask):
         return len(self.coding.vocabulary)
 
     def describe(self) -> str:
-        return f"corpus: {self.vocabulary_size} distinct characters, {self.describe_parts()}"
+        outputs = self.coding.describe_outputs([pair for part in self.parts.values() for pair in part])
+        return f"corpus: {self.vocabulary_size} distinct characters, {outputs}; {self.describe_parts()}"
 
     def metadata(self) -> dict[str, Any]:
         return {"name": self.coding.name, **self.coding.to_dict()}
@@ -274,6 +287,13 @@ def _fingerprint(*parts: Sequence[Pair]) -> str:
         for pair in part:
             digest.update(f"{pair.source}\t{pair.output}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def describe_counts(noun: str, counts: Counter[str]) -> str:
+    """The most frequent of some names and their numbers: 2 labels: neg 200, pos 150."""
+    shown = [f"{name[:SHOWN_LENGTH]} {number:,}" for name, number in counts.most_common(SHOWN_NAMES)]
+    more = ["..."] if len(counts) > SHOWN_NAMES else []
+    return f"{len(counts):,} {noun}: {', '.join([*shown, *more])}"
 
 
 def parse_names(values: Any) -> tuple[str, ...]:
