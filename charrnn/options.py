@@ -40,6 +40,7 @@ EXCLUSIVE = (  # pairs of options that cannot be used together, and the reason i
     ("num_layers", "init_from", MODEL_IS_GIVEN),
     ("embedding_size", "init_from", MODEL_IS_GIVEN),
 )
+RECORD_TASKS = ("classify", "tag", "translate", "transcribe")
 TASK_OPTIONS = {  # options that only some tasks have
     "bytes": ("lm",),
     "newline": ("lm",),
@@ -47,10 +48,11 @@ TASK_OPTIONS = {  # options that only some tasks have
     "document_separator": ("lm",),
     "lines": ("lm",),
     "features": ("caption",),
+    "columns": (*RECORD_TASKS, "series"),
+    "header": RECORD_TASKS,
     "delay": ("tag",),
     "target": ("series",),
     "target_history": ("series",),
-    "columns": ("series",),
     "ignore": ("series",),
     "missing": ("series",),
     "source_separator": ("translate",),
@@ -145,6 +147,13 @@ class DataOptions(CheckedFields):
     features: str | None = checked_field(
         None, "Vectors that the lines describe, one row for each line: .npy or .csv. Implies --task caption."
     )
+    columns: str | None = checked_field(
+        None,
+        "The columns to read. Records: those of the text and the output, by number or name, such as 3,1. series: all "
+        "columns of the series, by name.",
+        default_text="records: the first two; series: all but dates and an index",
+    )
+    header: bool = checked_field(False, "Records: the first line of each file contains the names of the columns.")
     delay: int | None = checked_field(
         None,
         "tag: time steps between a character and its tag.",
@@ -168,9 +177,6 @@ class DataOptions(CheckedFields):
     )
     target_history: bool = checked_field(
         True, "series: the target's value in the row before is an input too, unless the target is a label."
-    )
-    columns: str | None = checked_field(
-        None, "series: the columns to read, as A,B,...", default_text="all but dates and an index"
     )
     ignore: str | None = checked_field(None, "series: columns that are not read, as A,B,...")
     missing: str | None = checked_field(

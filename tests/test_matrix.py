@@ -23,9 +23,9 @@ train              0      0         0    0          0       0       0        0  
 resume             0      0         0    0          0       0       0        0           0
 init-from          0      0         0    0          0       0       0        0           0
 sample             0      0         2    2          2       2       2        0           2
-predict            2      2         0    0          0       0       0        0           0
+predict            2      2         0    0          0       0       0        2           0
 eval               0      0         0    0          0       0       0        0           0
-view               0      0         2    2          0       2       2        0           0
+view               0      0         2    2          0       2       2        2           0
 page               0      0         2    2          2       2       2        2           2
 plot               0      0         0    0          0       0       0        0           0
 plot --gradients   0      0         2    2          2       2       2        2           2
@@ -80,7 +80,7 @@ DATA = {
     "series": Data({"series.csv": SERIES}, ("--task", "series")),
     "labels": Data({"labels.csv": LABELS}, ("--task", "series", "--target", "kind")),
     "caption": Data(
-        {"captions.txt": "a star\nthe moon\n" * 12, "features.csv": FEATURES, "inputs.txt": "1,2\n0,3\n"},
+        {"captions.txt": "a star\nthe moon\n" * 12, "features.csv": FEATURES},
         train=("--features", "features.csv"),
         use=("--features", "features.csv"),
     ),

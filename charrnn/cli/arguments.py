@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.parameters import OUTPUT_PANEL, read_config
+from charrnn.cli.terminal import print_stderr
 from charrnn.errors import RunError, UsageError
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, RunConfig, check_exclusive
@@ -78,6 +79,14 @@ Device = Annotated[
     str,
     typer.Option(help="Where to compute: cpu (NumPy), torch (PyTorch on the CPU), cuda, cuda:N or mps."),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the text and the output in a TSV or CSV file of records, by number or name, such as 3,1.",
+        show_default="the first two",
+    ),
+]
+Header = Annotated[bool, typer.Option("--header", help="Records: the first line contains the names of the columns.")]
 OnUnknown = Annotated[
     str, typer.Option(help="What to do with characters that are not in the vocabulary: error or skip.")
 ]
@@ -148,6 +157,8 @@ def load_model(
 ) -> TrainedModel:
     """Loads the model that --run or --model names, or the model of the newest suitable run if neither is given.
 
+    If stderr is a terminal, a line says which checkpoint is used.
+
     runs: several runs are combined to an ensemble.
     methods: the newest run is suitable if its model has at least one of these methods, such as `sample_many`. A model
     that is named is not checked.
@@ -169,12 +180,24 @@ def load_model(
     check_choice("--checkpoint", checkpoint or "best", "best", "last")
     with needs_extra("torch", "torch"):
         backend = new_backend(device)
-    if model is not None:
-        return registry.load_model(model, backend=backend)
-    paths = [find_run(run) for run in runs] or [newest_run(has_method).path]
-    for path in paths:
-        Run(path).check_there()
-    return registry.load_ensemble(paths, checkpoint=checkpoint or "best", backend=backend)
+    paths = [model] if model is not None else [find_run(run) for run in runs] or [newest_run(has_method).path]
+    if model is None:
+        for path in paths:
+            Run(path).check_there()
+    loaded = registry.load_ensemble(paths, checkpoint=checkpoint or "best", backend=backend)
+    if sys.stderr.isatty():
+        names = [str(loaded.checkpoint.path)] if len(paths) == 1 else map(str, paths)
+        print_stderr(f"model: {', '.join(names)}")
+    return loaded
+
+
+def model_option(model: TrainedModel) -> str:
+    """The option that selects a loaded model: `--run RUN`, or `--model FILE` for a file that is not in a run."""
+    from charrnn.runs.directory import Run
+
+    path = model.checkpoint.path
+    run = Run(path.parent)
+    return shell_join(["--run", str(run.path)] if run.config.exists() else ["--model", str(path)])
 
 
 def load_text_model(run: Path | None, model: Path | None, checkpoint: str | None) -> TextModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,9 @@ import typer
 
 from charrnn.cli.arguments import (
     CheckpointOption,
+    Columns,
     Device,
+    Header,
     Json,
     ModelOption,
     OnUnknown,
@@ -22,14 +23,21 @@ from charrnn.cli.arguments import (
     load_model,
     refuse_run_as_file,
 )
-from charrnn.cli.terminal import format_value
-from charrnn.errors import UsageError
+from charrnn.cli.terminal import format_value, print_json
+from charrnn.errors import UsageError, printable
+from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
     from charrnn.tasks.language.model import TextModel
 
-MAX_LABELS = 20  # a confusion matrix with more labels is not printed
+MAX_CLASSES = 20  # classes and confusions that are printed
+TABLE_FIELDS = ("labels", "classes", "confusion", "errors")  # of the scores; they are printed as tables
+COUNT_NOTES = {  # numbers in the scores that are printed if they are not zero, with their meaning
+    "skipped": "symbols of the inputs that are not in the vocabulary",
+    "unanswered": "inputs without a known symbol; they count as wrong",
+    "unscored": "labels, tags or symbols of the outputs that are not in the training data; they count as wrong",
+}
 
 File = Annotated[
     str,
@@ -44,6 +52,14 @@ Top = Annotated[
     int | None,
     typer.Option(min=1, help="With --per-char: print this many of the most likely characters.", show_default="0"),
 ]
+Errors = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="classify, tag, translate, transcribe: list this many records with wrong answers, the worst first.",
+        show_default="0",
+    ),
+]
 Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line.", show_default="as in training")]
 
 
@@ -56,7 +72,10 @@ def evaluate(
     per_char: PerChar = False,
     top: Top = None,
     lines: Lines = False,
+    errors: Errors = None,
     features: Features = None,
+    columns: Columns = None,
+    header: Header = False,
     on_unknown: OnUnknown = "error",
     device: Device = "cpu",
     json_output: Json = False,
@@ -68,14 +87,14 @@ def evaluate(
       charrnn eval held-out.txt
       charrnn eval names.txt --per-line --json
       echo "To be, or not to be" | charrnn eval - --per-char --top 5
-      charrnn eval books.test.tsv --run runs/books-001
+      charrnn eval books.test.tsv --run runs/books-001 --errors 20
 
     The loss is in nats per scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
     through the text. The first character is predicted too, from the start symbol.
 
     --per-line, --per-char and --lines are for language models.
     """
-    from charrnn.tasks.base import DescribesVectors, EvaluationFile
+    from charrnn.tasks.base import DescribesVectors, EvaluationFile, PredictsRecords
 
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(per_line=per_line, per_char=per_char)
@@ -91,7 +110,13 @@ def evaluate(
         ids = text_model.read_ids(file, skip_unknown=skip_unknown)
         _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
         return
-    _print_scores(loaded.evaluate_file(EvaluationFile(file, features, skip_unknown)), json_output=json_output)
+    if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
+        raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
+    if errors is not None and not loaded.lists_errors:
+        raise UsageError(f"--errors: not an option of a model of --task {loaded.task}")
+    data = DataOptions(columns=columns, header=header)
+    evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
+    _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
 
 
 def _evaluate_parts(
@@ -109,7 +134,7 @@ def _evaluate_parts(
     if top is not None:
         for symbol, loss, most_likely in model.most_likely(ids, top, lines=reset_at_lines):
             if json_output:
-                print(json.dumps({"char": symbol, "loss": loss, "top": most_likely}))
+                print_json({"char": symbol, "loss": loss, "top": most_likely})
             else:
                 others = "  ".join(f"{other!r} {p:.3f}" for other, p in most_likely)
                 print(f"{loss:8.4f}  {symbol!r:8}  {others}")
@@ -118,7 +143,10 @@ def _evaluate_parts(
     if per_char:
         symbols = [chr(code) for code in model.vocabulary.codes[ids].tolist()]
         for symbol, loss in zip(symbols, nats.tolist(), strict=True):
-            print(json.dumps({"char": symbol, "loss": loss}) if json_output else f"{loss:8.4f}  {symbol!r}")
+            if json_output:
+                print_json({"char": symbol, "loss": loss})
+            else:
+                print(f"{loss:8.4f}  {symbol!r}")
         return
     if per_line:
         _print_lines(model, ids, nats, json_output=json_output)
@@ -136,21 +164,21 @@ def _print_lines(model: TextModel, ids: Array, nats: Array, *, json_output: bool
         loss = float(nats[start:stop].mean(dtype=np.float64))
         text = model.vocabulary.decode(ids[start:stop])
         if json_output:
-            print(json.dumps({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}))
+            print_json({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")})
         else:
             print(f"{loss:8.4f}  {format_value(text.rstrip())}")
 
 
 def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
     if json_output:
-        print(json.dumps(scores))
+        print_json(scores)
         return
     for line in _score_lines(scores):
         print(line)
 
 
 def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
-    """The scores, one per line, and the confusion matrix."""
+    """The scores, one per line, a table of the classes, and their confusions."""
     if set(scores) == {"chars", "loss", "bpc", "perplexity"}:
         yield (
             f"{scores['chars']:,} characters: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
@@ -159,15 +187,24 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
         return
     for name, value in scores.items():
         title = name.replace("_", " ")
-        if isinstance(value, dict):
+        if name in COUNT_NOTES:
+            if value:
+                yield f"{title}: {value:,} ({COUNT_NOTES[name]})"
+        elif name in TABLE_FIELDS:
+            continue
+        elif isinstance(value, dict):
             columns = ", ".join(f"{format_value(column)} {_format_number(number)}" for column, number in value.items())
             yield f"{title}: {columns}"
-        elif isinstance(value, float):
-            yield f"{title}: {value:.4f}"
-        elif name not in ("labels", "confusion"):
-            yield f"{title}: {format_value(value)}"
-    if "confusion" in scores:
-        yield from _confusion_lines(scores["labels"], scores["confusion"])
+        else:
+            yield f"{title}: {value:.4f}" if isinstance(value, float) else f"{title}: {format_value(value)}"
+    if "classes" in scores:
+        yield from _class_lines(scores["classes"])
+        yield from _confusion_lines(scores["labels"], scores["classes"], scores["confusion"])
+    if "errors" in scores:
+        yield "wrong records, the worst first: input, expected, answered, probability"
+        for row in scores["errors"]:
+            answer = ["", ""] if row["answered"] is None else [row["answered"], f"{row['probability']:.4g}"]
+            yield "\t".join(map(printable, [row["input"], row["expected"], *answer]))
 
 
 def _format_number(number: float) -> str:
@@ -175,16 +212,39 @@ def _format_number(number: float) -> str:
     return f"{number:.4g}" if abs(number) < 1000 else f"{number:.0f}"
 
 
-def _confusion_lines(labels: list[str], confusion: list[list[int]]) -> Iterator[str]:
-    """Yields a row for each true label. Labels that are not in the training data come last and have no column."""
-    if len(confusion) > MAX_LABELS:
-        yield f"confusion matrix of {len(confusion)} labels: see --json"
+def _class_lines(classes: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A table of the most frequent classes."""
+    shown = dict(itertools.islice(classes.items(), MAX_CLASSES))
+    names = [format_value(name) for name in shown]
+    width = max(len("class"), *map(len, names))
+    yield " ".join(["class".ljust(width), *(title.rjust(9) for title in ("count", "precision", "recall", "f1"))])
+    for name, scores in zip(names, shown.values(), strict=True):
+        shares = ["-" if share is None else f"{share:.4f}" for share in list(scores.values())[1:]]
+        yield " ".join([name.ljust(width), f"{scores['count']:9,}", *(share.rjust(9) for share in shares)])
+    if len(classes) > len(shown):
+        yield f"... and {len(classes) - len(shown):,} less frequent classes"
+
+
+def _confusion_lines(
+    labels: list[str], classes: dict[str, dict[str, Any]], confusion: list[tuple[str, str, int]]
+) -> Iterator[str]:
+    """A matrix of the classes, or a list of the most frequent confusions if there are many classes.
+
+    labels: the classes of the model. Other classes come last and have no column.
+    """
+    if len(classes) > MAX_CLASSES:
+        wrong = [row for row in confusion if row[0] != row[1]][:MAX_CLASSES]
+        yield "most frequent confusions: count, true class, predicted class"
+        for true, predicted, count in wrong:
+            yield f"{count:9,}  {format_value(true)}  {format_value(predicted)}"
         return
-    names = [format_value(label) for label in labels]
-    num_known = len(confusion[0])
-    width = max(9, *map(len, names))
-    yield "confusion matrix: a row for each true label, a column for each predicted label"
-    yield " ".join([" " * width, *(name.rjust(width) for name in names[:num_known])])
-    for number, (name, counts) in enumerate(zip(names, confusion, strict=True)):
-        note = "" if number < num_known else "  (not in the training data)"
-        yield " ".join([name.rjust(width), *(str(count).rjust(width) for count in counts)]) + note
+    known = [name for name in labels if name in classes]
+    unknown = [name for name in classes if name not in set(labels)]
+    counts = {(true, predicted): count for true, predicted, count in confusion}
+    width = max(9, *(len(format_value(name)) for name in classes))
+    yield "confusion matrix: a row for each true class, a column for each predicted class"
+    yield " ".join([" " * width, *(format_value(name).rjust(width) for name in known)])
+    for true in [*known, *unknown]:
+        row = [str(counts.get((true, predicted), 0)).rjust(width) for predicted in known]
+        note = "  (not in the training data)" if true in unknown else ""
+        yield " ".join([format_value(true).rjust(width), *row]) + note

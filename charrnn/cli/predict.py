@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import secrets
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,9 @@ import typer
 
 from charrnn.cli.arguments import (
     CheckpointOption,
+    Columns,
     Device,
+    Header,
     Json,
     ModelOption,
     OnUnknown,
@@ -21,15 +23,20 @@ from charrnn.cli.arguments import (
     check_choice,
     given_options,
     load_model,
+    model_option,
     refuse_run_as_file,
 )
 from charrnn.cli.parameters import with_options
+from charrnn.cli.terminal import format_count, print_json, print_stderr
+from charrnn.corpus.record_files import RecordFormat
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions, SamplingOptions, select_options
 
 if TYPE_CHECKING:
+    from charrnn.corpus.record_files import TextRecord
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 
+MAX_NUMBERS = 10  # line numbers in a message
 OPTION_NAMES = {"top": "--top", "beam": "--beam", "sampling": "the sampling options"}
 
 Input = Annotated[
@@ -39,7 +46,7 @@ Top = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="classify, translate, transcribe, caption: number of predictions, the most likely first.",
+        help="classify, translate, transcribe: number of predictions, the most likely first.",
         show_default="1",
     ),
 ]
@@ -48,7 +55,7 @@ Beam = Annotated[
     typer.Option(
         min=1,
         max=1000,
-        help="translate, transcribe, caption: number of hypotheses of the beam search; 1 is greedy.",
+        help="translate, transcribe: number of hypotheses of the beam search; 1 is greedy.",
         show_default="4",
     ),
 ]
@@ -73,6 +80,8 @@ def predict(
     beam: Beam = None,
     seed: Seed = None,
     steps: Steps = None,
+    columns: Columns = None,
+    header: Header = False,
     on_unknown: OnUnknown = "error",
     device: Device = "cpu",
     json_output: Json = False,
@@ -93,6 +102,9 @@ def predict(
 
     With a sampling option such as --temperature, a translator samples its predictions. For a given --seed, the
     prediction for a line depends only on the line and its number.
+
+    If the first line is a record with an output, in the training format, the expected outputs are printed after the
+    predictions. An input without a known character has an empty answer.
 
     A series model reads a CSV file and prints the predicted columns, one row for each row of the file.
     """
@@ -115,14 +127,18 @@ def predict(
             raise UsageError(f"a model of --task {loaded.task} does not support {text}")
     if prediction.sampling is not None and (beam is not None or top is not None):
         raise UsageError("the sampling options cannot be used with --beam or --top")
+    record_format = RecordFormat.from_options(columns, header)
     if isinstance(loaded, ForecastsRows):
+        if columns is not None or header:
+            raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
         _predict_table(loaded, input, steps, json_output=json_output)
         return
     if steps is not None:
         raise UsageError("--steps needs a model of --task series")
     if not isinstance(loaded, PredictsRecords):
-        raise UsageError(f"{loaded.checkpoint.path}: trained with --task {loaded.task}", "use charrnn sample")
-    _predict_lines(loaded, input, prediction, json_output=json_output)
+        problem = f"{loaded.checkpoint.path}: trained with --task {loaded.task}"
+        raise UsageError(problem, f"use charrnn sample {model_option(loaded)}")
+    _predict_lines(loaded, input, record_format, prediction, json_output=json_output)
 
 
 def _predict_table(model: ForecastsRows, path: str, steps: int | None, *, json_output: bool) -> None:
@@ -130,33 +146,90 @@ def _predict_table(model: ForecastsRows, path: str, steps: int | None, *, json_o
     columns, rows = model.predict_table(path, steps)
     if json_output:
         for row in rows:
-            print(json.dumps(dict(zip(columns, row, strict=True))))
+            print_json(dict(zip(columns, row, strict=True)))
         return
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
 
 
-def _predict_lines(model: PredictsRecords, path: str, options: PredictionOptions, *, json_output: bool) -> None:
-    """Prints a prediction for each line of a file, as soon as the line has been read."""
-    from charrnn.corpus.lines import read_available_lines
+def _predict_lines(
+    model: PredictsRecords, path: str, columns: RecordFormat, options: PredictionOptions, *, json_output: bool
+) -> None:
+    """Prints a prediction for each record of a file, as soon as it has been read.
 
-    for lines in read_available_lines(path, DataOptions.encoding):
-        for line in lines:
-            if "\t" in line.text:
-                raise CorpusError(
-                    f"{line.place}: the input contains a tab", "give the inputs only: cut -f1 FILE | charrnn predict"
-                )
-        answers = model.predict_records([line.text for line in lines], options)
-        for line, answer in zip(lines, answers, strict=True):
-            print(json.dumps({"input": line.text, **answer}) if json_output else _format_answer(answer))
+    If a record cannot be read, the records before it are answered first.
+    """
+    from charrnn.corpus.lines import read_available_lines
+    from charrnn.corpus.reading import TextReader
+    from charrnn.corpus.record_files import RecordParser
+
+    notices: list[str] = []
+    parser = RecordParser(path, notices, columns, needs_output=False)
+    reader = TextReader(DataOptions.encoding)
+    summary = SkippedSymbols()
+    for lines in read_available_lines(path, reader):
+        records = []
+        inputs = []
+        error = None
+        try:
+            for record in parser.parse(lines):
+                if not options.skip_unknown:
+                    record.check_known(model.unknown_symbols(record.text))
+                inputs.append(model.read_input(record.text, record.place))
+                records.append(record)
+        except CorpusError as problem:
+            error = problem
+        answers = model.predict_records(inputs, options)
+        for record, answer in zip(records, answers, strict=True):
+            num_skipped = len(model.unknown_symbols(record.text))
+            summary.add(record, num_skipped, has_answer=None not in answer.values())
+            expected = {"expected": record.output} if record.output else {}
+            skipped = {"skipped": num_skipped} if options.skip_unknown else {}
+            if json_output:
+                print_json({"input": record.text, **expected, **answer, **skipped})
+            else:
+                print("\t".join([_format_answer(answer), *expected.values()]))
         sys.stdout.flush()
-        options = replace(options, first_number=options.first_number + len(lines))
+        if error is not None:
+            raise error
+        options = replace(options, first_number=options.first_number + len(records))
+    parser.finish()
+    for notice in [*reader.notices(), *notices, *summary.describe()]:
+        print_stderr(notice)
+
+
+class SkippedSymbols:
+    """Counts the symbols that were skipped and the inputs that have no answer."""
+
+    def __init__(self) -> None:
+        self.num_skipped = 0
+        self.num_inputs = 0  # with a skipped symbol
+        self.unanswered: list[int] = []  # line numbers
+
+    def add(self, record: TextRecord, num_skipped: int, *, has_answer: bool) -> None:
+        self.num_skipped += num_skipped
+        self.num_inputs += num_skipped > 0
+        if not has_answer:
+            self.unanswered.append(record.line.number)
+
+    def describe(self) -> Iterator[str]:
+        if self.num_skipped:
+            yield (
+                f"skipped {format_count(self.num_skipped, 'symbol')} that are not in the vocabulary, "
+                f"in {format_count(self.num_inputs, 'input')}"
+            )
+        if self.unanswered:
+            numbers = ", ".join(map(str, self.unanswered[:MAX_NUMBERS]))
+            more = ", ..." if len(self.unanswered) > MAX_NUMBERS else ""
+            inputs = format_count(len(self.unanswered), "input")
+            yield f"no answer for {inputs} without a known symbol: line {numbers}{more}"
 
 
 def _format_answer(answer: dict[str, Any]) -> str:
-    if "top" in answer:
+    """The fields of an answer, separated by tabs. The fields of an input without an answer are empty."""
+    if answer.get("top"):
         return "\t".join(f"{text}\t{value:.4f}" for text, value in answer["top"])
     if "label" in answer:
-        return f"{answer['label']}\t{answer['probability']:.4f}"
-    return str(answer["tags"] if "tags" in answer else answer["output"])
+        return "\t" if answer["label"] is None else f"{answer['label']}\t{answer['probability']:.4f}"
+    return str((answer["tags"] if "tags" in answer else answer["output"]) or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from charrnn.cli.terminal import Bar, format_duration
+from charrnn.cli.terminal import Bar, format_count, format_duration
 from charrnn.system import shell_quote
 from charrnn.tasks.registry import model_class
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
@@ -46,11 +46,6 @@ def describe_run(trainer: Trainer) -> list[str]:
     if generates_text:
         lines.append(UNITS_NOTE)
     return lines
-
-
-def format_count(number: float, noun: str) -> str:
-    """1 minute, 2.5 minutes, 1,500 steps."""
-    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
 
 
 def evaluation_line(metrics: dict[str, Any]) -> str:

@@ -117,8 +117,6 @@ def sample(
     loaded = load_model(
         [named_run] if named_run is not None else runs or [], model, checkpoint, methods=["sample_many", "write"]
     )
-    if sys.stderr.isatty():
-        print_stderr(f"model: {loaded.checkpoint.path}")
     if prime_file is not None:
         from charrnn.corpus.reading import read_text
 

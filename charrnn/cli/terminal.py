@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 UNLIMITED = 10**6  # columns of a pipe
+ESCAPED = re.compile(
+    "[\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+)  # in JSON: control characters, and what UTF-8 cannot encode
 
 
 def make_console() -> Console:
@@ -51,6 +55,18 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".") if 1e-3 < abs(value) < 1000 else f"{value:g}"
     return printable(str(value))
+
+
+def format_count(number: float, noun: str) -> str:
+    """1 minute, 2.5 minutes, 1,500 steps."""
+    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
+
+
+def print_json(value: Any) -> None:
+    """Prints a JSON value on stdout in one line, as UTF-8. NaN and infinity become null."""
+    from charrnn.runs.files import dump_json
+
+    print(ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", dump_json(value, ensure_ascii=False)))
 
 
 def format_duration(seconds: float) -> str:

@@ -28,17 +28,13 @@ def read_lines(paths: Sequence[str], encoding: str, notices: list[str]) -> Itera
     """
     reader = TextReader(encoding)
     for path in paths:
-        for lines in _available_lines(path, reader):
+        for lines in read_available_lines(path, reader):
             yield from lines
     notices += reader.notices()
 
 
-def read_available_lines(path: str, encoding: str) -> Iterator[list[Line]]:
+def read_available_lines(path: str, reader: TextReader) -> Iterator[list[Line]]:
     """Yields the lines of a file in lists: all lines that can be read without waiting, and at least one."""
-    return _available_lines(path, TextReader(encoding))
-
-
-def _available_lines(path: str, reader: TextReader) -> Iterator[list[Line]]:
     number = 1
     incomplete = ""  # a line whose end has not been read yet
     for text in reader.texts(path):

@@ -139,6 +139,12 @@ class Vocabulary:
             ids = ids[~is_unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 
+    def find_unknown(self, text: str) -> list[tuple[int, str]]:
+        """The position and the description of each symbol of a text that is not in the vocabulary."""
+        codes = self.codes_of(text)
+        positions = np.flatnonzero(self._id_table.take(codes, mode="clip") == UNKNOWN)
+        return [(n, self.describe(int(codes[n]))) for n in positions.tolist()]
+
     def encode(self, text: str, *, skip_unknown: bool = False) -> Array:
         """Text -> ids. A byte vocabulary encodes the text as UTF-8. Unknown symbols: see `codes_to_ids`."""
         return self.codes_to_ids(self.codes_of(text), skip_unknown=skip_unknown)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import RunError
+from charrnn.errors import RunError, StorageError
 from charrnn.options import RunConfig
 from charrnn.runs.files import dump_json, remove_file, storage_error, write_atomically
-from charrnn.runs.reports import read_config
+from charrnn.runs.reports import MAX_SIZE, read_config
 from charrnn.system import is_locked, lock_file
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
@@ -95,8 +95,11 @@ class Run:
         return read_config(self.config)
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
-        """Writes one of the run's JSON files atomically. Raises StorageError."""
-        write_atomically(path, (dump_json(values, indent=2) + "\n").encode())
+        """Writes one of the run's JSON files atomically. Raises StorageError, also if its reader would refuse it."""
+        data = (dump_json(values, indent=2) + "\n").encode()
+        if len(data) > MAX_SIZE:
+            raise StorageError(f"cannot write {path}: {len(data):,} bytes is more than the limit of {MAX_SIZE:,}")
+        write_atomically(path, data)
 
     def remove_result(self) -> None:
         """Deletes result.json, because a run that is trained further has no result. Raises StorageError."""

@@ -25,9 +25,9 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot write {path}: {error.strerror or error}", hint)
 
 
-def dump_json(values: Any, indent: int | None = None) -> str:
+def dump_json(values: Any, indent: int | None = None, *, ensure_ascii: bool = True) -> str:
     """Converts values to JSON text. NaN and infinity become null, because JSON has no notation for them."""
-    return json.dumps(_replace_non_finite(values), allow_nan=False, indent=indent)
+    return json.dumps(_replace_non_finite(values), allow_nan=False, indent=indent, ensure_ascii=ensure_ascii)
 
 
 def _replace_non_finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ from charrnn.engines.base import Backend
 from charrnn.engines.select import new_backend
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
-from charrnn.options import ModelOptions, SamplingOptions
+from charrnn.options import DataOptions, ModelOptions, SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 
@@ -94,6 +94,17 @@ class EvaluationFile(NamedTuple):
     path: str
     features: str | None = None  # path of the vectors, for captions
     skip_unknown: bool = False  # whether to skip characters that are not in the vocabulary
+    data: DataOptions = DataOptions()  # how the records of a file are read
+    errors: int = 0  # number of wrong records to list, the worst first
+
+
+class WrongRecord(NamedTuple):
+    """A record with a wrong answer."""
+
+    input: str
+    expected: str
+    answered: str | None
+    probability: float | None  # of the answer
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,8 @@ class TrainedModel(ABC):
         self.architecture = checkpoint.architecture
         self.parameters = checkpoint.parameters
         self.backend = new_backend() if backend is None else backend
+
+    lists_errors: ClassVar[bool] = False  # whether `evaluate_file` supports `errors`
 
     @property
     def task(self) -> str:
@@ -168,9 +181,17 @@ class PredictsRecords(Protocol):
 
     prediction_options: ClassVar[tuple[str, ...]]  # those of top, beam and sampling that the model supports
 
-    def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        """Returns a prediction for each text, as a JSON object. With `options.top`, its field `top` lists the most
-        likely predictions in descending order."""
+    def read_input(self, text: str, place: str) -> Any:
+        """An input for `predict_records`: the text, or what the text names. place: where the text is, for messages.
+
+        Raises CorpusError if it cannot be read."""
+
+    def predict_records(self, inputs: Sequence[Any], options: PredictionOptions) -> list[dict[str, Any]]:
+        """Returns a prediction for each input, as a JSON object. With `options.top`, its field `top` lists the most
+        likely predictions in descending order. The prediction for an input without a known symbol is None."""
+
+    def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
+        """The position and the description of each symbol of an input that is not in the vocabulary."""
 
 
 class Alignment(NamedTuple):

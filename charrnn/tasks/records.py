@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
-from charrnn.corpus.lines import Line, read_lines
+import numpy as np
+
 from charrnn.corpus.reading import display_name
+from charrnn.corpus.record_files import TextRecord, read_records
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Records
 from charrnn.engines.base import Backend
@@ -27,6 +30,8 @@ from charrnn.tasks.windowed import WindowTask, split_records
 
 TAB = "\t"
 PREVIEWED = 5  # records shown during training
+SHOWN_NAMES = 10  # labels or tags in a message
+SHOWN_LENGTH = 40  # characters of a label in a message
 
 
 class Pair(NamedTuple):
@@ -84,6 +89,14 @@ class Coding(ABC):
     def check_output(self, pair: Pair) -> None:
         """Raises CorpusError if the network cannot predict the output of a record."""
 
+    @abstractmethod
+    def describe_outputs(self, pairs: Sequence[Pair]) -> str:
+        """Describes the outputs of some records for the user, with the number of times that each occurs."""
+
+    def output_notices(self, pairs: Sequence[Pair]) -> list[str]:
+        """Warnings about outputs that are probably mistakes."""
+        return []
+
     def inputs_in(self, other: Any, source: Checkpoint) -> Array:
         """Returns the id in the coding `other` of each input symbol of this coding.
 
@@ -99,21 +112,9 @@ class Coding(ABC):
         return None
 
     @staticmethod
-    def parse_line(line: Line) -> Pair:
-        """Line -> record. Raises CorpusError for a line that is not a record."""
-        return parse_pair(line)
-
-
-def parse_pair(line: Line) -> Pair:
-    """Splits a line `source<TAB>output`. Raises CorpusError for any other line."""
-    source, tab, output = line.text.partition(TAB)
-    if not tab:
-        raise CorpusError(f"{line.place}: no tab between text and output")
-    if TAB in output:
-        raise CorpusError(f"{line.place}: more than one tab")
-    if not output:
-        raise CorpusError(f"{line.place}: no output after the tab")
-    return Pair(source, output)
+    def parse(record: TextRecord) -> Pair:
+        """Converts a record of a file. Raises CorpusError if it is not a record of the task."""
+        return Pair(record.text, record.output)
 
 
 class RecordTask(WindowTask):
@@ -140,13 +141,13 @@ class RecordTask(WindowTask):
         coding_class = model_class.coding_class
         data = config.data
         notices: list[str] = []
-        pairs = [coding_class.parse_line(line) for line in read_lines(config.corpus, data.encoding, notices)]
+        pairs = [coding_class.parse(record) for record in read_records(config.corpus, data, notices)]
         names = ", ".join(map(display_name, config.corpus))
         if not pairs:
             raise CorpusError(f"{names}: no records")
         val_pairs: list[Pair] = []
         if data.val_file is not None:
-            val_pairs = [coding_class.parse_line(line) for line in read_lines([data.val_file], data.encoding, notices)]
+            val_pairs = [coding_class.parse(record) for record in read_records([data.val_file], data, notices)]
             if not val_pairs:
                 raise CorpusError(f"{data.val_file}: no records to validate on")
         parts = split_records(pairs, data, config.train.seed, notices)
@@ -158,6 +159,7 @@ class RecordTask(WindowTask):
         if source is not None and source.task["name"] == coding_class.name:
             source_coding = source.parse_task(coding_class.from_dict)
         coding = coding_class.from_records([*pairs, *val_pairs], data, source_vocabulary(source), source_coding)
+        notices += coding.output_notices([*pairs, *val_pairs])
         return cls(model_class, coding, parts, _fingerprint(pairs, val_pairs), notices)
 
     @property
@@ -165,7 +167,8 @@ class RecordTask(WindowTask):
         return len(self.coding.vocabulary)
 
     def describe(self) -> str:
-        return f"corpus: {self.vocabulary_size} distinct characters, {self.describe_parts()}"
+        outputs = self.coding.describe_outputs([pair for part in self.parts.values() for pair in part])
+        return f"corpus: {self.vocabulary_size} distinct characters, {outputs}; {self.describe_parts()}"
 
     def metadata(self) -> dict[str, Any]:
         return {"name": self.coding.name, **self.coding.to_dict()}
@@ -205,6 +208,7 @@ class RecordModel(TrainedModel):
     """A trained model of a record task."""
 
     coding_class: ClassVar[type[Coding]]
+    lists_errors = True
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
         super().__init__(checkpoint, backend)
@@ -234,15 +238,50 @@ class RecordModel(TrainedModel):
         answers = self.answers([pair.source for pair in shown])
         return "\n".join(f"{pair.source} -> {answer}" for pair, answer in zip(shown, answers, strict=True))
 
+    def read_input(self, text: str, place: str) -> str:
+        """See tasks.base.PredictsRecords."""
+        return text
+
+    def unknown_symbols(self, text: str) -> list[tuple[int, str]]:
+        """See tasks.base.PredictsRecords."""
+        vocabulary: Vocabulary = self.vocabulary
+        return vocabulary.find_unknown(text)
+
+    def has_known(self, text: str) -> bool:
+        """Whether a character of the text is in the vocabulary. Otherwise the text has no answer."""
+        return len(self.unknown_symbols(text)) < len(text)
+
+    def count_records(self, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """The number of records, of skipped characters, and of records without an answer."""
+        skipped = [len(self.unknown_symbols(pair.source)) for pair in pairs]
+        unanswered = sum(number == len(pair.source) for pair, number in zip(pairs, skipped, strict=True))
+        return {"records": len(pairs), "skipped": sum(skipped), "unanswered": unanswered}
+
     @abstractmethod
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """Returns the metrics of `charrnn eval`."""
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
+        """Returns the metrics of `charrnn eval`: those of `count_records`, `loss`, and others.
+
+        With `errors`, `errors` is a list of up to this many wrong records, the worst first, each as a dict of the
+        fields of WrongRecord.
+
+        A record without an answer counts as wrong. `unscored` is the number of outputs (labels or tags) that were not
+        in the training data. They count as wrong and are not included in the loss.
+        """
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        pairs = [self.coding_class.parse_line(line) for line in read_lines([file.path], "utf-8", [])]
+        pairs = []
+        for record in read_records([file.path], file.data, []):
+            if not file.skip_unknown:
+                record.check_known(self.unknown_symbols(record.text))
+            pairs.append(self.coding_class.parse(record))
         if not pairs:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(pairs, skip_unknown=file.skip_unknown)
+        return self.evaluate(pairs, skip_unknown=file.skip_unknown, errors=file.errors)
+
+
+def mean_known(nats: Array, is_known: Array) -> float | None:
+    """The mean of the losses whose outputs are known. None if there are none."""
+    return float(nats[is_known].mean(dtype=np.float64)) if is_known.any() else None
 
 
 def _fingerprint(*parts: Sequence[Pair]) -> str:
@@ -252,6 +291,13 @@ def _fingerprint(*parts: Sequence[Pair]) -> str:
         for pair in part:
             digest.update(f"{pair.source}\t{pair.output}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def describe_counts(noun: str, counts: Counter[str]) -> str:
+    """The most frequent of some names and their numbers: 2 labels: neg 200, pos 150."""
+    shown = [f"{name[:SHOWN_LENGTH]} {number:,}" for name, number in counts.most_common(SHOWN_NAMES)]
+    more = ["..."] if len(counts) > SHOWN_NAMES else []
+    return f"{len(counts):,} {noun}: {', '.join([*shown, *more])}"
 
 
 def parse_names(values: Any) -> tuple[str, ...]:

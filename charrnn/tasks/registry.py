@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,10 @@ def _checkpoint_file(run: Run, checkpoint: str) -> Path:
     if not file.exists() and checkpoint == "best":
         file = run.last
     if not file.exists():
-        raise RunError(f"{run.path}: this run has no {checkpoint} checkpoint yet", "train it further with --resume")
+        raise RunError(
+            f"{run.path}: this run has no {checkpoint} checkpoint yet",
+            f"charrnn train --resume {shlex.quote(str(run.path))}",
+        )
     return file
 
 

@@ -1,13 +1,14 @@
 """charrnn predict: the answers of each task."""
 
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from charrnn.tasks.registry import load_model
 
-from .conftest import command, error_cases, task_inputs
+from .conftest import TASK_FILES, command, error_cases, on_terminal, task_inputs
 
 SOURCES = ["May 3, 1921", "June 4, 1932", "May 3, 1921"]
 
@@ -85,6 +86,66 @@ def test_unknown_characters_can_be_skipped(task_runs, charrnn):
     assert len(answers.strip()) == 5 and answers[2] == "?"
 
 
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+def test_a_line_without_a_known_character_has_no_answer(task, task_runs, charrnn):
+    known, *_ = task_inputs(task).splitlines()
+    words = ["predict", "--run", f"runs/{task}", "--on-unknown", "skip"]
+    lines = f"{known}Ω\nΩΩ\n\n{known}\n"
+    outcome = charrnn(*words, stdin=lines)
+    answers = outcome.out.split("\n")
+    assert [bool(answer.strip()) for answer in answers] == [True, False, False, True, False]
+    assert outcome.err.splitlines() == [
+        "skipped 3 symbols that are not in the vocabulary, in 2 inputs",
+        "no answer for 2 inputs without a known symbol: line 2, 3",
+    ]
+    rows = charrnn(*words, "--json", stdin=lines).rows
+    assert [row["skipped"] for row in rows] == [1, 2, 0, 0]
+    field = {"classify": "label", "tag": "tags", "translate": "output"}[task]
+    assert [row[field] is None for row in rows] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+def test_the_lines_before_an_unknown_character_are_answered(task, task_runs, charrnn):
+    known = task_inputs(task).splitlines()[:3]
+    words = ["predict", "--run", f"runs/{task}"]
+    outcome = charrnn(*words, stdin="\n".join([*known, "aΩ"]))
+    assert outcome.out == charrnn(*words, stdin="\n".join(known)).out
+    assert (outcome.code, outcome.out.count("\n")) == (3, 3)
+    assert "standard input, line 4, column 2: character 'Ω'" in outcome.err
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+def test_a_file_with_outputs_is_answered_with_both(task, task_runs, charrnn):
+    lines = Path(TASK_FILES[task][0]).read_text().splitlines()[:4]
+    words = ["predict", "--run", f"runs/{task}"]
+    expected = [line.split("\t")[1] for line in lines]
+    answers = charrnn(*words, stdin="\n".join(line.split("\t")[0] for line in lines)).out.splitlines()
+    both = [f"{answer}\t{output}" for answer, output in zip(answers, expected, strict=True)]
+    assert charrnn(*words, stdin="\n".join(lines)).out.splitlines() == both
+    rows = charrnn(*words, "--json", stdin="\n".join(lines)).rows
+    assert [row["expected"] for row in rows] == expected
+
+
+def test_columns_select_the_input(task_runs, charrnn):
+    words = ["predict", "--run", "runs/classify"]
+    expected = charrnn(*words, stdin="is the clock here\n").out
+    assert charrnn(*words, "--columns", "2", stdin="7\tis the clock here\n").out == expected
+    assert charrnn(*words, "--columns", "text", stdin="id\ttext\n7\tis the clock here\n").out == expected
+
+
+def test_json_is_utf_8(task_runs, charrnn):
+    words = ["predict", "--run", "runs/classify", "--on-unknown", "skip", "--json"]
+    outcome = charrnn(*words, stdin="is the çlock\x9b here\n")
+    assert "çlock\\u009b" in outcome.out
+    assert outcome.json["input"] == "is the çlock\x9b here"
+
+
+def test_on_a_terminal_stderr_says_which_run_is_used(task_runs):
+    for words in (["eval", "kinds.tsv"], ["predict", "kinds.tsv"]):
+        shown, _ = on_terminal(*words, "--run", "runs/classify", stream="stderr")
+        assert shown.splitlines() == [f"model: {Path('runs/classify/best.safetensors')}"]
+
+
 def test_a_series_is_predicted_row_by_row_and_continued_for_any_number_of_steps(task_runs, charrnn):
     header, *rows = charrnn("predict", "season.csv", "--run", "runs/series").out.splitlines()
     assert header == "temperature,rain,visitors" and len(rows) == 119
@@ -100,9 +161,11 @@ def test_a_series_is_predicted_row_by_row_and_continued_for_any_number_of_steps(
 
 
 @error_cases(
-    ("kinds.tsv --run runs/classify", 3, "kinds.tsv, line 1", "tab", "cut -f1"),
-    ("odd.txt --run runs/classify", 3, "'Ω'", "--on-unknown skip"),
-    ("odd.txt --run runs/caption", 3, "not a vector", "commas"),
+    ("odd.txt --run runs/classify", 3, "odd.txt, line 1, column 1", "'Ω'", "--on-unknown skip"),
+    ("mixed.txt --run runs/classify", 3, "mixed.txt, line 1, column 3"),
+    ("odd.txt --run runs/classify --columns 1,2,3", 2, "--columns 1,2,3"),
+    ("season.csv --run runs/series --header", 2, "--header", "--task series"),
+    ("odd.txt --run runs/caption", 2, "--task caption", "charrnn sample"),
     ("odd.txt --run runs/tag --beam 3", 2, "--task tag", "--beam"),
     ("odd.txt --run runs/tag --steps 3", 2, "--steps", "--task series"),
     ("odd.txt --run runs/translate --beam 3 --temperature 1", 2, "--beam", "sampling"),
@@ -112,9 +175,10 @@ def test_a_series_is_predicted_row_by_row_and_continued_for_any_number_of_steps(
 )
 def test_a_mistake_is_named(task_runs, charrnn, tmp_path, arguments, code, facts):
     (tmp_path / "odd.txt").write_text("Ω\n")
+    (tmp_path / "mixed.txt").write_text("isΩ\tquestion\n")
     (tmp_path / "gap.csv").write_text("a,b\n1,2\n3,\n")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    places = {name: tmp_path / name for name in ("odd.txt", "gap.csv", "other.csv")}
+    places = {name: tmp_path / name for name in ("odd.txt", "mixed.txt", "gap.csv", "other.csv")}
     charrnn("predict", *(places.get(word, word) for word in arguments)).fails(code, *facts)
 
 

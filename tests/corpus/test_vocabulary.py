@@ -137,3 +137,12 @@ def test_the_bytes_of_a_character_belong_together_and_invalid_bytes_are_replaced
     vocabulary = vocabulary_of(data, is_bytes=True)
     characters, ends = vocabulary.characters(vocabulary.codes_to_ids(np.frombuffer(data, np.uint8)))
     assert (characters, ends.tolist()) == ("aß—😀\ufffdb", [0, 2, 5, 9, 10, 11])
+
+
+@quick
+@given(any_text, st.text("abc", min_size=1))
+def test_unknown_characters_are_found_with_their_positions(text, known):
+    vocabulary = vocabulary_of(known)
+    found = vocabulary.find_unknown(text)
+    assert [position for position, _ in found] == [n for n, c in enumerate(text) if c not in known]
+    assert all(description == vocabulary.describe(ord(text[position])) for position, description in found)

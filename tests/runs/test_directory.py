@@ -120,3 +120,11 @@ def test_a_missing_run_is_refused_and_a_similar_name_is_suggested(root):
         Run(root / "other").check_there()
     with pytest.raises(RunError, match=r"config\.json: is a file, not a run \(the run is .*fables-001; "):
         Run(root / "fables-001" / "config.json").check_there()
+
+
+def test_a_file_that_its_reader_would_refuse_is_not_written(root, monkeypatch):
+    monkeypatch.setattr("charrnn.runs.directory.MAX_SIZE", 100)
+    run = create_run(None, "a")
+    with pytest.raises(StorageError, match=r"result\.json: 1\d\d bytes is more than the limit of 100"):
+        run.write_json(run.result, {"labels": "x" * 100})
+    assert not run.result.exists()

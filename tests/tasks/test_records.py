@@ -28,7 +28,7 @@ def read(tmp_path, task, text, **options):
         ("classify", "a\tx\nb y\n", "line 2: no tab"),
         ("classify", "a\tx\nb\ty\tz\n", "line 2: more than one tab"),
         ("classify", "a\tx\nb\t\n", "line 2: no output after the tab"),
-        ("classify", "a\tx\n\nb\ty\n", "line 2: no tab"),
+        ("classify", "a\tx\n\nb\ty\n", "line 2: a blank line"),
         ("classify", "a\tx\nb\tx\n", "only one label: 'x'"),
         ("classify", "a\tx\nb\ty\nc\tz\n", "3 labels for 3 records"),
         ("classify", "", "no records"),

@@ -12,7 +12,7 @@ from charrnn.errors import UsageError
 from charrnn.options import SamplingOptions
 from charrnn.tasks.base import EvaluationFile
 from charrnn.tasks.caption.coding import CaptionCoding
-from charrnn.tasks.caption.vectors import parse_vector, read_records, to_matrices
+from charrnn.tasks.caption.vectors import read_records, to_matrices
 from charrnn.tasks.encoder_decoder.model import SourceModel
 
 
@@ -25,9 +25,19 @@ class Captioner(SourceModel):
     def parse_coding(task: dict[str, Any]) -> CaptionCoding:
         return CaptionCoding.from_dict(task)
 
-    def read_sources(self, texts: Sequence[str]) -> list[Any]:
-        """texts: vectors, as numbers that are separated by commas."""
-        return [parse_vector(text) for text in texts]
+    def read_input(self, text: str, place: str) -> Any:
+        """Raises UsageError, because a line of text is not a vector."""
+        raise self._no_text()
+
+    def read_sources(self, inputs: Sequence[Any]) -> list[Any]:
+        """inputs: matrices of one row."""
+        if any(isinstance(each, str) for each in inputs):
+            raise self._no_text()
+        return list(inputs)
+
+    def _no_text(self) -> UsageError:
+        problem = f"{self.checkpoint.path}: a model of --task caption reads vectors, not lines of text"
+        return UsageError(problem, "use charrnn sample --features FILE --greedy")
 
     def write(
         self,
@@ -57,4 +67,4 @@ class Captioner(SourceModel):
         if file.features is None:
             raise UsageError("this model writes texts for vectors", "give the vectors of the lines with --features")
         records = read_records([file.path], file.features, "utf-8", [])
-        return self.evaluate(records, skip_unknown=file.skip_unknown)
+        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)

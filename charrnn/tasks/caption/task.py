@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charrnn.options import RunConfig
+from charrnn.options import DataOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.caption.coding import CaptionCoding
 from charrnn.tasks.caption.model import Captioner
@@ -27,8 +27,8 @@ class CaptionTask(SourceTask):
         features = data.features
         assert features is not None
 
-        def read(paths: Sequence[str], encoding: str, notices: list[str]) -> list[SourceRecord]:
-            return read_records(paths, features, encoding, notices)
+        def read(paths: Sequence[str], data: DataOptions, notices: list[str]) -> list[SourceRecord]:
+            return read_records(paths, features, data.encoding, notices)
 
         notices: list[str] = []
         parts, records, _ = read_parts(config, read, notices)

@@ -33,14 +33,3 @@ def to_matrices(vectors: Any, name: str) -> list[Matrix]:
     if rows.ndim != 2:
         raise CorpusError(f"{name}: an array with {rows.ndim} dimensions", "the vectors must be the rows of a matrix")
     return [Matrix(f"{name}, row {number}", row[None]) for number, row in enumerate(rows, 1)]
-
-
-def parse_vector(text: str) -> Matrix:
-    """The vector in a line of numbers that are separated by commas. Raises CorpusError."""
-    try:
-        values = np.array([[float(number) for number in text.split(",")]])
-    except ValueError:
-        raise CorpusError(f"{text!r}: not a vector", "give numbers that are separated by commas") from None
-    if not np.isfinite(values).all():
-        raise CorpusError(f"{text!r}: not a finite number")
-    return Matrix(text, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,9 @@ from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.records import TAB, Coding, Pair, parse_names
+from charrnn.tasks.records import SHOWN_NAMES, TAB, Coding, Pair, describe_counts, parse_names
+
+SWAPPED = "if the label comes before the text, use --columns 2,1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ class LabelCoding(Coding):
             raise CorpusError(f"only one label: {labels.pop()!r}", "at least two are needed")
         if len(labels) >= len(pairs) > 2:
             problem = f"{len(labels)} labels for {len(pairs)} records"
-            raise CorpusError(problem, "are the text and the label in the right order?")
+            raise CorpusError(problem, SWAPPED)
         vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], vocabulary, data.normalize)
         return cls(vocabulary, tuple(sorted(labels)))
 
@@ -55,6 +58,27 @@ class LabelCoding(Coding):
 
     def outputs_in(self, other: LabelCoding) -> Array:
         return np.array([other.labels.index(label) for label in self.labels])
+
+    def describe_outputs(self, pairs: Sequence[Pair]) -> str:
+        return describe_counts("labels", Counter(pair.output for pair in pairs))
+
+    def output_notices(self, pairs: Sequence[Pair]) -> list[str]:
+        counts = Counter(pair.output for pair in pairs)
+        similar: dict[str, list[str]] = {}
+        for label in counts:
+            similar.setdefault("".join(label.split()).casefold(), []).append(label)
+        groups = [group for group in similar.values() if len(group) > 1]
+        notices = []
+        if groups:
+            shown = "; ".join(" and ".join(map(repr, group)) for group in groups[:SHOWN_NAMES])
+            notices.append(f"warning: labels that differ only in blanks or case are different labels: {shown}")
+        single = [label for label, number in counts.items() if number == 1]
+        if 2 * len(counts) > len(pairs):
+            notices.append(f"warning: {len(counts):,} labels for {len(pairs):,} records; {SWAPPED}")
+        elif single:
+            shown = ", ".join(map(repr, single[:SHOWN_NAMES])) + (", ..." if len(single) > SHOWN_NAMES else "")
+            notices.append(f"warning: {len(single):,} of {len(counts):,} labels occur only once: {shown}")
+        return notices
 
     def label_ids(self, pairs: Sequence[Pair]) -> Array:
         """The indices of the labels (R,); -1 for a label that was not in the training data."""

@@ -9,10 +9,11 @@ import numpy as np
 
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
-from charrnn.tasks.base import PredictionOptions
+from charrnn.tasks.base import PredictionOptions, WrongRecord
+from charrnn.tasks.class_scores import NO_ANSWER, class_scores, extended_names
 from charrnn.tasks.classify.coding import LabelCoding
-from charrnn.tasks.records import Pair, RecordModel
-from charrnn.tasks.scoring import scored_outputs
+from charrnn.tasks.records import Pair, RecordModel, mean_known
+from charrnn.tasks.scoring import most_likely, scored_outputs, scored_pieces
 
 
 class Classifier(RecordModel):
@@ -31,50 +32,61 @@ class Classifier(RecordModel):
         self, texts: Sequence[str], *, top: int = 1, skip_unknown: bool = False
     ) -> list[list[tuple[str, float]]]:
         """The `top` most likely labels of each text with their probabilities, in descending order."""
-        answers = []
-        for row in self.probabilities(texts, skip_unknown=skip_unknown):
-            best = np.argsort(-row, kind="stable")[:top]
-            answers.append([(self.coding.labels[n], float(row[n])) for n in best])
+        records = self.coding.records([Pair(text, "") for text in texts], skip_unknown=skip_unknown)
+        answers: list[list[tuple[str, float]]] = [[] for _ in texts]
+        for numbers, logits in scored_pieces(self, records):
+            _, probabilities = cross_entropy_forward(logits, np.zeros(len(logits), int))
+            for number, row in zip(numbers.tolist(), probabilities, strict=True):
+                best = np.argsort(-row, kind="stable")[:top]
+                answers[number] = [(self.coding.labels[n], float(row[n])) for n in best]
         return answers
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         answers = []
-        for ranked in self.predict(texts, top=options.top or 1, skip_unknown=options.skip_unknown):
-            label, probability = ranked[0]
+        predictions = self.predict(texts, top=options.top or 1, skip_unknown=options.skip_unknown)
+        for text, predicted in zip(texts, predictions, strict=True):
+            ranked = predicted if self.has_known(text) else []
+            label, probability = ranked[0] if ranked else (None, None)
             answers.append({"label": label, "probability": probability, **options.top_field(ranked)})
         return answers
 
     def answers(self, texts: Sequence[str]) -> list[str]:
         return [best for ((best, _), *_) in self.predict(texts)]
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """Returns a dict of `records`, `loss`, `accuracy`, `macro_f1`, `labels` and `confusion`.
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
+        """Returns a dict of the values of `RecordModel.evaluate` and those of `class_scores`.
 
-        `confusion` has a row for each true label and a column for each predicted label. A label that was not in the
-        training data counts as wrong. It has a row but no column, and is not included in the loss.
+        A label that was not in the training data counts as wrong and is not included in the loss. The wrong record
+        with the most probable answer is the worst.
         """
         labels = self.coding.labels
-        logits = scored_outputs(self, self.coding.records(pairs, skip_unknown=skip_unknown))
-        true = self.coding.label_ids(pairs)
-        predicted = logits.argmax(axis=1)
-        is_known = true >= 0
-        nats, _ = cross_entropy_forward(logits[is_known], true[is_known])
-        unknown = sorted({pair.output for pair, known in zip(pairs, is_known.tolist(), strict=True) if not known})
-        rows = [*labels, *unknown]
-        row_of = {label: n for n, label in enumerate(rows)}
-        confusion = np.zeros((len(rows), len(labels)), int)
-        for pair, n in zip(pairs, predicted.tolist(), strict=True):
-            confusion[row_of[pair.output], n] += 1
-        no_column = np.zeros(len(unknown), int)
-        num_right = np.append(np.diag(confusion), no_column)
-        num_predicted = np.append(confusion.sum(axis=0), no_column)
-        num_true = confusion.sum(axis=1)
-        f1 = 2 * num_right / np.maximum(1, num_true + num_predicted)
+        names, expected = extended_names(labels, [pair.output for pair in pairs])
+        choices = most_likely(self, self.coding.records(pairs, skip_unknown=skip_unknown))
+        has_answer = np.array([self.has_known(pair.source) for pair in pairs], bool)
+        answered = np.where(has_answer, choices.best, NO_ANSWER)
+        is_known = expected < len(labels)
         return {
-            "records": len(pairs),
-            "loss": float(nats.mean(dtype=np.float64)) if len(nats) else None,
-            "accuracy": float((true == predicted).mean()),
-            "macro_f1": float(f1[num_true > 0].mean()),
-            "labels": rows,
-            "confusion": confusion.tolist(),
+            **self.count_records(pairs),
+            "unscored": int((~is_known).sum()),
+            "loss": mean_known(choices.nats, is_known),
+            **class_scores(names, expected, answered),
+            "labels": list(labels),
+            **self._list_errors(pairs, answered, expected, choices.probability, errors),
         }
+
+    def _list_errors(
+        self, pairs: Sequence[Pair], answered: Array, expected: Array, probability: Array, number: int
+    ) -> dict[str, Any]:
+        """The field `errors` of an evaluation, {} if no errors are to be listed."""
+        if not number:
+            return {}
+        wrong = np.flatnonzero(answered != expected)
+        probability = np.where(answered == NO_ANSWER, 0, probability)
+        order = wrong[np.argsort(-probability[wrong], kind="stable")][:number]
+        rows = []
+        for n in order.tolist():
+            answer: tuple[str | None, float | None] = (None, None)
+            if answered[n] != NO_ANSWER:
+                answer = (self.coding.labels[answered[n]], float(probability[n]))
+            rows.append(WrongRecord(pairs[n].source, pairs[n].output, *answer)._asdict())
+        return {"errors": rows}

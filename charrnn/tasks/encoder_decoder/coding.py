@@ -46,6 +46,14 @@ class SourceCoding(ABC):
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
         """A source -> ids (S,) or numbers (S, D), S at least 1. Raises CorpusError if it cannot be encoded."""
 
+    def unknown_symbols(self, source: Any) -> list[tuple[int, str]]:
+        """The position and the description of each symbol of a source that is not in the vocabulary."""
+        return []
+
+    def has_known(self, source: Any) -> bool:
+        """Whether a source contains anything that the encoder can read. Otherwise it has no answer."""
+        return True
+
     @abstractmethod
     def source_labels(self, source: Any) -> list[str]:
         """A label for each step of `encode_source`."""

@@ -104,6 +104,18 @@ class Symbols:
             problem = f"{kind} {symbol!r} at position {symbols.index(symbol)} is not in the vocabulary"
             raise CorpusError(problem, "skip it with --on-unknown skip") from None
 
+    def find_unknown(self, text: str) -> list[tuple[int, str]]:
+        """The position and the description of each symbol of a text that is not in the vocabulary."""
+        kind = "character" if self.separator is None else "symbol"
+        parts = list(text) if self.separator is None else text.split(self.separator)
+        unknown = []
+        position = 0
+        for part in parts:
+            if part and part not in self._ids:
+                unknown.append((position, f"{kind} {part!r}"))
+            position += len(part) + len(self.separator or "")
+        return unknown
+
     def decode(self, ids: Sequence[int] | Array) -> str:
         """Ids -> text."""
         text = (self.separator or "").join(self.symbols[i - 1] for i in np.asarray(ids, np.int64).tolist())

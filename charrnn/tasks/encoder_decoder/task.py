@@ -15,7 +15,7 @@ from charrnn.models.transfer import initial_parameters
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.nn.parameters import named_views
-from charrnn.options import ModelOptions, RunConfig
+from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
@@ -28,19 +28,19 @@ DEFAULT_MAX_STEPS = 4096  # default upper limit of the steps of a source, and of
 
 
 def read_parts(
-    config: RunConfig, read: Callable[[Sequence[str], str, list[str]], list[SourceRecord]], notices: list[str]
+    config: RunConfig, read: Callable[[Sequence[str], DataOptions, list[str]], list[SourceRecord]], notices: list[str]
 ) -> tuple[dict[str, list[SourceRecord]], list[SourceRecord], list[SourceRecord]]:
     """Reads and splits the files of a run.
 
-    read: reads the records of some files in an encoding, and appends its notices to a list. Returns the records of each
+    read: reads the records of some files, and appends its notices to a list. Returns the records of each
     part, the records of the corpus, and those of --val-file. Raises CorpusError.
     """
     data = config.data
-    records = read(config.corpus, data.encoding, notices)
+    records = read(config.corpus, data, notices)
     names = ", ".join(map(display_name, config.corpus))
     if not records:
         raise CorpusError(f"{names}: no records")
-    val_records = [] if data.val_file is None else read([data.val_file], data.encoding, notices)
+    val_records = [] if data.val_file is None else read([data.val_file], data, notices)
     if data.val_file is not None and not val_records:
         raise CorpusError(f"{data.val_file}: no records to validate on")
     parts = split_records(records, data, config.train.seed, notices)

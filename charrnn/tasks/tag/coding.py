@@ -9,6 +9,7 @@ With a delay of 2, the text `abc` with the tags `x.y` becomes
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.lines import Line
+from charrnn.corpus.record_files import TextRecord
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Augment, Records
 from charrnn.errors import CorpusError
@@ -24,7 +25,7 @@ from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.records import TAB, Coding, Pair, parse_names
+from charrnn.tasks.records import TAB, Coding, Pair, describe_counts, parse_names
 from charrnn.tasks.tag.ngrams import NgramFeatures
 from charrnn.tasks.tag.symbols import MAX_LENGTH, InputSymbols
 
@@ -102,9 +103,9 @@ class TagCoding(Coding):
         }
 
     @staticmethod
-    def parse_line(line: Line) -> Pair:
-        pair = Coding.parse_line(line)
-        _check_lengths(pair, f"{line.place}: ")
+    def parse(record: TextRecord) -> Pair:
+        pair = Coding.parse(record)
+        _check_lengths(pair, f"{record.place}: ")
         return pair
 
     @property
@@ -135,6 +136,9 @@ class TagCoding(Coding):
         unknown = sorted(set(pair.output) - set(self.tags))
         if unknown:
             raise CorpusError(f"the tag {unknown[0]!r} was not in the training data")
+
+    def describe_outputs(self, pairs: Sequence[Pair]) -> str:
+        return describe_counts("tags", Counter(tag for pair in pairs for tag in pair.output))
 
     def tag_ids(self, pairs: Sequence[Pair]) -> Array:
         """The indices of the tags of all records, concatenated; -1 for a tag that was not in the training data."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.nn.losses import cross_entropy_forward
-from charrnn.tasks.base import PredictionOptions
-from charrnn.tasks.records import Pair, RecordModel
-from charrnn.tasks.scoring import scored_outputs
+from charrnn.nn.arrays import Array
+from charrnn.tasks.base import PredictionOptions, WrongRecord
+from charrnn.tasks.class_scores import NO_ANSWER, class_scores, extended_names
+from charrnn.tasks.records import Pair, RecordModel, mean_known
+from charrnn.tasks.scoring import most_likely
 from charrnn.tasks.tag.coding import TagCoding
 
 UNKNOWN_TAG = "?"  # the answer for a character that is not in the vocabulary
@@ -25,37 +26,68 @@ class Tagger(RecordModel):
     def predict(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
         """The most likely tags of each text, one for each character."""
         pairs = [Pair(text, UNKNOWN_TAG * len(text)) for text in texts]
-        logits = scored_outputs(self, self.coding.records(pairs, skip_unknown=skip_unknown))
-        tags = iter([self.coding.tags[n] for n in logits.argmax(axis=1).tolist()])
+        choices = most_likely(self, self.coding.records(pairs, skip_unknown=skip_unknown))
+        tags = iter([self.coding.tags[n] for n in choices.best.tolist()])
         return ["".join(next(tags) if c in self.vocabulary else UNKNOWN_TAG for c in text) for text in texts]
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        return [{"tags": tags} for tags in self.predict(texts, skip_unknown=options.skip_unknown)]
+        predictions = self.predict(texts, skip_unknown=options.skip_unknown)
+        return [{"tags": tags if self.has_known(text) else None} for text, tags in zip(texts, predictions, strict=True)]
 
     def answers(self, texts: Sequence[str]) -> list[str]:
         return self.predict(texts)
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
-        """Returns a dict of `records`, `chars`, `loss`, `accuracy` and `record_accuracy`.
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
+        """Returns a dict of the values of `RecordModel.evaluate`, `chars`, `record_accuracy`, and `class_scores`.
 
-        `accuracy` is the fraction of characters with the correct tag, `record_accuracy` the fraction of records in
-        which all tags are correct. A tag that was not in the training data counts as wrong and is not included in the
-        loss.
+        `chars` is the number of characters, `accuracy` the fraction of characters with the correct tag, and
+        `record_accuracy` the fraction of records in which all tags are correct. A tag that was not in the training
+        data, and a character that is not in the vocabulary, count as wrong and are not included in the loss.
+
+        The record with the most wrong tags is the worst; of several such records, the one with the most probable tags.
         """
-        if skip_unknown:
-            pairs = [self.coding.without_unknown(pair) for pair in pairs]
-        logits = scored_outputs(self, self.coding.records(pairs))
-        true = self.coding.tag_ids(pairs)
-        is_right = logits.argmax(axis=1) == true
-        is_known = true >= 0
-        nats, _ = cross_entropy_forward(logits[is_known], true[is_known])
-        wrong_before = np.concatenate([[0], np.cumsum(~is_right)])  # the number of wrong tags before each character
+        names, expected = extended_names(self.coding.tags, [tag for pair in pairs for tag in pair.output])
+        has_answer = self._is_known("".join(pair.source for pair in pairs))
+        choices = most_likely(self, self.coding.records(pairs, skip_unknown=skip_unknown))
+        answered = np.full(len(expected), NO_ANSWER)
+        answered[has_answer] = choices.best
+        is_known = expected < len(self.coding.tags)
+        wrong_before = np.concatenate([[0], np.cumsum(answered != expected)])  # number of wrong tags before each one
         ends = np.cumsum([0, *(len(pair.source) for pair in pairs)])
-        wrong_in_record = np.diff(wrong_before[ends])
+        num_wrong = np.diff(wrong_before[ends])
+        is_right = (num_wrong == 0) & (np.diff(ends) > 0)
+        log_p = np.zeros(len(expected) + 1)
+        log_p[1:][has_answer] = np.log(choices.probability)
+        log_p = np.diff(np.cumsum(log_p)[ends])  # of the answered tags of each record
         return {
-            "records": len(pairs),
-            "chars": len(true),
-            "loss": float(nats.mean(dtype=np.float64)) if len(nats) else None,
-            "accuracy": float(is_right.mean()) if len(is_right) else None,
-            "record_accuracy": float((wrong_in_record == 0).mean()),
+            **self.count_records(pairs),
+            "chars": len(expected),
+            "unscored": int((~is_known).sum()),
+            "loss": mean_known(choices.nats, is_known[has_answer]),
+            "record_accuracy": float(is_right.mean()),
+            **class_scores(names, expected, answered),
+            "labels": list(self.coding.tags),
+            **self._list_errors(pairs, num_wrong, log_p, skip_unknown=skip_unknown, number=errors),
         }
+
+    def _list_errors(
+        self, pairs: Sequence[Pair], num_wrong: Array, log_p: Array, *, skip_unknown: bool, number: int
+    ) -> dict[str, Any]:
+        """The field `errors` of an evaluation, {} if no errors are to be listed."""
+        if not number:
+            return {}
+        order = [n for n in np.lexsort((-log_p, -num_wrong)).tolist() if num_wrong[n]][:number]
+        texts = [pairs[n].source for n in order]
+        answers = self.predict_records(texts, PredictionOptions(skip_unknown=skip_unknown))
+        rows = []
+        for n, answer in zip(order, answers, strict=True):
+            tags = answer["tags"]
+            probability = float(np.exp(log_p[n])) if tags else None
+            rows.append(WrongRecord(pairs[n].source, pairs[n].output, tags, probability)._asdict())
+        return {"errors": rows}
+
+    def _is_known(self, text: str) -> Array:
+        """Whether each character of a text is in the vocabulary."""
+        is_known = np.ones(len(text), bool)
+        is_known[[position for position, _ in self.vocabulary.find_unknown(text)]] = False
+        return is_known

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from charrnn.corpus.lines import read_lines
 from charrnn.corpus.numbers import read_vectors
+from charrnn.corpus.record_files import read_records
 from charrnn.errors import CorpusError
+from charrnn.options import DataOptions
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.matrices import Matrix
-from charrnn.tasks.records import parse_pair
 
 
 def read_matrix(path: str, place: str = "") -> Matrix:
@@ -21,17 +21,16 @@ def read_matrix(path: str, place: str = "") -> Matrix:
         raise CorpusError(f"{place}: {error.message}" if place else error.message, error.hint) from None
 
 
-def read_records(paths: Sequence[str], encoding: str, notices: list[str]) -> list[SourceRecord]:
+def read_matrices(paths: Sequence[str], data: DataOptions, notices: list[str]) -> list[SourceRecord]:
     """The records of some files. All matrices have the same number of columns. Raises CorpusError."""
     records: list[SourceRecord] = []
-    for line in read_lines(paths, encoding, notices):
-        name, target = parse_pair(line)
-        folder = "" if line.path == "-" else os.path.dirname(line.path)
-        matrix = read_matrix(os.path.join(folder, name), line.place)
+    for record in read_records(paths, data, notices):
+        folder = "" if record.line.path == "-" else os.path.dirname(record.line.path)
+        matrix = read_matrix(os.path.join(folder, record.text), record.place)
         if records and matrix.values.shape[1] != records[0].source.values.shape[1]:
             width = records[0].source.values.shape[1]
             raise CorpusError(
-                f"{line.place}: {name}: {matrix.values.shape[1]} columns, but the first matrix has {width}"
+                f"{record.place}: {record.text}: {matrix.values.shape[1]} columns, but the first matrix has {width}"
             )
-        records.append(SourceRecord(matrix, target))
+        records.append(SourceRecord(matrix, record.output))
     return records

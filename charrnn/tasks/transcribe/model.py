@@ -7,9 +7,10 @@ from typing import Any
 
 from charrnn.errors import CorpusError
 from charrnn.tasks.base import EvaluationFile
+from charrnn.tasks.encoder_decoder.matrices import Matrix
 from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.transcribe.coding import TranscriptCoding
-from charrnn.tasks.transcribe.matrices import read_matrix, read_records
+from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
 
 
 class Transcriber(SourceModel):
@@ -21,12 +22,18 @@ class Transcriber(SourceModel):
     def parse_coding(task: dict[str, Any]) -> TranscriptCoding:
         return TranscriptCoding.from_dict(task)
 
-    def read_sources(self, texts: Sequence[str]) -> list[Any]:
-        """texts: the paths of matrix files."""
-        return [read_matrix(path) for path in texts]
+    def read_input(self, text: str, place: str) -> Matrix:
+        """text: the path of a matrix file."""
+        matrix = read_matrix(text, place)
+        self.coding.encode_source(matrix)  # raises CorpusError for a matrix of another width
+        return matrix
+
+    def read_sources(self, inputs: Sequence[Any]) -> list[Any]:
+        """inputs: matrices, or the paths of their files."""
+        return [read_matrix(each) if isinstance(each, str) else each for each in inputs]
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        records = read_records([file.path], "utf-8", [])
+        records = read_matrices([file.path], file.data, [])
         if not records:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(records, skip_unknown=file.skip_unknown)
+        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)

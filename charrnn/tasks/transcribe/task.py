@@ -12,7 +12,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.encoder_decoder.matrices import describe_record
 from charrnn.tasks.encoder_decoder.task import SourceTask, fingerprint_records, read_parts
 from charrnn.tasks.transcribe.coding import TranscriptCoding
-from charrnn.tasks.transcribe.matrices import read_records
+from charrnn.tasks.transcribe.matrices import read_matrices
 from charrnn.tasks.transcribe.model import Transcriber
 
 
@@ -24,7 +24,7 @@ class TranscribeTask(SourceTask):
         """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
-        parts, records, val_records = read_parts(config, read_records, notices)
+        parts, records, val_records = read_parts(config, read_matrices, notices)
         coding = TranscriptCoding.from_records([*records, *val_records], parts["train"], data, source)
         fingerprint = fingerprint_records(
             *(

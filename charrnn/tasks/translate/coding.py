@@ -39,6 +39,12 @@ class TextPairCoding(SourceCoding):
     def encode_source(self, source: Any, *, skip_unknown: bool = False) -> Array:
         return append_end(self.source.encode(source, skip_unknown=skip_unknown))
 
+    def unknown_symbols(self, source: Any) -> list[tuple[int, str]]:
+        return self.source.find_unknown(source)
+
+    def has_known(self, source: Any) -> bool:
+        return any(symbol in self.source for symbol in self.source.split(source))
+
     def source_labels(self, source: Any) -> list[str]:
         return [*self.source.split(source), END_LABEL]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from charrnn.corpus.lines import read_lines
+from charrnn.corpus.record_files import read_records
 from charrnn.errors import CorpusError
 from charrnn.tasks.base import EvaluationFile
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.model import SourceModel
-from charrnn.tasks.records import parse_pair
 from charrnn.tasks.translate.coding import TextPairCoding
 
 
@@ -23,7 +22,11 @@ class Translator(SourceModel):
         return TextPairCoding.from_dict(task)
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        records = [SourceRecord(*parse_pair(line)) for line in read_lines([file.path], "utf-8", [])]
+        records = []
+        for record in read_records([file.path], file.data, []):
+            if not file.skip_unknown:
+                record.check_known(self.unknown_symbols(record.text))
+            records.append(SourceRecord(record.text, record.output))
         if not records:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(records, skip_unknown=file.skip_unknown)
+        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)

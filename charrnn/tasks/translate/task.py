@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charrnn.corpus.lines import read_lines
+from charrnn.corpus.record_files import read_records
 from charrnn.errors import UsageError
-from charrnn.options import RunConfig
+from charrnn.options import DataOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.encoder_decoder.task import SourceTask, check_initial_task, fingerprint_records, read_parts
-from charrnn.tasks.records import parse_pair
 from charrnn.tasks.translate.coding import TextPairCoding
 from charrnn.tasks.translate.model import Translator
 
@@ -24,7 +23,7 @@ class TranslateTask(SourceTask):
         """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
         data = config.data
         notices: list[str] = []
-        parts, records, val_records = read_parts(config, read_records, notices)
+        parts, records, val_records = read_parts(config, read_pairs, notices)
         known = None
         if source is not None:
             check_initial_task(source, TextPairCoding.name)
@@ -38,9 +37,9 @@ class TranslateTask(SourceTask):
         return cls(Translator, coding, parts, fingerprint, notices)
 
 
-def read_records(paths: Sequence[str], encoding: str, notices: list[str]) -> list[SourceRecord]:
+def read_pairs(paths: Sequence[str], data: DataOptions, notices: list[str]) -> list[SourceRecord]:
     """The records of some files. Raises CorpusError for a line that is not a record."""
-    return [SourceRecord(*parse_pair(line)) for line in read_lines(paths, encoding, notices)]
+    return [SourceRecord(record.text, record.output) for record in read_records(paths, data, notices)]
 
 
 def make_coding(

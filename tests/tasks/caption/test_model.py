@@ -52,13 +52,11 @@ def test_a_text_continues_the_prime_and_has_at_most_the_given_length(model):
     assert len(text) == 2 * model.coding.longest + 10
 
 
-def test_the_answer_for_a_line_of_numbers_is_that_for_its_vector(model):
-    lines = [", ".join(map(str, vector)) for vector in VECTORS.tolist()]
-    answers = model.predict_records(lines, PredictionOptions())
+def test_a_line_of_text_is_refused(model):
+    with pytest.raises(UsageError, match=r"reads vectors, not lines of text \(use charrnn sample --features"):
+        model.predict_records(["1,2,3"], PredictionOptions())
+    answers = model.predict_records(MATRICES, PredictionOptions())
     assert [answer["output"] for answer in answers] == [text for ((text, _),) in model.predict(MATRICES)]
-    for line, message in (("1,x,2", "'1,x,2': not a vector"), ("1,nan,2", "not a finite number"), ("1,2", "2 columns")):
-        with pytest.raises(CorpusError, match=message):
-            model.predict_records([line], PredictionOptions())
 
 
 def test_vectors_of_another_width_and_unknown_characters_are_refused(model):

@@ -41,3 +41,30 @@ def test_unknown_characters_are_refused_or_skipped():
     with pytest.raises(CorpusError, match=r"'z'.* at position 1"):
         coding.records([Pair("azb", "no")])
     assert coding.vocabulary.decode(coding.records([Pair("azb", "no")], skip_unknown=True).x) == "ab\t"
+
+
+def notices_of(labels):
+    pairs = [Pair(f"text {n}", label) for n, label in enumerate(labels)]
+    coding = LabelCoding.from_records(pairs, DataOptions())
+    return coding.describe_outputs(pairs), coding.output_notices(pairs)
+
+
+def test_labels_are_described_with_their_numbers():
+    assert notices_of(["neg", "pos", "pos", "neg", "pos"]) == ("2 labels: pos 3, neg 2", [])
+    description, _ = notices_of([str(n) for n in range(20)] * 2)
+    assert description.startswith("20 labels: 0 2, ") and description.endswith(" 9 2, ...")
+
+
+@pytest.mark.parametrize(
+    ("labels", "facts"),
+    [
+        (["pos", "neg", "pos ", "Neg"] * 9, ["'pos' and 'pos '", "'neg' and 'Neg'", "blanks or case"]),
+        (["pos", "neg"] * 9 + ["ngativ"], ["1 of 3 labels occur only once: 'ngativ'"]),
+        ([*"abcdefg", "a"], ["7 labels for 8 records", "--columns 2,1"]),
+    ],
+)
+def test_labels_that_are_probably_mistakes_are_reported(labels, facts):
+    (notice,) = notices_of(labels)[1]
+    assert notice.startswith("warning: ")
+    for fact in facts:
+        assert fact in notice

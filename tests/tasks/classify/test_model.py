@@ -1,5 +1,7 @@
 """A trained classifier: its answers, and its evaluation with known and unknown labels."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -51,18 +53,22 @@ def test_the_evaluation_agrees_with_probabilities_and_answers(model):
     assert result["loss"] == pytest.approx(-np.log(p).mean())
     assert result["loss"] == pytest.approx(np.mean([model.score(*pair) for pair in PAIRS]))
     answers = model.answers(TEXTS)
+    answers[TEXTS.index("")] = None  # a text without characters has no answer
     assert result["accuracy"] == np.mean([answer == pair.output for answer, pair in zip(answers, PAIRS, strict=True)])
-    for pair, answer in zip(PAIRS, answers, strict=True):
-        assert result["confusion"]["xyz".index(pair.output)]["xyz".index(answer)] > 0
-    assert np.sum(result["confusion"]) == result["records"] == 4
+    confusion = Counter((pair.output, answer) for pair, answer in zip(PAIRS, answers, strict=True) if answer)
+    assert {(true, predicted): count for true, predicted, count in result["confusion"]} == confusion
+    assert (result["records"], result["unanswered"]) == (4, 1)
 
 
-def test_macro_f1_is_the_mean_over_the_labels_that_occur(model, monkeypatch):
-    logits = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    monkeypatch.setattr("charrnn.tasks.classify.model.scored_outputs", lambda *_: logits)
-    result = model.evaluate([Pair("abc", "x"), Pair("bca", "y"), Pair("ca", "y")])
-    assert result["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
-    assert result["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+def test_a_text_without_a_known_character_has_no_answer_and_counts_as_wrong(model):
+    options = PredictionOptions(skip_unknown=True, top=2)
+    answers = model.predict_records(["ab?", "??", ""], options)
+    assert answers[0]["label"] in model.coding.labels and len(answers[0]["top"]) == 2
+    assert answers[1:] == [{"label": None, "probability": None, "top": []}] * 2
+    pairs = [Pair("ab?", answers[0]["label"]), *(Pair("??", label) for label in "xyz")]
+    result = model.evaluate(pairs, skip_unknown=True)
+    assert (result["skipped"], result["unanswered"], result["accuracy"]) == (7, 3, 0.25)
+    assert sum(count for *_, count in result["confusion"]) == 1
 
 
 def test_an_unknown_label_counts_as_wrong_and_has_no_part_in_the_loss(model):
@@ -70,8 +76,8 @@ def test_an_unknown_label_counts_as_wrong_and_has_no_part_in_the_loss(model):
     result = model.evaluate([*PAIRS[:2], Pair("ab", "new"), Pair("ca", "new")])
     assert result["loss"] == pytest.approx(known["loss"])
     assert result["accuracy"] == known["accuracy"] / 2
-    assert result["labels"] == ["x", "y", "z", "new"]
-    assert len(result["confusion"]) == 4 and sum(result["confusion"][3]) == 2
+    assert (result["labels"], result["unscored"]) == (["x", "y", "z"], 2)
+    assert sum(count for true, _, count in result["confusion"] if true == "new") == 2
 
 
 def test_an_evaluation_with_unknown_labels_only_has_no_loss(model):
@@ -82,3 +88,17 @@ def test_an_evaluation_with_unknown_labels_only_has_no_loss(model):
 def test_an_unknown_label_cannot_be_scored(model):
     with pytest.raises(CorpusError, match="the label 'new' was not in the training data"):
         model.score("ab", "new")
+
+
+def test_wrong_records_are_listed_with_the_most_probable_answer_first(model):
+    pairs = [Pair(text, "q") for text in ("abc", "bca", "ab?", "??", "cab" * 9)]
+    result = model.evaluate([Pair("abc", model.answers(["abc"])[0]), *pairs], skip_unknown=True, errors=9)
+    answers = model.predict([pair.source for pair in pairs], skip_unknown=True)
+    expected = [(pair.source, "q", *ranked[0]) for pair, ranked in zip(pairs, answers, strict=True)]
+    expected[3] = ("??", "q", None, None)
+    expected.sort(key=lambda row: -(row[3] or 0))
+    assert [tuple(row.values()) for row in result["errors"]] == [
+        (*row[:3], row[3] and pytest.approx(row[3])) for row in expected
+    ]
+    assert model.evaluate(pairs, skip_unknown=True, errors=2)["errors"] == result["errors"][:2]
+    assert "errors" not in model.evaluate(pairs, skip_unknown=True)

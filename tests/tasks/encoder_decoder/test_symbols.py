@@ -129,3 +129,15 @@ def test_a_vocabulary_with_more_symbols_keeps_its_separator():
 def test_another_separator_than_that_of_the_known_vocabulary_is_refused(known, message):
     with pytest.raises(UsageError, match=message):
         Symbols.from_texts(["a-b"], "-", Symbols.from_texts(["a+b"], known))
+
+
+@quick
+@given(texts, st.one_of(st.none(), separators), st.lists(st.sampled_from(["a", "b", ":", "ab"]), unique=True))
+def test_unknown_symbols_are_found_with_their_positions(texts, separator, known):
+    symbols = Symbols(tuple(sorted(known)), separator)
+    for text in texts:
+        found = symbols.find_unknown(text)
+        unknown = [symbol for symbol in symbols.split(text) if symbol not in symbols]
+        assert len(found) == len(unknown)
+        for (position, description), symbol in zip(found, unknown, strict=True):
+            assert text[position:].startswith(symbol) and description.endswith(repr(symbol))

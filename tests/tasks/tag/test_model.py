@@ -10,6 +10,7 @@ from charrnn.errors import CorpusError, RunError
 from charrnn.nn.stack import CELLS
 from charrnn.options import DataOptions
 from charrnn.runs.checkpoint import save_checkpoint
+from charrnn.tasks.base import PredictionOptions
 from charrnn.tasks.records import Pair
 from charrnn.tasks.registry import load_model
 from charrnn.tasks.scoring import scored_outputs
@@ -49,7 +50,7 @@ def test_the_evaluation_agrees_with_the_answers_and_scores(model):
     ]
     assert result["accuracy"] == np.mean(is_right)
     assert result["record_accuracy"] == np.mean(
-        [tags == pair.output for tags, pair in zip(answers, PAIRS, strict=True)]
+        [bool(tags) and tags == pair.output for tags, pair in zip(answers, PAIRS, strict=True)]
     )
     assert (result["records"], result["chars"]) == (4, 20)
     losses = [model.score(*pair) * len(pair.source) for pair in PAIRS]
@@ -73,9 +74,21 @@ def test_an_evaluation_with_unknown_tags_only_has_no_loss(model):
     assert (result["loss"], result["accuracy"], result["record_accuracy"]) == (None, 0, 0)
 
 
-def test_an_evaluation_without_characters_has_neither_loss_nor_accuracy(model):
+def test_unknown_characters_count_as_wrong_and_have_no_part_in_the_loss(model):
+    tags = model.predict(["abca"])[0]
+    known = model.evaluate([Pair("abca", tags)])
+    result = model.evaluate([Pair("abczza", tags[:3] + ".." + tags[3])], skip_unknown=True)
+    assert result["loss"] == pytest.approx(known["loss"])
+    assert (result["accuracy"], result["record_accuracy"]) == (pytest.approx(4 / 6), 0)
+    assert (result["chars"], result["skipped"], result["unanswered"]) == (6, 2, 0)
+
+
+def test_a_record_without_a_known_character_has_no_answer_and_counts_as_wrong(model):
+    options = PredictionOptions(skip_unknown=True)
+    assert model.predict_records(["zz", ""], options) == [{"tags": None}] * 2
     result = model.evaluate([Pair("zz", "..")], skip_unknown=True)
-    assert (result["chars"], result["loss"], result["accuracy"]) == (0, None, None)
+    assert (result["loss"], result["accuracy"], result["record_accuracy"]) == (None, 0, 0)
+    assert (result["chars"], result["skipped"], result["unanswered"], result["confusion"]) == (2, 2, 1, [])
 
 
 @pytest.mark.parametrize(
@@ -118,3 +131,22 @@ def test_metadata_that_do_not_fit_the_weights_are_refused(model, tmp_path):
     save_checkpoint(tmp_path / "best.safetensors", replace(model.checkpoint, task=task))
     with pytest.raises(RunError, match="task metadata"):
         load_model(tmp_path / "best.safetensors")
+
+
+def test_wrong_records_are_listed_with_the_most_wrong_tags_first(model):
+    answers = model.predict(["abca", "cab"])
+    right = Pair("abca", answers[0])
+    two_wrong = Pair("abca", "??" + answers[0][2:])
+    one_wrong = Pair("cab", "?" + answers[1][1:])
+    unanswered = Pair("zzz", "...")
+    pairs = [one_wrong, unanswered, right, two_wrong]
+    rows = model.evaluate(pairs, skip_unknown=True, errors=5)["errors"]
+    assert [(row["input"], row["expected"], row["answered"]) for row in rows] == [
+        (*unanswered, None),
+        (*two_wrong, answers[0]),
+        (*one_wrong, answers[1]),
+    ]
+    outputs = scored_outputs(model, model.coding.records([one_wrong]))
+    log_p = (outputs.max(axis=1) - np.logaddexp.reduce(outputs, axis=1)).sum()
+    assert (rows[0]["probability"], rows[2]["probability"]) == (None, pytest.approx(np.exp(log_p)))
+    assert model.evaluate([right], errors=5)["errors"] == []

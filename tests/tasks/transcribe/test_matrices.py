@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from charrnn.errors import CorpusError
-from charrnn.tasks.transcribe.matrices import read_matrix, read_records
+from charrnn.options import DataOptions
+from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
 
 VALUES = np.array([[1.5, -2.0], [0.0, 3.25], [1e-3, 7.0]])
 
@@ -53,7 +54,7 @@ INVALID = {
 
 def read(folder, text):
     (folder / "clips.tsv").write_text(text)
-    return read_records([str(folder / "clips.tsv")], "utf-8", [])
+    return read_matrices([str(folder / "clips.tsv")], DataOptions(), [])
 
 
 @pytest.mark.parametrize("name", ["valid.npy", "valid.csv", "integers.npy"])

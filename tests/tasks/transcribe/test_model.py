@@ -5,11 +5,11 @@ import pytest
 
 from charrnn.corpus.numbers import Standardizer
 from charrnn.errors import CorpusError
-from charrnn.options import SamplingOptions
+from charrnn.options import DataOptions, SamplingOptions
 from charrnn.tasks.base import EvaluationFile, PredictionOptions
 from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.transcribe.coding import TranscriptCoding
-from charrnn.tasks.transcribe.matrices import read_matrix, read_records
+from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
 from charrnn.tasks.transcribe.model import Transcriber
 
 
@@ -72,9 +72,10 @@ def test_a_matrix_of_another_width_in_a_list_is_refused_with_its_line(model, pat
 def test_a_file_is_evaluated_as_its_records_are(model, paths, tmp_path):
     text = "1.npy\ta b\n4.npy\tabc\n4.npy\tcab\n7.npy\tb\n"
     result = evaluate(model, tmp_path, text)
-    assert result == model.evaluate(read_records([str(tmp_path / "test.tsv")], "utf-8", []))
+    assert result == model.evaluate(read_matrices([str(tmp_path / "test.tsv")], DataOptions(), []))
     assert result["records"] == 3  # two records of the same matrix are alternatives
-    assert set(result) == {"records", "chars", "loss", "exact", "cer", "wer"}
+    counts = {"records", "skipped", "unanswered", "chars", "unscored"}
+    assert set(result) == counts | {"loss", "exact", "cer", "wer"}
 
 
 def test_the_best_answers_are_exact(model, paths, tmp_path):
@@ -103,3 +104,11 @@ def test_unknown_symbols_of_a_reference_have_no_part_in_the_loss(model, paths, t
     result = evaluate(model, tmp_path, "4.npy\tzz\n")
     assert result["loss"] == pytest.approx(model.score(read_matrix(paths[1]), ""))
     assert result["exact"] == 0
+
+
+def test_an_input_that_cannot_be_read_is_refused_with_its_place(model, paths, tmp_path):
+    assert str(model.read_input(paths[0], "list.txt, line 1")) == paths[0]
+    np.save(tmp_path / "wide.npy", np.zeros((2, 5)))
+    for name, problem in (("wide.npy", "5 columns"), ("missing.npy", "No such file")):
+        with pytest.raises(CorpusError, match=rf"list\.txt, line 2: .*{name}: {problem}"):
+            model.read_input(str(tmp_path / name), "list.txt, line 2")
