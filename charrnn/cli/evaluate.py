@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +21,7 @@ from charrnn.cli.arguments import (
     load_model,
     refuse_run_as_file,
 )
-from charrnn.cli.terminal import format_value
+from charrnn.cli.terminal import format_value, print_json
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _evaluate_parts(
     if top is not None:
         for symbol, loss, most_likely in model.most_likely(ids, top, lines=reset_at_lines):
             if json_output:
-                print(json.dumps({"char": symbol, "loss": loss, "top": most_likely}))
+                print_json({"char": symbol, "loss": loss, "top": most_likely})
             else:
                 others = "  ".join(f"{other!r} {p:.3f}" for other, p in most_likely)
                 print(f"{loss:8.4f}  {symbol!r:8}  {others}")
@@ -118,7 +117,10 @@ def _evaluate_parts(
     if per_char:
         symbols = [chr(code) for code in model.vocabulary.codes[ids].tolist()]
         for symbol, loss in zip(symbols, nats.tolist(), strict=True):
-            print(json.dumps({"char": symbol, "loss": loss}) if json_output else f"{loss:8.4f}  {symbol!r}")
+            if json_output:
+                print_json({"char": symbol, "loss": loss})
+            else:
+                print(f"{loss:8.4f}  {symbol!r}")
         return
     if per_line:
         _print_lines(model, ids, nats, json_output=json_output)
@@ -136,14 +138,14 @@ def _print_lines(model: TextModel, ids: Array, nats: Array, *, json_output: bool
         loss = float(nats[start:stop].mean(dtype=np.float64))
         text = model.vocabulary.decode(ids[start:stop])
         if json_output:
-            print(json.dumps({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")}))
+            print_json({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")})
         else:
             print(f"{loss:8.4f}  {format_value(text.rstrip())}")
 
 
 def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
     if json_output:
-        print(json.dumps(scores))
+        print_json(scores)
         return
     for line in _score_lines(scores):
         print(line)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from charrnn.cli.arguments import CheckpointOption, Json, ModelOption, RunOption, load_model, needs_extra
-from charrnn.cli.terminal import print_stderr
+from charrnn.cli.terminal import print_json, print_stderr
 from charrnn.errors import UsageError
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="File to write.", show_default=False)]
@@ -48,7 +47,7 @@ def export(
     for path, written in models.items():
         sides = {"inputs": ports(written.graph.input), "outputs": ports(written.graph.output)}
         if json_output:
-            print(json.dumps({"file": str(path), **sides}))
+            print_json({"file": str(path), **sides})
             continue
         if len(models) > 1:
             print(path)

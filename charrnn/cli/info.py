@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.arguments import Json, check_pairs, train_command
-from charrnn.cli.terminal import format_value, print_table
+from charrnn.cli.terminal import format_value, print_json, print_table
 from charrnn.options import RunConfig
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def info(named: Named = None, json_output: Json = False, toml: Toml = False) -> 
     make_model(checkpoint)  # raises RunError for a damaged checkpoint
     state.setdefault("steps", checkpoint.training.get("step"))
     if json_output:
-        print(json.dumps(_to_dict(checkpoint, path, state)))
+        print_json(_to_dict(checkpoint, path, state))
     else:
         _print_tables(checkpoint, path, state)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import secrets
 import sys
 from dataclasses import replace
@@ -24,6 +23,7 @@ from charrnn.cli.arguments import (
     refuse_run_as_file,
 )
 from charrnn.cli.parameters import with_options
+from charrnn.cli.terminal import print_json
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions, SamplingOptions, select_options
 
@@ -128,7 +128,7 @@ def _predict_table(model: ForecastsRows, path: str, steps: int | None, *, json_o
     columns, rows = model.predict_table(path, steps)
     if json_output:
         for row in rows:
-            print(json.dumps(dict(zip(columns, row, strict=True))))
+            print_json(dict(zip(columns, row, strict=True)))
         return
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
@@ -147,7 +147,10 @@ def _predict_lines(model: PredictsRecords, path: str, options: PredictionOptions
                 )
         answers = model.predict_records([line.text for line in lines], options)
         for line, answer in zip(lines, answers, strict=True):
-            print(json.dumps({"input": line.text, **answer}) if json_output else _format_answer(answer))
+            if json_output:
+                print_json({"input": line.text, **answer})
+            else:
+                print(_format_answer(answer))
         sys.stdout.flush()
         options = replace(options, first_number=options.first_number + len(lines))
 

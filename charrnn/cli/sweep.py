@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ import typer
 from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command
 from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
-from charrnn.cli.terminal import Bar, format_value, print_table
+from charrnn.cli.terminal import Bar, format_value, print_json, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
@@ -154,7 +153,7 @@ def sweep(
             display.show(event)
     report = _report(runner)
     if json_output:
-        typer.echo(json.dumps(report))
+        print_json(report)
     elif runner.signal is None:
         _print_report(report, plan)
     if runner.signal is not None:

@@ -39,6 +39,13 @@ def print_table(table: Table) -> None:
     make_console().print(table)
 
 
+def print_json(values: Any) -> None:
+    """Prints values on stdout as one line of JSON."""
+    from charrnn.runs.files import dump_json
+
+    print(dump_json(values))
+
+
 def print_stderr(text: str) -> None:
     """Prints lines on stderr. Characters that a terminal would interpret are escaped."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)

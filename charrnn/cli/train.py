@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
 from pathlib import Path
@@ -22,6 +21,7 @@ from charrnn.cli.arguments import (
 )
 from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
+from charrnn.cli.terminal import print_json
 from charrnn.errors import UsageError
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, absolute_paths, check_exclusive
@@ -99,7 +99,7 @@ def train(
                 result = display.show(event) or result
     finally:  # also if the run diverged
         if json_output and result is not None:
-            print(json.dumps(result))
+            print_json(result)
     if trainer.signal is not None:
         path = shlex.quote(str(trainer.run_directory.path))
         exit_interrupted(trainer.signal, f"charrnn train --resume {path}")

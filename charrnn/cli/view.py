@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import re
 import shutil
 from pathlib import Path
@@ -27,7 +26,7 @@ from charrnn.cli.arguments import (
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
 from charrnn.cli.parameters import OUTPUT_PANEL
 from charrnn.cli.plot import check_figure_path
-from charrnn.cli.terminal import print_stderr, print_table
+from charrnn.cli.terminal import print_json, print_stderr, print_table
 from charrnn.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ def _find_units(reading: TextReading) -> list[UnitMatch]:
 def _print_matches(matches: list[UnitMatch], *, json_output: bool) -> None:
     if json_output:
         for match in matches:
-            print(json.dumps(dataclasses.asdict(match)))
+            print_json(dataclasses.asdict(match))
         return
     from rich.table import Table
 
@@ -264,7 +263,7 @@ def _print_text(
         if selected is not None:
             columns["value"] = values.tolist()
         for row in zip(*columns.values(), strict=True):
-            print(json.dumps(dict(zip(columns, row, strict=True))))
+            print_json(dict(zip(columns, row, strict=True)))
         return
     if selected is None:
         caption = f"nats per character, mean {nats.mean():.2f}"

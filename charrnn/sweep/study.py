@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charrnn.errors import RunError
 from charrnn.runs.directory import STUDY, Run
-from charrnn.runs.files import read_regular, write_atomically
+from charrnn.runs.files import dump_json, read_regular, write_atomically
 from charrnn.seeding import Purpose, generator_key
 from charrnn.sweep.locks import OwnerLocks
 from charrnn.sweep.plan import Plan
@@ -76,7 +76,7 @@ class Study:
         if plan.repeats > 1:
             options["repeats"] = plan.repeats
         space = [vars(dimension) for dimension in plan.space]
-        description = json.loads(json.dumps({"search space": space, "options": options, "corpus": fingerprint}))
+        description = json.loads(dump_json({"search space": space, "options": options, "corpus": fingerprint}))
         trials_exist = bool(self.trials())  # read before the attributes: another machine may be starting the study
         if "charrnn" not in self.study.user_attrs:
             if trials_exist:
