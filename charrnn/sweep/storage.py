@@ -13,9 +13,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DatabaseError
 
-from charrnn.errors import RunError, StorageError
-from charrnn.runs.files import read_regular, storage_error
+from charrnn.errors import CharRNNError, RunError, StorageError
+from charrnn.runs.files import parse_error_reason, read_regular, storage_error
 from charrnn.sweep.locks import lock_file
+from charrnn.sweep.trials import check_study
 
 JOURNAL = "study.journal"
 JOURNAL_PREFIX = b'{"op_code"'
@@ -61,7 +62,8 @@ def _without_password(url: str) -> str:
 def load_study(location: str, name: str | None) -> optuna.Study:
     """Loads an existing study. location: its folder, its journal file or the URL of its database.
 
-    name: may be None if the storage contains only one study. Raises RunError if there is no such study.
+    name: may be None if the storage contains only one study. Raises RunError if there is no such study, if it was not
+    created by charrnn or if it is damaged.
     """
     if "://" in location:
         label = _without_password(location)
@@ -72,7 +74,7 @@ def load_study(location: str, name: str | None) -> optuna.Study:
         if not path.is_file():
             raise RunError(f"{path}: no such study", "give its folder, its journal file or the URL of its storage")
         location = label = str(path)
-    with storage_errors():
+    with storage_errors(), reading_study(label):
         storage = open_storage(location)
         names = optuna.get_all_study_names(storage)
         if not names:
@@ -81,7 +83,20 @@ def load_study(location: str, name: str | None) -> optuna.Study:
             name = names[0]
         if name not in names:
             raise RunError(f"{label}: --study must name one of the studies stored there", ", ".join(names))
-        return optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=name, storage=storage)
+        check_study(study)
+        return study
+
+
+@contextlib.contextmanager
+def reading_study(label: str) -> Iterator[None]:
+    """Turns the errors of a damaged study into a RunError of one line. Optuna raises many types of errors for them."""
+    try:
+        yield
+    except (CharRNNError, optuna.exceptions.StorageInternalError, OSError):
+        raise
+    except Exception as error:
+        raise RunError(f"{label}: the study is damaged: {parse_error_reason(error)}") from None
 
 
 @contextlib.contextmanager

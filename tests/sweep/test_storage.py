@@ -10,15 +10,22 @@ from charrnn.errors import RunError, StorageError  # noqa: E402
 from charrnn.sweep.storage import load_study, open_storage  # noqa: E402
 
 
+def new_study(storage, name):
+    """A study of charrnn without trials."""
+    study = optuna.create_study(storage=storage, study_name=name)
+    study.set_user_attr("charrnn", {"search space": [{"name": "cell", "kind": "choice"}]})
+    return study
+
+
 def test_an_incomplete_last_line_of_a_journal_is_removed(tmp_path):
     journal = tmp_path / "study.journal"
-    optuna.create_study(storage=open_storage(str(journal)), study_name="study")
+    new_study(open_storage(str(journal)), "study")
     complete = journal.read_bytes()
     journal.write_bytes(complete + b'{"op_code":4,"worker_id"')
-    load_study(str(journal), "study").ask()
+    load_study(str(journal), "study").set_user_attr("name", "value")
     assert journal.read_bytes().startswith(complete)
     assert all(json.loads(line) for line in journal.read_bytes().splitlines())
-    assert len(load_study(str(journal), "study").trials) == 1
+    assert load_study(str(journal), "study").user_attrs["name"] == "value"
 
 
 def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(tmp_path):
@@ -42,11 +49,11 @@ def test_a_study_is_found_by_its_name(tmp_path):
     with pytest.raises(RunError, match="contains no study"):
         load_study(url, None)
     storage = open_storage(url)
-    optuna.create_study(storage=storage, study_name="first")
+    new_study(storage, "first")
     assert load_study(url, None).study_name == load_study(url, "first").study_name == "first"
     with pytest.raises(RunError, match=r"--study .*\(first\)"):
         load_study(url, "second")
-    optuna.create_study(storage=storage, study_name="second")
+    new_study(storage, "second")
     assert load_study(url, "second").study_name == "second"
     with pytest.raises(RunError, match=r"--study .*\(first, second\)"):
         load_study(url, None)
