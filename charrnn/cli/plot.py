@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import check_choice, needs_extra
+from charrnn.cli.arguments import check_choice, needs_extra, refuse_to_overwrite
 from charrnn.cli.terminal import format_value, print_stderr, print_table
 from charrnn.errors import UsageError
 
@@ -103,6 +103,8 @@ def plot(
     from charrnn.runs.directory import Run, find_run
 
     found = [Run(find_run(path)) for path in runs or []]
+    if output is not None:
+        refuse_to_overwrite(output, [run.path for run in found])
     if gradients:
         _plot_gradients(found, steps or DEFAULT_STEPS, checkpoint or "best", output, terminal=terminal)
     else:

@@ -157,7 +157,9 @@ def sweep(
     elif runner.signal is None:
         _print_report(report, plan)
     if runner.signal is not None:
-        exit_interrupted(runner.signal, shlex.join(["charrnn", *sys.argv[1:]]))
+        from charrnn.sweep.storage import hide_passwords
+
+        exit_interrupted(runner.signal, shlex.join(["charrnn", *map(hide_passwords, sys.argv[1:])]))
     if report["best"] is None:
         _raise_reason(report["trials"])
 

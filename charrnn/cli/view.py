@@ -22,6 +22,7 @@ from charrnn.cli.arguments import (
     check_pairs,
     load_model,
     needs_extra,
+    refuse_to_overwrite,
 )
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
 from charrnn.cli.parameters import OUTPUT_PANEL
@@ -146,6 +147,8 @@ def view(
     shows_units = text is None or unit is not None or find
     methods = ["sample_many"] if shows_units else ["sample_many", "align"]
     any_model = load_model(runs, model, checkpoint, methods=methods)
+    if output is not None:
+        refuse_to_overwrite(output, [any_model.checkpoint.path.parent])
     if isinstance(any_model, AlignsSources):
         if unit is not None or find:
             problem = f"{any_model.checkpoint.path}: trained with --task {any_model.task}"

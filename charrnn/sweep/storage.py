@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,11 +53,13 @@ def _open_database(url: str) -> BaseStorage:
             time.sleep(1)
             return RDBStorage(url)
     except Exception as error:  # each database driver has its own types of errors
-        raise StorageError(f"--storage {_without_password(url)}: {_first_line(error)}") from None
+        raise StorageError(f"--storage {hide_passwords(url)}: {_first_line(error)}") from None
 
 
-def _without_password(url: str) -> str:
-    return url.rpartition("@")[2]
+def hide_passwords(text: str) -> str:
+    """The text with `***` instead of the passwords in URLs, both before the host and among the parameters."""
+    text = re.sub(r"://[^\s'\"]*@", "://***@", text)
+    return re.sub(r"([?&][^=&\s]*(?:pass|pw|secret|token|key)[^=&\s]*=)[^&\s'\"]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def load_study(location: str, name: str | None) -> optuna.Study:
@@ -66,12 +69,15 @@ def load_study(location: str, name: str | None) -> optuna.Study:
     created by charrnn or if it is damaged.
     """
     if "://" in location:
-        label = _without_password(location)
+        label = hide_passwords(location)
     else:
         path = Path(location)
-        if path.is_dir():
-            path = path / JOURNAL
-        if not path.is_file():
+        try:
+            path = path / JOURNAL if path.is_dir() else path
+            is_file = path.is_file()
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from None
+        if not is_file:
             raise RunError(f"{path}: no such study", "give its folder, its journal file or the URL of its storage")
         location = label = str(path)
     with storage_errors(), reading_study(label):
@@ -110,7 +116,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().split("\n")[0]
+    return hide_passwords(str(error.__cause__ or error).strip().split("\n")[0])
 
 
 class JournalLock(JournalFileOpenLock):

@@ -36,12 +36,23 @@ def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(tmp_path):
     assert path.read_text() == "some text"
 
 
-def test_an_unreachable_database_is_one_line_without_its_password():
-    with pytest.raises(StorageError) as error:
-        open_storage("nosuchdatabase://me:secret@host/x")
-    assert "host/x" in str(error.value)
-    assert "secret" not in str(error.value)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nosuchdatabase://me:secret@host/x",
+        "nosuchdatabase://me:sec@ret/@host/x",
+        "nosuchdatabase://host/x?user=me&password=secret&a=b",
+        "postgresql://me:secret@host:port/x",
+        "://me:secret@host/x",
+    ],
+)
+def test_an_unreachable_database_is_one_line_without_its_password(url):
+    for use in (open_storage, lambda url: load_study(url, None)):
+        with pytest.raises(StorageError) as error:
+            use(url)
+        message = str(error.value)
+        assert "host" in message
+        assert "sec" not in message and "\n" not in message
 
 
 def test_a_study_is_found_by_its_name(tmp_path):
