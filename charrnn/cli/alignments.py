@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.arguments import needs_extra
-from charrnn.cli.terminal import print_stderr
+from charrnn.cli.terminal import print_json, print_stderr
 from charrnn.plots.alignments import join_steps
 from charrnn.plots.symbols import visible_label
 
@@ -24,7 +23,7 @@ def print_alignments(alignments: Sequence[Alignment], width: int, *, json_output
     """Prints some alignments, each at most `width` columns wide."""
     for number, alignment in enumerate(alignments):
         if json_output:
-            print(json.dumps({**alignment._asdict(), "weights": alignment.weights.tolist()}))
+            print_json({**alignment._asdict(), "weights": alignment.weights.tolist()})
         else:
             if number:
                 print()

@@ -131,7 +131,7 @@ def _add_command(app: Any, name: str) -> None:
     from charrnn.cli.parameters import for_typer
 
     function = load_command(name)
-    app.command(name, help=help_text(function))(for_typer(function))
+    app.command(name, help=help_text(function) or COMMANDS[name].summary)(for_typer(function))
 
 
 def _call_app(app: Any, arguments: list[str], program: str) -> int:

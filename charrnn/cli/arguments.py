@@ -218,6 +218,20 @@ def as_text_model(model: TrainedModel, user: str = "this command") -> TextModel:
     return typing.cast("TextModel", model)
 
 
+def refuse_to_overwrite(output: Path, runs: Sequence[Path]) -> None:
+    """Raises UsageError if a file to write is a file of one of the runs, or a file that one was trained on."""
+    from charrnn.runs.directory import Run
+
+    for run in map(Run, runs):
+        used = [run.config, run.metrics, run.best, run.last, run.result]
+        with contextlib.suppress(RunError):  # a checkpoint that is not in a run directory
+            config = run.read_config()
+            used += map(Path, filter(None, [*config.corpus, config.data.val_file, config.data.features]))
+        for file in used:
+            if os.path.realpath(file) == os.path.realpath(output):
+                raise UsageError(f"{output}: the run {run.path} uses this file", "choose another name for the output")
+
+
 def refuse_run_as_file(file: str) -> None:
     """Raises UsageError if the name of a run is given where a file is needed."""
     from charrnn.runs.directory import find_run

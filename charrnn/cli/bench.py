@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli.arguments import Json, given_options, needs_extra
 from charrnn.cli.parameters import with_options
-from charrnn.cli.terminal import print_table
+from charrnn.cli.terminal import print_json, print_table
 from charrnn.errors import UsageError
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions
@@ -67,7 +66,7 @@ def bench(
     with needs_extra("torch", "torch"):
         result, resolved = measure(task, config.model, config.train, seconds)
     if json_output:
-        print(json.dumps(result | {"config": resolved}))
+        print_json(result | {"config": resolved})
         return
     from rich.table import Table
 
@@ -84,7 +83,7 @@ def _print_phases(task: Task, config: RunConfig, seconds: float, *, json_output:
 
     phases = measure_phases(task, config.model, config.train, seconds)
     if json_output:
-        print(json.dumps([phase._asdict() for phase in phases]))
+        print_json([phase._asdict() for phase in phases])
         return
     from rich.table import Table
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from charrnn.cli.arguments import CheckpointOption, Json, ModelOption, RunOption, load_model, needs_extra
-from charrnn.cli.terminal import print_stderr
+from charrnn.cli.arguments import (
+    CheckpointOption,
+    Json,
+    ModelOption,
+    RunOption,
+    load_model,
+    needs_extra,
+    refuse_to_overwrite,
+)
+from charrnn.cli.terminal import print_json, print_stderr
 from charrnn.errors import UsageError
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="File to write.", show_default=False)]
@@ -44,11 +51,13 @@ def export(
         raise UsageError(f"{file}: must end in .onnx")
     with needs_extra("onnx", "onnx"):
         from charrnn.runs.onnx import ports, save_onnx
-    models = save_onnx(file, load_model([] if run is None else [run], model, checkpoint).checkpoint)
+    loaded = load_model([] if run is None else [run], model, checkpoint)
+    refuse_to_overwrite(file, [loaded.checkpoint.path.parent])
+    models = save_onnx(file, loaded.checkpoint)
     for path, written in models.items():
         sides = {"inputs": ports(written.graph.input), "outputs": ports(written.graph.output)}
         if json_output:
-            print(json.dumps({"file": str(path), **sides}))
+            print_json({"file": str(path), **sides})
             continue
         if len(models) > 1:
             print(path)

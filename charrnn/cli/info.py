@@ -10,6 +10,7 @@ import typer
 
 from charrnn.cli.arguments import Json, check_pairs, train_command
 from charrnn.cli.terminal import format_value, print_json, print_table
+from charrnn.errors import UsageError
 from charrnn.options import RunConfig
 
 if TYPE_CHECKING:
@@ -112,11 +113,15 @@ def _print_tables(checkpoint: Checkpoint, path: Path, state: dict[str, Any]) -> 
 
 
 def to_toml(config: RunConfig) -> str:
-    """The options of a run as a TOML file for `train --config`."""
+    """The options of a run as a TOML file for `train --config`. Raises UsageError for a path that is not UTF-8."""
     lines = [f"# {train_command([], {'config': 'FILE.toml'})}"]
     for name, value in {"corpus": config.corpus, **config.to_options()}.items():
-        # TOML writes numbers, booleans, strings and lists as JSON does. Unprintable characters are escaped.
         text = json.dumps(value, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"--toml: {name} {value} is not UTF-8, which TOML requires", "rename the file") from None
+        # TOML writes numbers, booleans, strings and lists as JSON does. Unprintable characters are escaped.
         lines.append(f"{name} = {''.join(c if c.isprintable() else _toml_escape(c) for c in text)}")
     return "\n".join(lines) + "\n"
 

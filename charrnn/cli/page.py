@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import CheckpointOption, ModelOption, RunOption, load_text_model
+from charrnn.cli.arguments import CheckpointOption, ModelOption, RunOption, load_text_model, refuse_to_overwrite
 from charrnn.cli.terminal import print_stderr
 from charrnn.cli.view import MIN_SEARCHED_CHARS, SEARCHED_CHARS, validation_ids
 from charrnn.errors import CorpusError, UsageError
@@ -44,6 +44,7 @@ def page(
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {output}: must end in .html")
     loaded = load_text_model(run, model, checkpoint)
+    refuse_to_overwrite(output, [loaded.checkpoint.path.parent])
     from charrnn.runs.files import write_atomically
     from charrnn.web.page import build_page
 

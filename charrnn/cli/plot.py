@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import check_choice, needs_extra
+from charrnn.cli.arguments import check_choice, needs_extra, refuse_to_overwrite
 from charrnn.cli.terminal import format_value, print_stderr, print_table
 from charrnn.errors import UsageError
 
@@ -21,7 +21,8 @@ MAX_TERMINAL_SIZE = (120, 24)  # columns and lines of a figure in the terminal
 DEFAULT_STEPS = 100
 
 Runs = Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="The runs to draw.", show_default=False)]
-X = Annotated[str, typer.Option("--x", help="Horizontal axis of the losses: chars, steps or seconds.")]
+X = Annotated[str, typer.Option("--x", help="Horizontal axis of the losses: steps, characters, seconds or epochs.")]
+Full = Annotated[bool, typer.Option("--full", help="Show the whole range of the losses, with the first evaluations.")]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -53,7 +54,8 @@ Checkpoint = Annotated[
 
 def plot(
     runs: Runs = None,
-    x: X = "chars",
+    x: X = "characters",
+    full: Full = False,
     output: Output = None,
     terminal: Terminal = False,
     sweep: SweepOption = None,
@@ -74,14 +76,15 @@ def plot(
       charrnn plot --gradients runs/lstm runs/rnn
       charrnn plot --gradients runs/lstm --checkpoint initial --steps 300
 
-    Validation losses are solid lines, training losses are dashed. Each curve is labelled with the name of its run and
+    Validation losses are solid lines, training losses are dashed. The vertical axis leaves out the first evaluations,
+    whose losses are much higher; --full includes them. Each curve is labelled with the name of its run and
     with the options that differ between the runs.
 
     --gradients draws the norm of the gradient of the loss at time t with respect to the hidden state at time t - k,
     relative to the norm at k = 0. It draws the median over many t of the validation text, with quartiles, for each
     layer, and prints some of the values.
     """
-    check_choice("--x", x, "chars", "steps", "seconds")
+    check_choice("--x", x, "steps", "characters", "seconds", "epochs")
     if output is not None:
         check_figure_path(output)
     if runs and sweep is not None:
@@ -100,10 +103,12 @@ def plot(
     from charrnn.runs.directory import Run, find_run
 
     found = [Run(find_run(path)) for path in runs or []]
+    if output is not None:
+        refuse_to_overwrite(output, [run.path for run in found])
     if gradients:
         _plot_gradients(found, steps or DEFAULT_STEPS, checkpoint or "best", output, terminal=terminal)
     else:
-        _plot_losses(found, x, output, terminal=terminal)
+        _plot_losses(found, x, output, full=full, terminal=terminal)
 
 
 def check_figure_path(path: Path) -> None:
@@ -112,10 +117,10 @@ def check_figure_path(path: Path) -> None:
         raise UsageError(f"--output {path}: must end in {' or '.join(SUFFIXES)}")
 
 
-def _plot_losses(runs: list[Run], x: str, output: Path | None, *, terminal: bool) -> None:
+def _plot_losses(runs: list[Run], x: str, output: Path | None, *, full: bool, terminal: bool) -> None:
     from charrnn.plots.curves import read_curves
 
-    losses = read_curves(runs, x)
+    losses = read_curves(runs, x, is_full=full)
     if terminal:
         with needs_extra("plot", "plotext"):
             from charrnn.plots.terminal import terminal_curves

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
 import time
@@ -14,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.arguments import Json, check_pairs
-from charrnn.cli.terminal import format_duration, format_value, make_console, print_stderr, print_table, table_width
+from charrnn.cli.terminal import (
+    format_duration,
+    format_value,
+    make_console,
+    print_json,
+    print_stderr,
+    print_table,
+    table_width,
+)
 from charrnn.errors import RunError
 from charrnn.system import shell_quote
 
@@ -112,7 +119,7 @@ def runs(
     elif shown:
         rows = [{name: row.get(name) for name in shown} for row in rows]
     if json_output:
-        print(json.dumps({"groups" if groups else "runs": rows}))
+        print_json({"groups" if groups else "runs": rows})
     elif csv_output:
         first = shown or ([] if groups else FIRST_CSV_COLUMNS)
         writer = csv.DictWriter(sys.stdout, list(dict.fromkeys([*first, *(key for row in rows for key in row)])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +22,7 @@ from charrnn.cli.arguments import (
     load_model,
 )
 from charrnn.cli.parameters import with_options
-from charrnn.cli.terminal import print_stderr
+from charrnn.cli.terminal import print_json, print_stderr
 from charrnn.errors import UsageError, printable
 from charrnn.options import SamplingOptions, select_options
 from charrnn.tasks.language.writing import StoppableText
@@ -163,7 +162,7 @@ def sample(
     for number, one in enumerate(samples):
         if json_output:
             row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
-            print(json.dumps(row | ({"copies": found[number].to_dict()} if found else {})))
+            print_json(row | ({"copies": found[number].to_dict()} if found else {}))
         elif is_streamed:
             _write("\n")
         else:
@@ -193,7 +192,7 @@ def _describe(
     texts = model.write(vectors, sampling, seeds, prime=prime, length=length)
     for seed, (text, nats) in zip(seeds, texts, strict=True):
         if json_output:
-            print(json.dumps({"prime": prime, "text": text, "seed": seed, "nats": nats}))
+            print_json({"prime": prime, "text": text, "seed": seed, "nats": nats})
         else:
             _write(f"{prefix}{text}\n")
 

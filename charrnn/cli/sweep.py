@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_extra, train_command
 from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting, postpone_saves
-from charrnn.cli.terminal import Bar, format_value, print_table
+from charrnn.cli.terminal import Bar, format_value, print_json, print_table
 from charrnn.errors import DivergedError, RunError, UsageError
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
@@ -155,11 +154,13 @@ def sweep(
             display.show(event)
     report = _report(runner)
     if json_output:
-        typer.echo(json.dumps(report))
+        print_json(report)
     elif runner.signal is None:
         _print_report(report, plan)
     if runner.signal is not None:
-        exit_interrupted(runner.signal, shell_join(["charrnn", *sys.argv[1:]]))
+        from charrnn.sweep.storage import hide_passwords
+
+        exit_interrupted(runner.signal, shell_join(["charrnn", *map(hide_passwords, sys.argv[1:])]))
     if report["best"] is None:
         _raise_reason(report["trials"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import re
 import shutil
 from pathlib import Path
@@ -23,11 +22,12 @@ from charrnn.cli.arguments import (
     check_pairs,
     load_model,
     needs_extra,
+    refuse_to_overwrite,
 )
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
 from charrnn.cli.parameters import OUTPUT_PANEL
 from charrnn.cli.plot import check_figure_path
-from charrnn.cli.terminal import print_stderr, print_table
+from charrnn.cli.terminal import print_json, print_stderr, print_table
 from charrnn.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def view(
     shows_units = text is None or unit is not None or find
     methods = ["sample_many"] if shows_units else ["sample_many", "align"]
     any_model = load_model(runs, model, checkpoint, methods=methods)
+    if output is not None:
+        refuse_to_overwrite(output, [any_model.checkpoint.path.parent])
     if isinstance(any_model, AlignsSources):
         if unit is not None or find:
             problem = f"{any_model.checkpoint.path}: trained with --task {any_model.task}"
@@ -227,7 +229,7 @@ def _find_units(reading: TextReading) -> list[UnitMatch]:
 def _print_matches(matches: list[UnitMatch], *, json_output: bool) -> None:
     if json_output:
         for match in matches:
-            print(json.dumps(dataclasses.asdict(match)))
+            print_json(dataclasses.asdict(match))
         return
     from rich.table import Table
 
@@ -264,7 +266,7 @@ def _print_text(
         if selected is not None:
             columns["value"] = values.tolist()
         for row in zip(*columns.values(), strict=True):
-            print(json.dumps(dict(zip(columns, row, strict=True))))
+            print_json(dict(zip(columns, row, strict=True)))
         return
     if selected is None:
         caption = f"nats per character, mean {nats.mean():.2f}"

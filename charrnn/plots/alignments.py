@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charrnn.plots.symbols import visible_label
+from charrnn.plots.symbols import literal, visible_label
 from charrnn.tasks.base import Alignment
 
 if TYPE_CHECKING:
@@ -48,6 +48,6 @@ def _draw(axes: Axes, alignment: Alignment) -> None:
     axes.imshow(alignment.weights, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     for axis, labels in ((axes.xaxis, alignment.source), (axes.yaxis, alignment.target)):
         step = -(-len(labels) // MAX_LABELS)
-        shown = [visible_label(label) for label in labels[::step]]
-        axis.set_ticks(range(0, len(labels), step), shown, fontsize=8, parse_math=False)
+        shown = [literal(visible_label(label)) for label in labels[::step]]
+        axis.set_ticks(range(0, len(labels), step), shown, fontsize=8)
     axes.tick_params(length=0)

@@ -13,8 +13,7 @@ from charrnn.options import RunConfig
 from charrnn.runs.directory import Run
 from charrnn.runs.reports import read_metrics
 
-# For each value of --x: the field in metrics.jsonl, and the label of the axis.
-X_AXES = {"chars": ("chars", "characters"), "steps": ("step", "steps"), "seconds": ("seconds", "seconds")}
+X_AXES = {"steps": "step", "characters": "chars", "seconds": "seconds", "epochs": "epoch"}  # fields in metrics.jsonl
 LOSS_LABELS = {"lm": "nats per character", "series": "loss: half the squared error, standardised"}
 EARLY_EVALUATIONS = 2  # excluded from the limits of the axis, because the loss is still much higher
 MAX_CORPORA = 3  # named in a title
@@ -22,7 +21,7 @@ MAX_CORPORA = 3  # named in a title
 
 @dataclass(frozen=True)
 class Curve:
-    """The losses of a run against characters, steps or seconds. The validation loss may be missing."""
+    """The losses of a run against one of X_AXES. The validation loss may be missing."""
 
     label: str
     x: list[float]
@@ -53,33 +52,46 @@ class LossFigure:
     title: str
     y_label: str
     x_label: str
+    is_full: bool = False  # whether the vertical axis includes all losses
 
     @property
     def y_limits(self) -> tuple[float, float]:
-        """The range of the losses, without the first evaluations, and a margin."""
-        losses = [loss for curve in self.curves for _, loss in curve.points[EARLY_EVALUATIONS:] or curve.points]
+        """The range of the losses, without the first evaluations, and a margin. Losses are never negative."""
+        early = 0 if self.is_full else EARLY_EVALUATIONS
+        losses = [loss for curve in self.curves for _, loss in curve.points[early:] or curve.points]
         low = min(curve.best for curve in self.curves)
         high = max(losses)
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
-        return low - margin, high + margin
+        return max(0.0, low - margin), high + margin
+
+    def clipped_points(self, curve: Curve) -> list[float]:
+        """The places on the horizontal axis at which a curve is above the upper limit of the vertical axis."""
+        _, high = self.y_limits
+        return [x for x, loss in curve.points if loss > high]
+
+    @property
+    def clipping_note(self) -> str:
+        """Where the vertical axis ends, if it cuts off a part of a curve."""
+        _, high = self.y_limits
+        is_clipped = any(map(self.clipped_points, self.curves))
+        return f"losses above {high:.3g} are cut off (\u25b2); --full shows them" if is_clipped else ""
 
 
-def read_curves(runs: Sequence[Run], x: str) -> LossFigure:
-    """The curves of all runs that have an evaluation. x: "chars", "steps" or "seconds". Raises RunError."""
-    x_field, x_label = X_AXES[x]
+def read_curves(runs: Sequence[Run], x: str, *, is_full: bool = False) -> LossFigure:
+    """The curves of all runs that have an evaluation. x: a key of X_AXES. Raises RunError."""
     configs = [run.read_config() for run in runs]
     curves = []
     for label, run in zip(run_labels(runs, configs), runs, strict=True):
         rows = [row for row in read_metrics(run.metrics) if row["train_loss"] is not None]
         if rows:
-            columns = ([row[name] for row in rows] for name in (x_field, "train_loss", "val_loss"))
+            columns = ([row[name] for row in rows] for name in (X_AXES[x], "train_loss", "val_loss"))
             curves.append(Curve(label, *columns))
     if not curves:
         raise RunError("nothing to plot: no evaluation yet")
     curves.sort(key=lambda curve: (not curve.has_validation, curve.best))
     tasks = {config.data.task for config in configs}
     y_label = LOSS_LABELS.get(tasks.pop() if len(tasks) == 1 else "", "nats per scored symbol")
-    return LossFigure(curves, _title(curves, configs), y_label, x_label)
+    return LossFigure(curves, _title(curves, configs), y_label, x, is_full)
 
 
 def _title(curves: Sequence[Curve], configs: Sequence[RunConfig]) -> str:

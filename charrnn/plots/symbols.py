@@ -29,6 +29,14 @@ def visible_label(text: str) -> str:
     return "".join(symbols)
 
 
+def literal(text: str) -> str:
+    """The text as Matplotlib must get it, so that it does not read a dollar sign as the start of mathematics.
+
+    All texts in figures that contain names or values of the user pass through this function.
+    """
+    return text.replace("$", r"\$")
+
+
 def wrap(text: str, widths: Sequence[int], max_width: int) -> Iterator[slice]:
     """Breaks a text into rows of at most `max_width` cells.
 

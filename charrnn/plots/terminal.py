@@ -12,10 +12,12 @@ from charrnn.plots.figures import GRADIENT_X_LABEL, GRADIENT_Y_LABEL
 from charrnn.plots.trials import Trial, evaluated_trials, option_names, value_medians
 
 BEST_MARKER = "hd"  # plotext's name for its finest block characters
+CLIPPED_SYMBOL = "▲"
 BEST_SYMBOL = "━"  # stands for these characters in a label
 SYMBOLS = "*o+x#%@&"  # markers of the other curves
 NUM_TICKS = 5
 MIN_WIDTH = 40
+MIN_HEIGHT = 8
 BAR_WIDTH = 24
 
 
@@ -34,17 +36,20 @@ def terminal_curves(losses: LossFigure, width: int, height: int) -> str:
     for marker, curve in reversed(list(zip(markers, curves, strict=False))):  # the best on top
         x, y = zip(*curve.points, strict=True)
         plot.draw(plot.signal(list(x), [min(value, high) for value in y], marker=marker).lines())
+    for clipped in filter(None, map(losses.clipped_points, curves)):
+        plot.draw(plot.signal(clipped, [high] * len(clipped), marker=CLIPPED_SYMBOL))
     lines = _lines(plot)
     title = f"{losses.title}, {losses.y_label}"
+    note = [losses.clipping_note] if losses.clipping_note else []
     if not label_width:
-        return "\n".join([title, *lines, f"{losses.x_label:>{width}}"])
+        return "\n".join([title, *lines, f"{losses.x_label:>{width}}", *note])
     plot_rows = [n for n, line in enumerate(lines) if "│" in line or "┤" in line]
     last_row = len(plot_rows) - 1
     ends = [(high - curve.points[-1][1]) / (high - low) * last_row for curve in curves]
     rows = spread(ends, 1.0, 0.0, float(last_row))
     for symbol, curve, row in zip([BEST_SYMBOL, *SYMBOLS], curves, rows, strict=False):
         lines[plot_rows[min(last_row, max(0, round(row)))]] += f" {symbol} {curve.label}"
-    return "\n".join([title, *lines, losses.x_label])
+    return "\n".join([title, *lines, losses.x_label, *note])
 
 
 def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: int, height: int) -> str:
@@ -64,22 +69,35 @@ def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: in
 
 
 def terminal_sweep(trials: Sequence[Trial], title: str) -> str:
-    """For each option, the median loss of each value, with a bar. A longer bar means a lower loss."""
+    """For each option, the median loss of each value, with a bar that starts at a stated loss."""
     trials = evaluated_trials(trials)
     lines = [title]
     for name in option_names(trials):
         medians = value_medians(trials, name)
         losses = [median.loss for median in medians]
-        highest = max(losses, default=0.0)
-        loss_range = highest - min(losses, default=0.0) or 1.0
+        start, stop = bar_range(losses)
         values = [f"{median.value:.6g}" if isinstance(median.value, float) else f"{median.value}" for median in medians]
         value_width = max(map(len, values), default=0)
-        lines += ["", f"{name.replace('_', ' ')}: median loss of the trials; a longer bar means a lower loss"]
+        lines += ["", f"{name.replace('_', ' ')}: median loss of the trials; the bars start at {start:.6g}"]
         for value, median in zip(values, medians, strict=True):
-            bar = "█" * max(1, round(BAR_WIDTH * (highest - median.loss) / loss_range))
+            bar = "█" * max(1, round(BAR_WIDTH * (median.loss - start) / (stop - start)))
             count = "" if median.num_trials == 1 else f"  ({median.num_trials} trials)"
             lines.append(f"  {value:>{value_width}}  {median.loss:.4f}  {bar}{count}")
     return "\n".join(lines)
+
+
+def bar_range(losses: Sequence[float]) -> tuple[float, float]:
+    """The losses at which the bars start and at which the longest bar ends. The start is a round number.
+
+    For the losses 1.52 and 1.61 the result is (1.5, 1.61).
+    """
+    lowest = min(losses, default=0.0)
+    highest = max(losses, default=0.0)
+    if lowest == highest:
+        return 0.0, highest or 1.0
+    unit = 10.0 ** math.floor(math.log10(highest - lowest))
+    start = math.floor(lowest / unit) * unit
+    return (start if start < lowest else start - unit), highest
 
 
 def _new_plot(width: int, height: int) -> Any:
@@ -89,7 +107,8 @@ def _new_plot(width: int, height: int) -> Any:
     plot = plotext.figure
     plot.clear()
     plot.theme("colorless")
-    plot.plot_size(width, height)
+    plotext.terminal.limit(False, False)
+    plot.plot_size(width, max(MIN_HEIGHT, height))
     return plot
 
 

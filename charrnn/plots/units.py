@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.nn.arrays import Array
-from charrnn.plots.symbols import visible_symbol, wrap
+from charrnn.plots.symbols import literal, visible_symbol, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,11 +86,10 @@ def _draw_text(axes: Axes, line: str, row: int, is_dark: Array, drawable: Contai
         axes.text(
             column,
             row,
-            shown,
+            literal(shown),
             color="white" if is_dark[column] else "black",
             family="monospace",
             fontsize=8,
             ha="center",
             va="center_baseline",
-            parse_math=False,
         )

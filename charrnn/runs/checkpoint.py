@@ -70,9 +70,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads and checks a checkpoint. Raises RunError. `Checkpoint.parse_task` checks the metadata of the task."""
-    if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
     with raising_run_error(path):
+        if not path.is_file():
+            raise RunError(f"{path}: no such checkpoint")
+        open(path, "rb").close()  # safetensors reports any file that cannot be opened as missing
         return _load(path)
 
 

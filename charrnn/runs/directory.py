@@ -15,14 +15,14 @@ from typing import Any
 
 from charrnn.errors import RunError, StorageError
 from charrnn.options import RunConfig
-from charrnn.runs.files import dump_json, remove_file, storage_error, write_atomically
+from charrnn.runs.files import TEMPORARY_FILES, dump_json, remove_file, storage_error, write_atomically
 from charrnn.runs.reports import MAX_SIZE, read_config
 from charrnn.system import is_locked, lock_file
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
-# Files that a new run may have written before it was killed. A directory with no other files counts as empty.
 LOCK = ".lock"
-LEFT_BY_KILL = {LOCK, ".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
+# The files that a new run may have written before it was killed. A directory with no other files counts as empty.
+LEFT_BY_KILL = (LOCK, TEMPORARY_FILES, "last.safetensors")
 MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
 
@@ -75,7 +75,7 @@ class Run:
         return is_locked(self.path / LOCK)
 
     def check_there(self) -> None:
-        """Raises RunError if the directory does not exist. The error suggests a run with a similar name."""
+        """Raises RunError if the directory does not exist or cannot be read. Suggests a run with a similar name."""
         if self.path.is_file():
             hint = f"the run is {self.path.parent}; give a checkpoint with --model"
             raise RunError(f"{self.path}: is a file, not a run", hint)
@@ -85,6 +85,10 @@ class Run:
             similar = difflib.get_close_matches(self.path.name, names, 1, MIN_SIMILARITY)
             hint = f"did you mean {similar[0]}?" if similar else "charrnn runs lists all runs"
             raise RunError(f"{self.path}: no such run", hint)
+        try:
+            os.scandir(self.path).close()
+        except OSError as error:
+            raise RunError(f"{self.path}: {error.strerror}") from None
 
     def read_config(self) -> RunConfig:
         """Reads config.json. Raises RunError if it is missing or damaged."""
@@ -100,6 +104,11 @@ class Run:
         if len(data) > MAX_SIZE:
             raise StorageError(f"cannot write {path}: {len(data):,} bytes is more than the limit of {MAX_SIZE:,}")
         write_atomically(path, data)
+
+    def remove_temporary_files(self) -> None:
+        """Deletes the files that processes left when they were killed. Call it while holding the lock."""
+        for path in self.path.glob(TEMPORARY_FILES):
+            remove_file(path)
 
     def remove_result(self) -> None:
         """Deletes result.json, because a run that is trained further has no result. Raises StorageError."""
@@ -118,7 +127,7 @@ def create_run(path: Path | None, stem: str) -> Run:
     """
     if path is None:
         return _create_numbered_run(runs_root(), stem)
-    if path.is_dir() and {file.name for file in path.iterdir()} <= LEFT_BY_KILL:
+    if path.is_dir() and all(any(map(file.match, LEFT_BY_KILL)) for file in path.iterdir()):
         return Run(path)
     try:
         path.mkdir(parents=True)
@@ -148,9 +157,16 @@ def _create_numbered_run(root: Path, stem: str) -> Run:
 
 
 def list_runs(root: Path) -> list[Run]:
-    """The subdirectories of a folder of runs, by name. Studies and hidden directories are left out."""
-    paths = sorted(root.iterdir()) if root.is_dir() else []
-    return [Run(path) for path in paths if path.is_dir() and not path.name.startswith(".") and not _is_study(path)]
+    """The subdirectories of a folder, by name, without studies and without hidden directories that contain no run.
+
+    Raises RunError.
+    """
+    try:
+        paths = sorted(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        raise RunError(f"{root}: {error.strerror}") from None
+    runs = [Run(path) for path in paths if path.is_dir() and not _is_study(path)]
+    return [run for run in runs if not run.path.name.startswith(".") or run.config.exists()]
 
 
 def _is_study(path: Path) -> bool:

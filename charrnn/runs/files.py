@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from charrnn.system import NONBLOCKING, delete_file, replace_file, sync_director
 
 # Exceptions that can be raised when a damaged file is parsed.
 PARSE_ERRORS = (CharRNNError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
+TEMPORARY_FILES = ".*.tmp"  # the names of files that `write_atomically` has not renamed yet
 MAX_REASON = 200  # characters of the reason that an error message quotes
 
 
@@ -53,19 +55,24 @@ def parse_error_reason(error: Exception) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError.
+
+    A symbolic link is not replaced, but the file that it points to. The temporary file has a short random name, so that
+    it is valid for any file name and is not shared by two writers.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
                 sync_file(file.fileno())
-            replace_file(temporary, path)
+            replace_file(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        sync_directory(path.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise storage_error(path, error) from None
 

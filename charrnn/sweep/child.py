@@ -31,6 +31,7 @@ from charrnn.engines.processes import start_child
 from charrnn.errors import CharRNNError, DivergedError
 from charrnn.options import RunConfig
 from charrnn.runs.directory import Run
+from charrnn.runs.files import dump_json
 from charrnn.runs.reports import read_result
 from charrnn.sweep.locks import lock_child
 from charrnn.system import handle_signals
@@ -52,7 +53,7 @@ class Child:
         self.process = start_child("charrnn.sweep.child")
         assert self.process.stdin
         with contextlib.suppress(OSError):  # the child has died
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.write(dump_json(request).encode() + b"\n")
         threading.Thread(target=self._read_messages, args=(receive,), daemon=True).start()
 
     def _read_messages(self, receive: Callable[[Message | None], None]) -> None:
@@ -136,4 +137,4 @@ def _obey_parent(trainer: Trainer) -> None:
 
 def _send(message: Message) -> None:
     with contextlib.suppress(OSError):  # if the parent was killed, the run is saved nevertheless
-        os.write(1, json.dumps(message).encode() + b"\n")
+        os.write(1, dump_json(message).encode() + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DatabaseError
 
-from charrnn.errors import RunError, StorageError
-from charrnn.runs.files import read_regular, storage_error
+from charrnn.errors import CharRNNError, RunError, StorageError
+from charrnn.runs.files import parse_error_reason, read_regular, storage_error
+from charrnn.sweep.trials import check_study
 from charrnn.system import lock_file
 
 JOURNAL = "study.journal"
@@ -51,28 +53,34 @@ def _open_database(url: str) -> BaseStorage:
             time.sleep(1)
             return RDBStorage(url)
     except Exception as error:  # each database driver has its own types of errors
-        raise StorageError(f"--storage {_without_password(url)}: {_first_line(error)}") from None
+        raise StorageError(f"--storage {hide_passwords(url)}: {_first_line(error)}") from None
 
 
-def _without_password(url: str) -> str:
-    return url.rpartition("@")[2]
+def hide_passwords(text: str) -> str:
+    """The text with `***` instead of the passwords in URLs, both before the host and among the parameters."""
+    text = re.sub(r"://[^\s'\"]*@", "://***@", text)
+    return re.sub(r"([?&][^=&\s]*(?:pass|pw|secret|token|key)[^=&\s]*=)[^&\s'\"]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def load_study(location: str, name: str | None) -> optuna.Study:
     """Loads an existing study. location: its folder, its journal file or the URL of its database.
 
-    name: may be None if the storage contains only one study. Raises RunError if there is no such study.
+    name: may be None if the storage contains only one study. Raises RunError if there is no such study, if it was not
+    created by charrnn or if it is damaged.
     """
     if "://" in location:
-        label = _without_password(location)
+        label = hide_passwords(location)
     else:
         path = Path(location)
-        if path.is_dir():
-            path = path / JOURNAL
-        if not path.is_file():
+        try:
+            path = path / JOURNAL if path.is_dir() else path
+            is_file = path.is_file()
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from None
+        if not is_file:
             raise RunError(f"{path}: no such study", "give its folder, its journal file or the URL of its storage")
         location = label = str(path)
-    with storage_errors():
+    with storage_errors(), reading_study(label):
         storage = open_storage(location)
         names = optuna.get_all_study_names(storage)
         if not names:
@@ -81,7 +89,20 @@ def load_study(location: str, name: str | None) -> optuna.Study:
             name = names[0]
         if name not in names:
             raise RunError(f"{label}: --study must name one of the studies stored there", ", ".join(names))
-        return optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=name, storage=storage)
+        check_study(study)
+        return study
+
+
+@contextlib.contextmanager
+def reading_study(label: str) -> Iterator[None]:
+    """Turns the errors of a damaged study into a RunError of one line. Optuna raises many types of errors for them."""
+    try:
+        yield
+    except (CharRNNError, optuna.exceptions.StorageInternalError, OSError):
+        raise
+    except Exception as error:
+        raise RunError(f"{label}: the study is damaged: {parse_error_reason(error)}") from None
 
 
 @contextlib.contextmanager
@@ -95,7 +116,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().split("\n")[0]
+    return hide_passwords(str(error.__cause__ or error).strip().split("\n")[0])
 
 
 class JournalLock(JournalFileOpenLock):

@@ -25,13 +25,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charrnn.errors import RunError
 from charrnn.runs.directory import STUDY, Run
-from charrnn.runs.files import read_regular, write_atomically
+from charrnn.runs.files import dump_json, read_regular, write_atomically
 from charrnn.seeding import Purpose, generator_key
 from charrnn.sweep.locks import OwnerLocks
 from charrnn.sweep.plan import Plan
 from charrnn.sweep.space import Dimension, Value, grid_points
-from charrnn.sweep.storage import JOURNAL, open_storage, storage_errors
-from charrnn.sweep.trials import counted_trials, run_name
+from charrnn.sweep.storage import JOURNAL, open_storage, reading_study, storage_errors
+from charrnn.sweep.trials import check_study, counted_trials, run_name
 from charrnn.training.trainer import EVALUATIONS
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -58,7 +58,7 @@ class Study:
             raise RunError(f"{folder}: is a run", "choose another --study")
         self.storage = open_storage(storage or str(folder / JOURNAL))
         self.owners = OwnerLocks(folder)
-        with storage_errors(), self.owners.mutex():
+        with storage_errors(), self.owners.mutex(), reading_study(f"study {plan.study}"):
             self.study = optuna.create_study(
                 storage=self.storage,
                 study_name=plan.study,
@@ -75,15 +75,14 @@ class Study:
         if plan.repeats > 1:
             options["repeats"] = plan.repeats
         space = [vars(dimension) for dimension in plan.space]
-        description = json.loads(json.dumps({"search space": space, "options": options, "corpus": fingerprint}))
+        description = json.loads(dump_json({"search space": space, "options": options, "corpus": fingerprint}))
         trials_exist = bool(self.trials())  # read before the attributes: another machine may be starting the study
         if "charrnn" not in self.study.user_attrs:
             if trials_exist:
                 raise RunError(f"study {plan.study}: was not created by charrnn", "choose another --study")
             self.study.set_user_attr("charrnn", description)
+        check_study(self.study)
         saved = self.study.user_attrs["charrnn"]
-        if not isinstance(saved, dict):
-            raise RunError(f"study {plan.study}: its description is damaged", "choose another --study")
         for name, value in description.items():
             if saved.get(name) != value:
                 raise RunError(f"study {plan.study}: was started with a different {name}", "choose another --study")

@@ -114,6 +114,7 @@ def load_ensemble(paths: Sequence[Path], *, checkpoint: str = "best", backend: B
 def _checkpoint_file(run: Run, checkpoint: str) -> Path:
     """The file of a run's checkpoint `best` or `last`. A run that was stopped before its first evaluation has only
     `last`, which is then used in place of `best`."""
+    run.check_there()
     file = run.best if checkpoint == "best" else run.last
     if not file.exists() and checkpoint == "best":
         file = run.last

@@ -88,8 +88,8 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
 
 
 def corpus_stem(path: str) -> str:
-    """The file name of a corpus without suffix. The names of its runs start with it."""
-    return "stdin" if path == "-" else Path(path.removesuffix(".gz")).stem or "corpus"
+    """The file name of a corpus without suffix and without leading dots. The names of its runs start with it."""
+    return "stdin" if path == "-" else Path(path.removesuffix(".gz")).stem.lstrip(".") or "corpus"
 
 
 def _check_same_run(run: Run, config: RunConfig, checkpoint: Checkpoint) -> None:

@@ -90,6 +90,7 @@ class Trainer:
         """Trains until the run ends. Raises StorageError, OutOfMemoryError, WorkerError and RunError, and DivergedError
         after the event Done."""
         with self.run_directory.lock(), new_engine(self.architecture, self.train) as engine:
+            self.run_directory.remove_temporary_files()
             self.engine = engine
             engine.stream = self.stream
             if self.checkpoint is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -18,6 +17,7 @@ from charrnn import __version__
 from charrnn.errors import UsageError, printable
 from charrnn.options import SamplingOptions
 from charrnn.runs.directory import Run
+from charrnn.runs.files import dump_json
 from charrnn.runs.listing import summary
 from charrnn.tasks.language.model import TextModel
 
@@ -44,7 +44,7 @@ def build_page(model: TextModel, *, float32: bool = False, units: Sequence[Mappi
         "script_hash": _content_hash(script),
         "style_hash": _content_hash(style),
         # A < could end the script element that contains the JSON. All other characters are safe there.
-        "model": json.dumps(_model_values(model, float32, units)).replace("<", "\\u003c"),
+        "model": dump_json(_model_values(model, float32, units)).replace("<", "\\u003c"),
         "weights": base64.b64encode(weights.tobytes()).decode(),
         "temperature": str(SamplingOptions().temperature),
         "version": __version__,

@@ -150,3 +150,12 @@ def test_a_shell_can_complete_commands_and_options(tmp_path):
 
     assert complete("charrnn sa", 1) == ["sample"]
     assert complete("charrnn sample --temp", 2) == ["--temperature"]
+
+
+def test_commands_work_without_docstrings(process, monkeypatch):
+    """PYTHONOPTIMIZE=2 removes them."""
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert process("runs").code == 0
+    outcome = process("plot", "--help")
+    assert "Draw the losses of runs" in " ".join(outcome.out.split())

@@ -1,13 +1,16 @@
 """charrnn plot: the losses of runs, and --gradients."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from charrnn.plots.curves import read_curves
+from charrnn.plots.figures import draw_sweep, save_figure
 from charrnn.runs.directory import Run
 
 from .conftest import TEXT, command, error_cases
@@ -37,7 +40,7 @@ def in_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
-@pytest.mark.parametrize("x", ["chars", "steps", "seconds"])
+@pytest.mark.parametrize("x", ["steps", "characters", "seconds", "epochs"])
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG\r\n"), (".svg", b"<?xml")])
 def test_plot_writes_a_figure(x, suffix, magic, in_folder, charrnn, tmp_path):
     path = tmp_path / f"curves{suffix}"
@@ -68,7 +71,7 @@ def test_curves_in_the_terminal_are_plain_text_with_labels(in_folder, charrnn):
     labels = [line.rpartition("│ ")[2] for line in lines if line.endswith((": gru", ": rnn"))]
     assert {label[2:] for label in labels} == {"a: gru", "c: rnn"}
     assert len({label[0] for label in labels}) == 2
-    assert lines[-1] == "steps"
+    assert "steps" in lines
     assert not Path("plot.png").exists()
 
 
@@ -84,6 +87,63 @@ def test_a_run_without_evaluations_cannot_be_drawn(train, charrnn, corpus):
     charrnn("plot", "run").fails(4, "no evaluation")
     Path("run/metrics.jsonl").write_text('{"step": 1}\n')
     charrnn("plot", "run").fails(4, "run/metrics.jsonl", "damaged")
+
+
+ODD_NAMES = (r"$\frac$", "_run", "$a_b$", r"a\$b", "100%", "猫")
+
+
+def test_names_are_drawn_as_they_are_and_nothing_else_is_written(in_folder, charrnn, tmp_path, monkeypatch):
+    """Matplotlib reads text between dollar signs as mathematics, and hides labels that start with an underscore."""
+    for name in ODD_NAMES:
+        shutil.copytree("a", tmp_path / name)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        corpus = tmp_path / f"{name}.txt"
+        corpus.write_text(TEXT)
+        config["corpus"] = [str(corpus)]
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    for options in (["--output", "a.svg"], ["--gradients", "--steps", "3", "--output", "b.svg"]):
+        outcome = charrnn("plot", *ODD_NAMES, *options)
+        assert (outcome.code, outcome.err) == (0, f"saved {options[-1]}\n")
+    texts = [re.findall(r"<!-- (.*?) -->", Path(name).read_text()) for name in ("a.svg", "b.svg")]
+    for name in ODD_NAMES:
+        assert all(any(text.startswith(name) for text in of_figure) for of_figure in texts)
+
+
+def test_values_of_a_sweep_are_drawn_as_they_are(charrnn):
+    trials = [{"state": "completed", "value": 1.0, "params": {"target": name}} for name in ODD_NAMES]
+    figure = draw_sweep(trials, "$x$", ())
+    save_figure(figure, Path("sweep.svg"))
+    texts = re.findall(r"<!-- (.*?) -->", Path("sweep.svg").read_text())
+    assert set(texts) >= {*ODD_NAMES, "$x$"}
+
+
+def test_matplotlib_writes_nothing_to_stderr(folder, process):
+    outcome = process("plot", "a", "--output", "odd.png", cwd=folder, env=os.environ | {"MPLCONFIGDIR": "/proc/none"})
+    assert (outcome.code, outcome.err) == (0, "saved odd.png\n")
+
+
+def test_a_terminal_of_five_lines_gets_a_figure(in_folder, charrnn, monkeypatch):
+    monkeypatch.setenv("LINES", "5")
+    for arguments in (["a"], ["a", "b"], ["--gradients", "a", "--steps", "3"]):
+        outcome = charrnn("plot", *arguments, "--terminal")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert len(outcome.out.splitlines()) >= 8
+
+
+def test_losses_that_are_cut_off_are_marked_and_shown_with_full(in_folder, charrnn):
+    Path("steep").mkdir()
+    shutil.copy("a/config.json", "steep")
+    rows = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
+    rows = [rows[0] | {"step": n, "chars": n, "val_loss": loss} for n, loss in enumerate((90, 2, 1, 0.9, 0.8), 1)]
+    Path("steep/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cut_off = charrnn("plot", "steep", "--terminal").out
+    assert "▲" in cut_off.partition("losses above")[0] and "are cut off" in cut_off and "--full" in cut_off
+    full = charrnn("plot", "steep", "--terminal", "--full").out
+    assert "▲" not in full and "cut off" not in full and "94.5" in full
+    for option in ([], ["--full"]):
+        assert charrnn("plot", "steep", "--output", "steep.svg", *option).code == 0
+        assert ("are cut off" in Path("steep.svg").read_text()) == (not option)
 
 
 # --gradients
@@ -132,7 +192,7 @@ def test_the_initial_weights_are_those_that_the_training_started_from(train, cha
     ("--gradients", 2, "nothing to draw", "--sweep"),
     ("run --sweep s", 2, "--sweep", "runs"),
     ("run --study s", 2, "--study", "--sweep"),
-    ("run --x epochs", 2, "--x epochs", "chars, steps, seconds"),
+    ("run --x chars", 2, "--x chars", "steps, characters, seconds, epochs"),
     ("run --output p.pdf", 2, "--output p.pdf", ".png or .svg"),
     ("--gradients run --checkpoint first", 2, "--checkpoint first", "initial, best, last"),
     ("--gradients run --steps 135", 2, "--steps 135", "at most 134"),

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn.analysis.gradients import GradientFlow
 from charrnn.plots.curves import Curve, LossFigure
-from charrnn.plots.terminal import terminal_curves, terminal_gradient_flows, terminal_sweep
+from charrnn.plots.terminal import bar_range, terminal_curves, terminal_gradient_flows, terminal_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +33,19 @@ def test_gradient_flows_are_listed_with_their_symbols_below_the_plot():
     assert "\x1b" not in "".join(lines)
 
 
-def test_the_lowest_median_of_a_sweep_has_the_longest_bar():
+def test_the_bars_of_a_sweep_start_at_a_stated_loss():
     trials = [
         {"state": "completed", "value": value, "params": {"cell": cell}}
         for value, cell in ((1.0, "gru"), (1.5, "lstm"), (3.0, "rnn"), (3.0, "rnn"))
     ]
     lines = terminal_sweep(trials, "title").split("\n")
     assert lines[0] == "title"
-    assert [line.count("█") for line in lines[-3:]] == [24, 18, 1]
-    assert lines[-1] == "   rnn  3.0000  █  (2 trials)"
+    assert [line.count("█") for line in lines[-3:]] == [8, 12, 24]
+    assert lines[-1] == f"   rnn  3.0000  {24 * '█'}  (2 trials)"
+    assert lines[2].endswith("the bars start at 0")
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5))
+def test_bars_start_below_all_losses(losses):
+    start, stop = bar_range(losses)
+    assert start < min(losses) <= max(losses) == stop

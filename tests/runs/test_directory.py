@@ -36,7 +36,7 @@ def test_an_existing_run_is_not_overwritten(tmp_path):
         create_run(tmp_path / "r", "fables")
 
 
-@pytest.mark.parametrize("file", ["last.safetensors", ".last.safetensors.tmp", ".config.json.tmp"])
+@pytest.mark.parametrize("file", ["last.safetensors", ".0123456789abcdef.tmp"])
 def test_a_directory_left_by_a_run_that_was_killed_at_its_start_is_used(tmp_path, file):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / file).touch()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,15 @@ def test_append_line_does_not_wait_for_the_reader_of_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(StorageError, match="cannot write"):
         files.append_line(tmp_path / "fifo", "line")
+
+
+def test_all_json_of_commands_and_files_is_written_by_dump_json():
+    """`json.dumps` would write NaN and Infinity, which are not JSON."""
+    root = Path(files.__file__).parents[1]
+    users = {str(path.relative_to(root)) for path in root.rglob("*.py") if "json.dumps(" in path.read_text()}
+    assert users == {
+        "runs/files.py",
+        "cli/info.py",  # a TOML file
+        "engines/numpy/engine.py",  # the arguments of a worker
+        "tasks/series/task.py",  # a checksum
+    }

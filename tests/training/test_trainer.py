@@ -291,8 +291,7 @@ def test_a_run_that_is_killed_while_it_writes_a_file_can_be_resumed_and_equals_a
         assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
     resume(path)
     assert_same(path, whole_run)
-    left_over = set(os.listdir(path)) - set(os.listdir(whole_run))
-    assert all(name.endswith(".tmp") for name in left_over)
+    assert set(os.listdir(path)) == set(os.listdir(whole_run))
 
 
 def test_the_best_checkpoint_has_the_lowest_validation_loss(tmp_path):

@@ -21,6 +21,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
 from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.files import dump_json
 from charrnn.runs.reports import Scores
 from charrnn.tasks.base import TaskDefaults
 from charrnn.tasks.series.columns import Columns, complete_rows
@@ -153,7 +154,7 @@ class SeriesTask:
 
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         scored = [slice(val, test) if self.has_validation else slice(0, val) for val, test in self.split_points]
-        return json.dumps(Forecaster(checkpoint).evaluate(self.tables, scored))
+        return dump_json(Forecaster(checkpoint).evaluate(self.tables, scored))
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         scored = [slice(test, None) for _, test in self.split_points]
