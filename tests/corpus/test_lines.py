@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from charrnn.corpus import reading
 from charrnn.corpus.lines import read_available_lines, read_lines
+from charrnn.corpus.reading import TextReader
 
 in_tmp_path = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -68,7 +69,7 @@ def test_lines_of_a_pipe_are_available_before_the_pipe_is_closed(tmp_path):
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    lines = read_available_lines(str(tmp_path / "pipe"), "utf-8")
+    lines = read_available_lines(str(tmp_path / "pipe"), TextReader())
     assert [line.text for line in next(lines)] == ["one", "two"]
     was_read.set()
     assert [line.text for line in next(lines)] == ["three"]

@@ -105,13 +105,17 @@ class Symbols:
             raise CorpusError(problem, "skip it with --on-unknown skip") from None
 
     def find_unknown(self, text: str) -> list[tuple[int, str]]:
-        """The position and the description of each symbol of a text that is not in the vocabulary."""
+        """The position and the description of each character or symbol of a text that is not in the vocabulary.
+
+        The positions are those in the text as it is written, see `compose`.
+        """
         kind = "character" if self.separator is None else "symbol"
+        text = self.compose(text)
         parts = list(text) if self.separator is None else text.split(self.separator)
         unknown = []
         position = 0
         for part in parts:
-            if part and part not in self._ids:
+            if any(symbol not in self._ids for symbol in self.split(part)):
                 unknown.append((position, f"{kind} {part!r}"))
             position += len(part) + len(self.separator or "")
         return unknown

@@ -61,10 +61,13 @@ def make_coding(
     ):
         if separator is not None and not any(separator in text for text in texts):
             raise UsageError(f"{option} {separator!r}: does not occur in any record")
+    # The encoder reads decomposed characters, so that it can read a Korean syllable or an accented letter that the
+    # training data do not contain.
+    source_form = "NFD" if form == "NFC" else form
     target = Symbols.from_texts(targets, target_separator, None if known is None else known.target, form)
     longest = max(len(target.split(text)) for text in targets)
     return TextPairCoding(
-        source=Symbols.from_texts(sources, source_separator, None if known is None else known.source, form),
+        source=Symbols.from_texts(sources, source_separator, None if known is None else known.source, source_form),
         target=target,
         longest=max(1, longest if known is None else max(longest, known.longest)),
     )

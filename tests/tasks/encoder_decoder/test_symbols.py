@@ -107,7 +107,7 @@ def test_the_error_for_an_unknown_symbol_names_its_position(separator, text, mes
 )
 def test_damaged_metadata_are_refused(damage):
     with pytest.raises(ValueError, match="checkpoint"):
-        Symbols.from_dict({"symbols": ["a", "b"], "separator": None} | damage)
+        Symbols.from_dict({"symbols": ["a", "b"], "separator": None, "normalize": "NFC"} | damage)
 
 
 @pytest.mark.parametrize("key", ["symbols", "separator"])

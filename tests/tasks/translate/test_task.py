@@ -50,6 +50,16 @@ def test_separators_divide_sources_and_targets_into_symbols(tmp_path):
     assert task.coding.source.symbols == (" ", "a", "t")
 
 
+def test_sources_are_decomposed_and_targets_are_composed(tmp_path):
+    task = read(tmp_path, "한\té\n", val_fraction=0.0)
+    assert task.coding.source.symbols == ("ᄒ", "ᅡ", "ᆫ")
+    assert task.coding.target.symbols == ("é",)
+    assert task.coding.encode_source("한").tolist() == task.coding.encode_source("한").tolist() == [1, 2, 3, END]
+    assert task.coding.source.find_unknown("한하힌é") == [(2, "character '힌'"), (3, "character 'é'")]
+    kept = read(tmp_path, "한\té\n", val_fraction=0.0, normalize="none")
+    assert kept.coding.source.symbols == ("한",)
+
+
 @pytest.mark.parametrize(("option", "flag"), [("source_separator", "--source-"), ("target_separator", "--target-")])
 def test_a_separator_that_is_in_no_record_is_refused(tmp_path, option, flag):
     with pytest.raises(UsageError, match=rf"{flag}separator '\+': does not occur"):
