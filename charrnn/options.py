@@ -125,8 +125,8 @@ class DataOptions(CheckedFields):
     )
     normalize: str = checked_field(
         "NFC",
-        "Unicode normal form of the texts: NFC (translate decomposes its sources), NFD (predictions are composed "
-        "again), NFKC or none.",
+        "Unicode normal form of the texts: NFC (translate decomposes the syllables of Korean), NFD (predictions are "
+        "composed again), NFKC or none.",
         choices=("NFC", "NFD", "NFKC", "none"),
         default_text="NFC; for --task tag none",
     )

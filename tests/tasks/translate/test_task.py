@@ -50,14 +50,17 @@ def test_separators_divide_sources_and_targets_into_symbols(tmp_path):
     assert task.coding.source.symbols == (" ", "a", "t")
 
 
-def test_sources_are_decomposed_and_targets_are_composed(tmp_path):
-    task = read(tmp_path, "한\té\n", val_fraction=0.0)
-    assert task.coding.source.symbols == ("ᄒ", "ᅡ", "ᆫ")
-    assert task.coding.target.symbols == ("é",)
-    assert task.coding.encode_source("한").tolist() == task.coding.encode_source("한").tolist() == [1, 2, 3, END]
-    assert task.coding.source.find_unknown("한하힌é") == [(2, "character '힌'"), (3, "character 'é'")]
-    kept = read(tmp_path, "한\té\n", val_fraction=0.0, normalize="none")
-    assert kept.coding.source.symbols == ("한",)
+def test_sources_of_many_different_syllables_are_decomposed_and_targets_are_not(tmp_path):
+    syllables = [chr(0xAC00 + 27 * n) for n in range(410)]
+    pairs = "".join(f"{syllable}\t{syllable}é\n" for syllable in syllables)
+    task = read(tmp_path, pairs, val_fraction=0.0)
+    assert (task.coding.source.form, task.coding.target.form) == ("NFD", "NFC")
+    assert (len(task.coding.source.symbols), len(task.coding.target.symbols)) == (67, 411)
+    assert task.coding.encode_source("힌").shape == (4,)  # a new syllable of three known letters, and the end
+    assert task.coding.source.find_unknown("가힌é") == [(2, "character 'é'")]
+    assert read(tmp_path, pairs, val_fraction=0.0, normalize="none").coding.source.symbols == tuple(syllables)
+    few = read(tmp_path, "한é\té\n", val_fraction=0.0)
+    assert few.coding.source.symbols == ("é", "한")
 
 
 @pytest.mark.parametrize(("option", "flag"), [("source_separator", "--source-"), ("target_separator", "--target-")])
