@@ -151,6 +151,8 @@ class GeneratesText(Protocol):
 class DescribesVectors(Protocol):
     """A model that writes a text for each vector of features."""
 
+    vocabulary: Vocabulary
+
     def write(
         self,
         vectors: Any,
