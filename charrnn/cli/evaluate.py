@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ from charrnn.cli.arguments import (
     refuse_run_as_file,
 )
 from charrnn.cli.terminal import format_value, print_json
+from charrnn.corpus.escapes import readable, to_bytes
 from charrnn.errors import UsageError, printable
 from charrnn.options import DataOptions
 
@@ -92,7 +94,8 @@ def evaluate(
     The loss is in nats per scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
     through the text. The first character is predicted too, from the start symbol.
 
-    --per-line, --per-char and --lines are for language models.
+    --per-line, --per-char and --lines are for language models. With --per-line --json, a model of bytes also prints
+    the exact bytes of each line as base64.
     """
     from charrnn.tasks.base import DescribesVectors, EvaluationFile, PredictsRecords
 
@@ -164,9 +167,13 @@ def _print_lines(model: TextModel, ids: Array, nats: Array, *, json_output: bool
         loss = float(nats[start:stop].mean(dtype=np.float64))
         text = model.vocabulary.decode(ids[start:stop])
         if json_output:
-            print_json({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")})
+            line = text.rstrip("\n")
+            row = {"line": number, "chars": stop - start, "loss": loss, "text": readable(line)}
+            if model.vocabulary.is_bytes:
+                row["base64"] = base64.b64encode(to_bytes(line)).decode()
+            print_json(row)
         else:
-            print(f"{loss:8.4f}  {format_value(text.rstrip())}")
+            print(f"{loss:8.4f}  {format_value(readable(text).rstrip())}")
 
 
 def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:

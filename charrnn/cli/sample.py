@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +22,8 @@ from charrnn.cli.arguments import (
     load_model,
 )
 from charrnn.cli.parameters import with_options
-from charrnn.cli.terminal import print_json, print_stderr
+from charrnn.cli.terminal import print_json, print_stderr, write_text
+from charrnn.corpus.escapes import readable, to_bytes
 from charrnn.errors import UsageError, printable
 from charrnn.options import SamplingOptions, select_options
 from charrnn.tasks.language.writing import StoppableText
@@ -101,8 +102,11 @@ def sample(
     Characters are printed as they are generated. Several samples are separated by a line of dashes. A model trained
     with --lines generates one line for each sample.
 
+    A model trained with --bytes reads and writes raw bytes, also with --prime-file.
+
     --json prints one object per sample, with the fields prime, text, seed, nats (the mean loss of its characters) and,
-    with --copies, copies.
+    with --copies, copies. For a model of bytes, base64 has the exact bytes of the text; in text, U+FFFD stands for
+    those that are not UTF-8.
     """
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(prime=prime, prime_file=prime_file, copies=copies, model=model)
@@ -116,15 +120,18 @@ def sample(
     loaded = load_model(
         [named_run] if named_run is not None else runs or [], model, checkpoint, methods=["sample_many", "write"]
     )
-    if prime_file is not None:
-        from charrnn.corpus.reading import read_text
+    from charrnn.tasks.base import DescribesVectors
 
-        prime = read_text(prime_file)
+    if prime_file is not None:
+        from charrnn.corpus.reading import TextReader, read_text
+
+        if isinstance(loaded, DescribesVectors):
+            prime = "".join(TextReader().texts(prime_file))
+        else:
+            prime = read_text(prime_file, as_text_model(loaded).vocabulary)
     prime = prime or ""
     first_seed = secrets.randbits(32) if seed is None else seed
     prefix = "" if hide_prime else prime
-    from charrnn.tasks.base import DescribesVectors
-
     if isinstance(loaded, DescribesVectors):
         if features is None:
             raise UsageError("this model writes texts for vectors", "give the vectors with --features")
@@ -149,7 +156,7 @@ def sample(
         for k in range(num_samples)
     ]
     if is_streamed:
-        _write(prefix)
+        write_text(prefix)
     seeds: list[int | None] = [one.seed for one in samples]
     for step in text_model.sample_many(ids, DEFAULT_LENGTH if length is None else length, seeds, sampling):
         for one, (text, nats) in zip(samples, step, strict=True):
@@ -161,13 +168,15 @@ def sample(
     found = [] if corpus is None else [find_copies(one.text, corpus) for one in samples]
     for number, one in enumerate(samples):
         if json_output:
-            row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
+            row = {"prime": readable(prime), "text": readable(one.text), "seed": one.seed, "nats": one.mean_nats}
+            if text_model.vocabulary.is_bytes:
+                row["base64"] = base64.b64encode(to_bytes(one.text)).decode()
             print_json(row | ({"copies": found[number].to_dict()} if found else {}))
         elif is_streamed:
-            _write("\n")
+            write_text("\n")
         else:
             ruler = RULER if number and not text_model.lines else ""
-            _write(f"{ruler}{prefix}{one.text}\n")
+            write_text(f"{ruler}{prefix}{one.text}\n")
     if corpus is not None and not json_output:
         unit = "bytes" if corpus.vocabulary.is_bytes else "characters"
         print_stderr(_describe_copies(merge_copies(found), unit))
@@ -194,7 +203,7 @@ def _describe(
         if json_output:
             print_json({"prime": prime, "text": text, "seed": seed, "nats": nats})
         else:
-            _write(f"{prefix}{text}\n")
+            write_text(f"{prefix}{text}\n")
 
 
 def _describe_copies(copies: Copies, unit: str) -> str:
@@ -209,11 +218,6 @@ def _describe_copies(copies: Copies, unit: str) -> str:
         f"the longest passage has {copies.length:,} {unit}, at offset {copies.offset:,} (line {copies.line:,}): "
         f'"{passage}"'
     )
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 class Sample:
@@ -246,7 +250,7 @@ class Sample:
 
     def _release(self, text: str) -> None:
         if self.is_printed:
-            _write(text)
+            write_text(text)
         if self.is_kept:
             self.text += text
 

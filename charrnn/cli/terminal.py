@@ -12,6 +12,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from charrnn.corpus.escapes import to_bytes
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def print_table(table: Table) -> None:
 def print_stderr(text: str) -> None:
     """Prints lines on stderr. Characters that a terminal would interpret are escaped."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+
+
+def write_text(text: str) -> None:
+    """Writes a text of a model to stdout, at once. The bytes of a byte model are written unchanged."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(to_bytes(text))
+    sys.stdout.buffer.flush()
 
 
 def format_value(value: Any) -> str:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 CorpusArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Files, optionally .gz, joined in this order; - is standard input.", show_default=False),
+    typer.Argument(
+        help="Files, optionally .gz, or directories, read in this order; - is standard input.", show_default=False
+    ),
 ]
 RunDirectory = Annotated[
     Path | None,

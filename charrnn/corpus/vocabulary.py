@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.pieces import NORMAL_FORMS, normalise
+from charrnn.corpus.similar import SKIP, unknown_hint
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 
@@ -125,17 +126,25 @@ class Vocabulary:
         place = int(np.searchsorted(self.codes, code))
         return place if place < len(self) and self.codes[place] == code else None
 
-    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
-        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it."""
+    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False, file: str = "") -> Array:
+        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it.
+
+        file: the name of the file that contains the codes. The error then gives the line and column.
+        """
         ids = self._id_table.take(codes, mode="clip")
         is_unknown = ids == UNKNOWN
         if is_unknown.any():
             if not skip_unknown:
                 position = int(is_unknown.argmax())
-                symbol = self.describe(int(codes[position]))
-                raise CorpusError(
-                    f"{symbol} at position {position} is not in the vocabulary", "skip it with --on-unknown skip"
-                )
+                code = int(codes[position])
+                symbol = self.describe(code)
+                hint = SKIP if self.is_bytes else unknown_hint(chr(code), self)
+                if not file:
+                    raise CorpusError(f"{symbol} at position {position} is not in the vocabulary", hint)
+                line_feeds = np.flatnonzero(codes[:position] == LINE_FEED)
+                column = position - int(line_feeds[-1]) if len(line_feeds) else position + 1
+                place = f"{file}, line {len(line_feeds) + 1}, column {column}"
+                raise CorpusError(f"{place}: {symbol} is not in the vocabulary", hint)
             ids = ids[~is_unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 
@@ -163,10 +172,13 @@ class Vocabulary:
             raise CorpusError(f"{character} cannot be encoded as UTF-8") from None
 
     def decode(self, ids: Array | Sequence[int]) -> str:
-        """Ids -> text. Bytes that are not valid UTF-8 become U+FFFD."""
-        codes = self.codes[np.asarray(ids, np.intp)]
+        """Ids -> text. No byte is lost: bytes that are not UTF-8 are escaped as `surrogateescape` does (PEP 383)."""
+        return self.decode_codes(self.codes[np.asarray(ids, np.intp)])
+
+    def decode_codes(self, codes: Array) -> str:
+        """Code points or bytes -> text, see `decode`."""
         if self.is_bytes:
-            return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
+            return codes.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
         text = "".join(map(chr, codes.tolist()))
         return text if self.separator is None else text.replace(chr(DOCUMENT_END), self.separator)
 

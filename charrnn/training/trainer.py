@@ -288,7 +288,8 @@ class Trainer:
         path = self.run_directory.last
         if checkpoint.training.get("corpus") != self.task.fingerprint:
             problem = f"{path}: the corpus has changed since this run was started"
-            raise RunError(problem, "start a new run, or restore the corpus")
+            remedy = f"restore it, or train on it from these weights: train FILE --init-from {self.run_directory.path}"
+            raise RunError(problem, remedy)
         self.state = self._saved_state(checkpoint)
         saved = checkpoint.tensors
         required = self.engine.tensors()

@@ -141,7 +141,7 @@ def test_the_skipped_symbols_are_counted(task_runs, charrnn, tmp_path):
 @error_cases(
     ("none.txt --run TRAINED", 3, "none.txt", "No such file"),
     ("- --run TRAINED", 3, "standard input", "empty"),
-    ("tab.txt --run TRAINED", 3, r"'\t' (U+0009)", "position 4", "--on-unknown skip"),
+    ("tab.txt --run TRAINED", 3, "tab.txt, line 1, column 5", r"'\t' (U+0009)", "--on-unknown skip"),
     ("tab.txt --run TRAINED --top 3", 2, "--top", "--per-char"),
     ("tab.txt --run TRAINED --features f.npy", 2, "--features", "trained without features"),
     ("shapes.txt --run runs/caption", 2, "--features"),

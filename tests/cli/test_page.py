@@ -54,7 +54,7 @@ def test_the_page_of_a_model_of_lines_resets_at_lines(charrnn, train, corpus):
     train(corpus, "--run", "r", "--lines", "--max-steps", "2")
     assert charrnn("page", "--run", "r", "-o", "page.HTM").code == 0
     model = read_model(Path("page.HTM"))
-    assert model["lines"] and model["codes"][model["start"]] == 10
+    assert model["recordEnd"] == model["start"] and model["codes"][model["start"]] == 10
 
 
 def test_a_page_offers_units_if_the_corpus_is_large_enough(charrnn, trained, monkeypatch):

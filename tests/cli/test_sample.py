@@ -1,14 +1,18 @@
 """charrnn sample: texts, seeds, primes, stop texts, captions and copied passages."""
 
+import base64
 import gzip
+import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from charrnn.cli.app import main
 from charrnn.runs.directory import Run
 from charrnn.tasks.caption.vectors import to_matrices
 from charrnn.tasks.registry import load_model, read_run_task
@@ -152,6 +156,25 @@ def test_an_unknown_byte_is_named_as_a_byte(charrnn, train):
     Path("data.bin").write_bytes(b"abab" * 100)
     train("data.bin", "--bytes", "--run", "r", "--max-steps", "1")
     charrnn("sample", "--run", "r", "--prime", "aé", "-n", "3").fails(3, "byte 0xc3", "position 1")
+
+
+def test_a_model_of_bytes_reads_and_writes_any_bytes(charrnn, train, monkeypatch):
+    data = bytes(range(256)) * 4
+    Path("data.bin").write_bytes(data)
+    train("data.bin", "--bytes", "--run", "r", "--max-steps", "1")
+    Path("prime.bin").write_bytes(b"\xff\x00\xc3")
+    options = ("--run", "r", "--prime-file", "prime.bin", "-n", "50", "--seed", "1", "--temperature", "1")
+    row = charrnn("sample", *options, "--json").json
+    written = base64.b64decode(row["base64"])
+    assert len(written) == 50 and row["text"] == written.decode("utf-8", "replace")
+    with monkeypatch.context() as patch:
+        stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit):
+            main(["sample", *options])
+        assert stdout.buffer.getvalue() == b"\xff\x00\xc3" + written + b"\n"
+    rows = charrnn("eval", "data.bin", "--run", "r", "--per-line", "--json").rows
+    assert b"\n".join(base64.b64decode(row["base64"]) for row in rows) == data
 
 
 def test_unknown_characters_of_the_prime_can_be_skipped(charrnn, trained):

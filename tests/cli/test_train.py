@@ -378,3 +378,17 @@ def test_the_best_weights_have_the_lowest_loss_or_the_highest_accuracy(train, cr
 
 def test_accuracy_is_refused_as_criterion_for_predictions_that_have_none(charrnn, corpus):
     charrnn("train", corpus, "--keep-best", "accuracy", *SMALL).fails(2, "--keep-best accuracy", "--keep-best loss")
+
+
+def test_a_directory_of_documents_trains_and_a_sample_is_one_document(charrnn, train):
+    for number in range(1, 12):
+        Path(f"poems/{number}.txt").parent.mkdir(exist_ok=True)
+        Path(f"poems/{number}.txt").write_text(f"poem\n{number}\n\nroses are red\n")
+    result = train("poems", "--document-separator", r"\n%\n", "--max-steps", "2")
+    assert result["run"].endswith("poems-001") and result["config"]["corpus"] == [str(Path("poems").absolute())]
+    texts = [row["text"] for row in charrnn("sample", "-n", "300", "--num-samples", "9", "--json").rows]
+    assert not any("\n%\n" in text for text in texts) and min(map(len, texts)) < 300
+    assert charrnn("eval", "poems/1.txt", "--json").json["chars"] == 22
+    Path("poems/12.txt").write_text("a new one")
+    outcome = charrnn("train", "--resume", "poems-001", "--max-steps", "4", "--quiet")
+    outcome.fails(4, "the corpus has changed", "--init-from", "poems-001", is_pinned=False)

@@ -16,7 +16,7 @@ from charrnn.models.architecture import Architecture
 from charrnn.models.sampling import choose
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
-from charrnn.options import DataOptions, SamplingOptions
+from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.language.scoring import text_metrics, text_nats
@@ -81,7 +81,9 @@ class TextModel(TrainedModel):
         on_unknown: "error" or "skip", for characters of the prime that are not in the vocabulary.
         options: the fields of SamplingOptions.
 
-        Raises CorpusError for an unknown character, UsageError for an option out of range.
+        A byte model can write bytes that are not UTF-8. They are escaped: `"".join(sample).encode("utf-8",
+        "surrogateescape")` gives the bytes. Raises CorpusError for an unknown character, UsageError for an option out
+        of range.
         """
         ids = self.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
         text = StoppableText([*stop, *self.stops])
@@ -103,7 +105,7 @@ class TextModel(TrainedModel):
         stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
         symbols = self.vocabulary.symbols()
-        decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
+        decoders = [codecs.getincrementaldecoder("utf-8")("surrogateescape") for _ in seeds]
         logits = self._read(stepper, self.prepend_start(prime), len(seeds))
         written = 0
         while True:
@@ -197,19 +199,13 @@ class TextModel(TrainedModel):
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
         """The ids of the characters of a text file. Raises CorpusError."""
-        from charrnn.corpus.reading import display_name, make_reader  # not needed to write text
+        from charrnn.corpus.reading import display_name, vocabulary_reader  # not needed to write text
 
-        vocabulary = self.vocabulary
-        data = DataOptions(
-            bytes=vocabulary.is_bytes,
-            newline="keep" if "\r" in vocabulary else "lf",
-            normalize=vocabulary.form,
-            document_separator=vocabulary.separator,
-        )
-        chunks = list(make_reader(data).codes(path))
+        chunks = list(vocabulary_reader(self.vocabulary).codes(path))
         if not chunks:
             raise CorpusError(f"{display_name(path)}: the text is empty")
-        return vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
+        codes = np.concatenate(chunks)
+        return self.vocabulary.codes_to_ids(codes, skip_unknown=skip_unknown, file=display_name(path))
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         return text_metrics(self.nats(self.read_ids(file.path, skip_unknown=file.skip_unknown)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from charrnn.corpus.escapes import readable
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
@@ -102,7 +103,7 @@ class LanguageTask:
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         model = TextModel(checkpoint)
         steps = model.sample_many(model.vocabulary.encode(""), PREVIEW_LENGTH, [seed], SamplingOptions())
-        return "".join(text for ((text, _),) in steps)
+        return readable("".join(text for ((text, _),) in steps))
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         corpus = self.corpus

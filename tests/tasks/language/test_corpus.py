@@ -62,6 +62,9 @@ def test_a_file_without_a_line_feed_at_its_end_gets_one_if_another_file_follows(
     corpus = load_files(tmp_path, "one", "two\n", "", "three", val_fraction=0.0, **options)
     assert decode(corpus, "train") == "one\ntwo\nthree"
     assert corpus.train_starts.tolist() == [4, 8]
+    assert [notice for notice in corpus.notices if "no line feed at the end" in notice] == [
+        f"{tmp_path / '0.txt'}: no line feed at the end; one is added before the next file"
+    ]
 
 
 def test_the_fingerprint_depends_on_the_text_and_on_the_file_boundaries(tmp_path):
