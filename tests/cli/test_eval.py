@@ -126,7 +126,7 @@ def test_a_label_that_is_not_in_the_training_data_counts_as_wrong(task_runs, cha
     ("shapes.txt --run runs/caption", 2, "--features"),
     ("shapes.txt --run runs/caption --features few.csv", 3, "few.csv", "2 rows", "80 lines"),
     ("shapes.txt --run runs/caption --features shapes.csv --per-line", 2, "--per-line", "--task lm"),
-    ("one.csv --run runs/series", 3, "one.csv", "one row", "two"),
+    ("one.csv --run runs/series", 3, "one.csv", "only one row", "at least 2"),
     ("empty.tsv --run runs/tag", 3, "empty.tsv", "no records"),
 )
 def test_a_mistake_is_named(task_runs, charrnn, trained, tmp_path, arguments, code, facts):

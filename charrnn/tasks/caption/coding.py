@@ -72,5 +72,5 @@ class CaptionCoding:
         x = np.concatenate([nothing, *(text[:-1] for text in texts)])
         targets = np.concatenate([nothing, *(text[1:] for text in texts)])
         starts = np.cumsum([0, *(len(text) - 1 for text in texts)])
-        rows = self.scale.apply(vectors[[caption.source for caption in captions]])
-        return Records(x, targets, np.ones(len(x), bool), starts, features=rows)
+        chosen = np.array([caption.source for caption in captions], np.int64)
+        return Records(x, targets, np.ones(len(x), bool), starts, features=self.scale.apply(vectors, chosen))

@@ -108,7 +108,8 @@ class Captioner(TrainedModel):
         return self.coding.scale.apply(self._check_vectors(vectors))
 
     def _check_vectors(self, vectors: Any) -> Array:
-        rows = np.asarray(vectors, np.float64)
+        rows = np.asarray(vectors)
+        rows = rows if rows.dtype == np.float32 else rows.astype(np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.architecture.features:
             shape = "x".join(map(str, rows.shape))
             raise CorpusError(f"features {shape}: the model needs rows of {self.architecture.features} numbers")

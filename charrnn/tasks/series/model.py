@@ -18,7 +18,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
-from charrnn.tasks.series.columns import Columns, complete_rows
+from charrnn.tasks.series.columns import Columns, check_rows, complete_rows
 from charrnn.tasks.series.sequences import SequencePass
 
 MAX_SEQ_LENGTH = 256  # steps read at a time
@@ -115,9 +115,7 @@ class Forecaster(TrainedModel):
         if columns.missing == "drop":
             numbers = columns.others if columns.labels else columns.names
             table = table.select_rows(complete_rows(table, numbers, columns.targets if columns.labels else ()))
-        if len(table) < 1 + columns.has_history:
-            problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
-            raise CorpusError(problem, "at least two are needed" if columns.has_history else "")
+        check_rows(table, 1 + columns.has_history)
         return self.evaluate([table], [slice(None)])
 
     def evaluate(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.tables import Table, read_table
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
 from charrnn.nn.arrays import Array
@@ -23,7 +23,7 @@ from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.series.columns import Columns, complete_rows
+from charrnn.tasks.series.columns import Columns, check_rows, complete_rows
 from charrnn.tasks.series.model import Forecaster
 from charrnn.tasks.series.selection import select_columns
 from charrnn.tasks.series.sequences import SegmentStream, SequencePass
@@ -45,9 +45,9 @@ class SeriesTask:
         self.split_points = split_points
         self.notices = notices
         self.fingerprint = _fingerprint(tables, columns)
-        # A short series is soon memorised, so a lower learning rate is used to predict changes.
+        # A short series is soon memorised, so a lower learning rate is used to predict the next row.
         self.defaults = TaskDefaults(max_weights_per_symbol=3)
-        if columns.has_history:
+        if columns.has_history and not columns.others:
             self.defaults = replace(self.defaults, cell="gru", learning_rate_scale=0.25)
         training_tables = self._first_rows([val for val, _ in split_points])
         self.training_records = columns.records(training_tables, [slice(None)] * len(tables))
@@ -71,9 +71,7 @@ class SeriesTask:
         if missing == "drop":
             tables = _drop_incomplete(tables, names, targets, notices)
         for table in tables:
-            if len(table) < MIN_TRAINING_ROWS:
-                problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
-                raise CorpusError(problem, f"at least {MIN_TRAINING_ROWS} are needed")
+            check_rows(table, MIN_TRAINING_ROWS)
         split_points = [_split_points(len(table), data) for table in tables]
         if data.val_fraction and not any(test > val for val, test in split_points):
             notices.append("too few rows to validate on; all are used to train")
