@@ -55,7 +55,7 @@ Steps = Annotated[
     typer.Option(
         min=1,
         max=10**7,
-        help="series: predict this many rows after the last one. Each predicted row is the next input.",
+        help="series: predict this many rows after the last known one. Each predicted row is the next input.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of sampled predictions.", show_default="random")]
@@ -92,7 +92,10 @@ def predict(
     With a sampling option such as --temperature, a translator samples its predictions. For a given --seed, the
     prediction for a line depends only on the line and its number.
 
-    A series model reads a CSV file and prints the predicted columns, one row for each row of the file.
+    A series model reads a CSV file and prints the predicted columns, one row for each row of the file. If the target
+    is missing in the last rows of the file, the predictions of the rows before are used in its place. --steps prints
+    the rows after the last one with a target: without --target, they follow the file; with --target, the file must
+    contain their other columns.
     """
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 
