@@ -31,6 +31,7 @@ from charrnn.tasks.series.sequences import SegmentStream, SequencePass
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_SEQ_LENGTH = 64
 MIN_TRAINING_ROWS = 2
+MAX_NAMED = 5  # labels in a message
 
 
 class SeriesTask:
@@ -79,6 +80,12 @@ class SeriesTask:
         columns = Columns.from_tables(
             tables, training_rows, names, targets, history=data.target_history, missing=missing
         )
+        if columns.labels:
+            parts = [table.select_rows(slice(rows)) for table, rows in zip(tables, training_rows, strict=True)]
+            absent = set(columns.labels).difference(*(part.texts(targets[0]) for part in parts))
+            if absent:
+                names_text = ", ".join(sorted(absent)[:MAX_NAMED]) + (", ..." if len(absent) > MAX_NAMED else "")
+                notices.append(f"{len(absent)} labels do not occur in the training part: {names_text}")
         if known is not None:
             columns = columns.with_scales_of(known)
         return cls(tables, columns, split_points, notices)
