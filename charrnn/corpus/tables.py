@@ -22,6 +22,7 @@ from charrnn.nn.arrays import Array
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # in the order in which they are tried
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}  # cells without a value, in lower case
+MAX_NAMED = 20  # names in a message
 CHUNK_CELLS = 1 << 18  # cells that are parsed at a time
 TEXT_SHARE = 0.1  # a column with at least this share of texts contains labels
 GROUPED_DIGITS = re.compile(r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d*)?")  # a number with thousands separators
@@ -152,6 +153,12 @@ class Table:
             for content in self.contents
         )
         return replace(self, values=self.values[rows], lines=self.lines[rows], contents=contents)
+
+
+def list_names(names: Collection[str]) -> str:
+    """Names for a message: the first ones, and how many there are if not all are listed."""
+    listed = ", ".join(list(names)[:MAX_NAMED])
+    return listed if len(names) <= MAX_NAMED else f"{listed}, ... ({len(names):,} in total)"
 
 
 def read_table(path: str, notices: list[str], encoding: str = "utf-8", keep_texts: Collection[str] = ()) -> Table:

@@ -137,6 +137,11 @@ def test_a_quoted_cell_keeps_its_line_breaks(read):
     assert read('a,b\n1,"x\r\ny, ""z"""\n', keep_texts=["b"]).texts("b") == ['x\ny, "z"']
 
 
+def test_a_message_lists_a_few_of_many_names():
+    assert tables.list_names(["a", "b"]) == "a, b"
+    assert tables.list_names([str(n) for n in range(3000)]).endswith("18, 19, ... (3,000 in total)")
+
+
 def test_rows_and_columns_can_be_selected(read):
     table = read("a,b,c\n1,2,x\n3,4,y\n5,6,z\n", keep_texts=["c"])
     part = table.select_rows(np.array([True, False, True])).select_columns(["c", "b", "d"])

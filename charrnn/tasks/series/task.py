@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.reading import display_name
-from charrnn.corpus.tables import Table, read_table
+from charrnn.corpus.tables import Table, list_names, read_table
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
@@ -31,7 +31,6 @@ from charrnn.tasks.series.sequences import SegmentStream, SequencePass
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_SEQ_LENGTH = 64
 MIN_TRAINING_ROWS = 2
-MAX_NAMED = 5  # labels in a message
 
 
 class SeriesTask:
@@ -65,7 +64,7 @@ class SeriesTask:
         tables = [read_table(path, notices, data.encoding, keep_texts=targets) for path in config.corpus]
         if known is not None and set(known.names) - set(tables[0].names):
             problem = "--init-from: the model was trained on other columns"
-            raise UsageError(problem, f"it needs {', '.join(known.names)}")
+            raise UsageError(problem, f"it needs {list_names(known.names)}")
         _describe_layouts(tables, notices)
         names = select_columns(tables, data, notices)
         missing = data.missing or "error"
@@ -84,8 +83,7 @@ class SeriesTask:
             parts = [table.select_rows(slice(rows)) for table, rows in zip(tables, training_rows, strict=True)]
             absent = set(columns.labels).difference(*(part.texts(targets[0]) for part in parts))
             if absent:
-                names_text = ", ".join(sorted(absent)[:MAX_NAMED]) + (", ..." if len(absent) > MAX_NAMED else "")
-                notices.append(f"{len(absent)} labels do not occur in the training part: {names_text}")
+                notices.append(f"labels that do not occur in the training part: {list_names(sorted(absent))}")
         if known is not None:
             columns = columns.with_scales_of(known)
         return cls(tables, columns, split_points, notices)
@@ -108,7 +106,7 @@ class SeriesTask:
         test_rows = sum(len(table) - test for table, (_, test) in zip(self.tables, self.split_points, strict=True))
         files = "1 file" if len(self.tables) == 1 else f"{len(self.tables)} files"
         columns = self.columns
-        predicted = ", ".join(columns.targets)
+        predicted = list_names(columns.targets)
         if columns.labels:
             predicted += f" ({len(columns.labels)} labels)"
         if columns.has_history and not columns.others:

@@ -135,7 +135,7 @@ def test_a_validation_part_without_known_labels_is_not_validated(tmp_path):
 def test_the_user_is_told_which_labels_cannot_be_learned(tmp_path):
     text = "a,c\n" + "".join(f"{n % 3},{'xyz'[n // 14]}\n" for n in range(40))
     assert read(tmp_path, text, target=["c"], val_fraction=0.3).notices == [
-        "1 labels do not occur in the training part: z"
+        "labels that do not occur in the training part: z"
     ]
     assert read(tmp_path, text, target=["c"]).notices == []
 
