@@ -176,7 +176,7 @@ class DataOptions(CheckedFields):
         None, "series: a column to predict; repeatable.", default_text="all columns"
     )
     target_history: bool = checked_field(
-        True, "series: the target's value in the row before is an input too, unless the target is a label."
+        True, "series: the target's value in the row before is an input too; not for labels. --no-target-history: off."
     )
     ignore: str | None = checked_field(None, "series: columns that are not read, as A,B,...")
     missing: str | None = checked_field(

@@ -64,7 +64,7 @@ Steps = Annotated[
     typer.Option(
         min=1,
         max=10**7,
-        help="series: predict this many rows after the last one. Each predicted row is the next input.",
+        help="series: predict this many rows after the last known one. Each predicted row is the next input.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of sampled predictions.", show_default="random")]
@@ -106,7 +106,10 @@ def predict(
     If the first line is a record with an output, in the training format, the expected outputs are printed after the
     predictions. An input without a known character has an empty answer.
 
-    A series model reads a CSV file and prints the predicted columns, one row for each row of the file.
+    A series model reads a CSV file and prints the predicted columns, one row for each row of the file. If the target
+    is missing in the last rows of the file, the predictions of the rows before are used in its place. --steps prints
+    the rows after the last one with a target: without --target, they follow the file; with --target, the file must
+    contain their other columns.
     """
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 

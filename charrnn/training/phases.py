@@ -93,9 +93,7 @@ def measure_phases(task: Task, model: ModelOptions, train: TrainingOptions, seco
         evaluations = 0.0
         if validation is not None:
             evaluation_seconds = _mean_seconds(lambda: engine.validate(validation), REPEATS)
-            min_steps = (
-                MIN_TRAINED_PER_VALIDATED * validation.predictions / stream.symbols_per_step
-            )  # between two evaluations
+            min_steps = MIN_TRAINED_PER_VALIDATED * validation.steps  # between two evaluations
             min_seconds = min_steps * step_seconds + evaluation_seconds
             evaluations = min(EVALUATIONS, (run_seconds - start_seconds) / min_seconds)
         with tempfile.TemporaryDirectory() as directory:

@@ -29,8 +29,9 @@ from charrnn.training.budget import Budget
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState
 
 # Without --eval-every, the run is evaluated when it passes a milestone, which is a multiple of 1 / EVALUATIONS of its
-# budget. Since the last evaluation it must have trained on MIN_TRAINED_PER_VALIDATED characters per validation
-# character, so that validation takes at most about 4 % of the time.
+# budget. Since the last evaluation it must have trained on MIN_TRAINED_PER_VALIDATED batches per batch of the
+# validation, so that validation takes at most about 4 % of the time. All batches have the same numbers of time steps
+# and streams.
 EVALUATIONS = 20
 MIN_TRAINED_PER_VALIDATED = 8
 SAVE_SECONDS = 30.0  # time between saves without --save-every
@@ -156,8 +157,8 @@ class Trainer:
         state = self.state
         if self.train.eval_every:
             return state.step % self.train.eval_every == 0
-        trained = (state.step - max(0, state.evaluated_step)) * self.stream.symbols_per_step
-        validated = self.validation.predictions if self.validation else 0
+        trained = state.step - max(0, state.evaluated_step)
+        validated = self.validation.steps if self.validation else 0
         is_milestone = int(EVALUATIONS * progress) != state.milestone
         return is_milestone and trained >= MIN_TRAINED_PER_VALIDATED * validated
 
