@@ -354,5 +354,5 @@ def _check_task_options(data: DataOptions, options: dict[str, Any]) -> None:
         raise UsageError("--val-file is not supported for --task series, which is split by time", "use --val-fraction")
     if data.task == "series" and options.get("embedding_size"):
         raise UsageError("--embedding-size is not supported for --task series, whose inputs are numbers")
-    if data.val_fraction + data.test_fraction >= 1:
+    if data.val_file is None and data.val_fraction + data.test_fraction >= 1:
         raise UsageError("--val-fraction and --test-fraction leave nothing to train on", "their sum must be below 1")

@@ -215,6 +215,19 @@ def test_the_command_works_or_is_refused_in_one_line(
         assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("task", DATA)
+def test_fractions_that_leave_nothing_to_train_on_are_refused(task, charrnn, folder_of, monkeypatch):
+    monkeypatch.chdir(folder_of(task, "numpy"))
+    data = DATA[task]
+    for fractions in (("0.5", "0.5"), ("0.999", "0.001"), ("0.6", "0.9")):
+        options = ("--val-fraction", fractions[0], "--test-fraction", fractions[1], "--run", "none")
+        outcome = charrnn("train", data.corpus, *data.train, *options)
+        assert outcome.code == 2 and "nothing to train on" in outcome.err
+    most = ("--val-fraction", "0.5", "--test-fraction", "0.4999", "--run", f"most-{task}")
+    outcome = charrnn("train", data.corpus, *data.train, *MODEL, *most, "--workers", "1", "--max-steps", "1")
+    assert outcome.code in (0, 2, 3) and "Traceback" not in outcome.err
+
+
 def test_each_command_and_each_task_is_in_the_matrix():
     commands = {command.split()[0] for command, _, _ in expected_codes()}
     assert commands - {"resume", "init-from"} == set(COMMANDS)

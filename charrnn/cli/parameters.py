@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import functools
 import inspect
 import tomllib
@@ -31,6 +32,7 @@ PANELS = {
 OUTPUT_PANEL = "Output"
 OUTPUT_OPTIONS = ("eval_every", "save_every", "sample_every")
 NUMBERS = {int: "a whole number", float: "a number"}
+MIN_SIMILARITY = 0.7  # of a suggested name to an unknown one; see difflib
 MAX_CONFIG_SIZE = 1 << 20  # bytes of a TOML file
 
 
@@ -219,7 +221,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         try:
             context.default_map = _toml_defaults(Path(path), by_name)
         except UsageError as error:
-            raise UsageError(f"--config {path}: {error.message}") from None
+            raise UsageError(f"--config {path}: {error.message}", error.hint) from None
     return path
 
 
@@ -236,7 +238,8 @@ def _toml_defaults(path: Path, parameters: dict[str, Parameter]) -> dict[str, An
     defaults: dict[str, Any] = {}
     for name, value in values.items():
         if name not in parameters:
-            raise UsageError(f"unknown option {name!r}")
+            close = difflib.get_close_matches(name, parameters, 1, MIN_SIMILARITY)
+            raise UsageError(f"unknown option {name!r}", f"did you mean {close[0]}?" if close else "")
         parameter = parameters[name]
         if parameter.name in defaults:
             raise UsageError(f"{name} is given twice, under two names")

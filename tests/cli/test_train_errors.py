@@ -115,7 +115,7 @@ def test_init_from_needs_the_same_kind_of_vocabulary(charrnn, corpus, trained):
     ("toml", "facts"),
     [
         ("colour = 1", ["unknown option 'colour'"]),
-        ("hidden-size = 8", ["unknown option 'hidden-size'"]),
+        ("hidden-size = 8", ["unknown option 'hidden-size'", "did you mean hidden_size?"]),
         ("[model]\nhidden_size = 8", ["unknown option 'model'"]),
         ("hidden_size = 8.9", ["--hidden-size 8.9", "whole number"]),
         ("lr = 0.1\nlearning_rate = 0.2", ["learning_rate", "twice"]),
