@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,13 +26,14 @@ from charrnn.cli.arguments import (
     load_model,
     refuse_run_as_file,
 )
-from charrnn.cli.terminal import format_value, print_json
+from charrnn.cli.terminal import format_value, print_json, print_stderr
 from charrnn.corpus.escapes import readable, to_bytes
-from charrnn.errors import UsageError, printable
+from charrnn.errors import RunError, UsageError, printable
 from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
+    from charrnn.tasks.base import TrainedModel
     from charrnn.tasks.language.model import TextModel
 
 MAX_CLASSES = 20  # classes and confusions that are printed
@@ -112,14 +115,26 @@ def evaluate(
         text_model = as_text_model(loaded, "--per-line" if per_line else "--per-char" if per_char else "--lines")
         ids = text_model.read_ids(file, skip_unknown=skip_unknown)
         _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
-        return
-    if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
-        raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
-    if errors is not None and not loaded.lists_errors:
-        raise UsageError(f"--errors: not an option of a model of --task {loaded.task}")
-    data = DataOptions(columns=columns, header=header)
-    evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
-    _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
+    else:
+        if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
+            raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
+        if errors is not None and not loaded.lists_errors:
+            raise UsageError(f"--errors: not an option of a model of --task {loaded.task}")
+        data = DataOptions(columns=columns, header=header)
+        evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
+        _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
+    if _is_training_file(file, loaded):
+        print_stderr(f"{file}: the model was trained on this file, so the result says little about other files")
+
+
+def _is_training_file(file: str, model: TrainedModel) -> bool:
+    """Whether the run of a model was trained on a file. False if the run is not known."""
+    from charrnn.runs.directory import Run
+
+    with contextlib.suppress(RunError):
+        corpus = Run(model.checkpoint.path.parent).read_config().corpus
+        return file != "-" and any(os.path.realpath(path) == os.path.realpath(file) for path in corpus)
+    return False
 
 
 def _evaluate_parts(

@@ -29,11 +29,14 @@ def describe_run(trainer: Trainer) -> list[str]:
     if train.device != "cpu":
         machine = f"PyTorch on {'the CPU' if train.device == 'torch' else train.device}"
     parameters = f"{trainer.architecture.num_parameters:,} parameters"
+    ngram_specs = [spec for spec in trainer.architecture.specs() if spec.name.startswith("ngrams.")]
+    num_ngram_weights = sum(math.prod(spec.shape) for spec in ngram_specs)
+    ngrams = f", {num_ngram_weights:,} of them for n-grams" if num_ngram_weights else ""
     lines = [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *trainer.notices,
         trainer.task.describe(),
-        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
+        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}{ngrams}",
         f"training: {streams}, {machine}, learning rate {train.learning_rate:g}, "
         f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
     ]

@@ -26,11 +26,13 @@ ESCAPED = re.compile(
 )  # in JSON: control characters, and what UTF-8 cannot encode
 
 
-def make_console() -> Console:
-    """A console that writes to stdout. Lines are wrapped on a terminal only."""
+def make_console(min_width: int = 0) -> Console:
+    """A console that writes to stdout. Lines are wrapped on a terminal only, if they are longer than `min_width`."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console.width = max(console.width, min_width)
+    return console
 
 
 def table_width(table: Table) -> int:

@@ -32,16 +32,22 @@ def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
     return p
 
 
-def choose(logits: Array, options: SamplingOptions, u: Array) -> tuple[Array, Array]:
+def choose(logits: Array, options: SamplingOptions, u: Array, excluded: Array | None = None) -> tuple[Array, Array]:
     """Chooses a symbol for each stream. logits: (B, V). u: (B,), uniform random numbers in [0, 1).
+
+    excluded: (B, V), True for symbols that must not be chosen. In each row, at least one must be False.
 
     Returns ids (B,), and their nats (B,) before filtering.
     """
     shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+    allowed = shifted
+    if excluded is not None:
+        allowed = np.where(excluded, -np.inf, shifted)
+        allowed -= allowed.max(axis=1, keepdims=True)
     if options.greedy or options.temperature == 0:
-        ids = shifted.argmax(axis=1)
+        ids = allowed.argmax(axis=1)
     else:
-        p = filtered_probabilities(shifted, options)
+        p = filtered_probabilities(allowed, options)
         cumulative = np.add.accumulate(p, axis=1)
         # Inverts the cumulative distribution. The comparison with <= never chooses an excluded symbol. The minimum
         # keeps the threshold below the total even if the product is rounded up.

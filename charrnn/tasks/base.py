@@ -154,7 +154,13 @@ class GeneratesText(Protocol):
     lines: bool
 
     def sample_many(
-        self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
+        self,
+        prime: Array,
+        length: int,
+        seeds: list[int | None],
+        options: SamplingOptions,
+        *,
+        no_repeat_ngram: int = 0,
     ) -> Iterator[list[tuple[str, float]]]: ...
 
     def nats(self, ids: Array, *, lines: bool | None = None) -> Array: ...

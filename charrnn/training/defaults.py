@@ -77,7 +77,7 @@ def resolve_options(
     if "hidden_size" in unset:
         size = choose_hidden_size(model, draft, task, budget)
         if size != model.hidden_size:
-            reason = "fits the time budget on this machine" if budget.steps is None else "fits the data"
+            reason = "fits the data" if budget.steps is not None else "fits the data and the time on this machine"
             notices.append(f"hidden size {size}: {reason}; --hidden-size overrides it")
         model = replace(model, hidden_size=size)
     architecture = task.architecture(model)

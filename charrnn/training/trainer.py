@@ -34,6 +34,7 @@ from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step
 # and streams.
 EVALUATIONS = 20
 MIN_TRAINED_PER_VALIDATED = 8
+LEARNED_LOSS = 1e-3  # nats; the run ends when the training loss and the validation loss are lower
 SAVE_SECONDS = 30.0  # time between saves without --save-every
 MAX_LOSS_RATIO = 10  # the run has diverged if the loss exceeds about this multiple of the loss of a random guess
 
@@ -125,13 +126,13 @@ class Trainer:
         self._update_seconds()
         # If the budget was raised, the run has passed fewer milestones than when it was saved.
         state.milestone = min(state.milestone, int(EVALUATIONS * self._progress()))
-        first_step = state.step
+        self.first_step = state.step
         loop_start = time.monotonic()
         while not (status := self._status()):
             loss = self._step()
             self._update_seconds()
             progress = self._progress()
-            chars = (state.step - first_step) * self.stream.symbols_per_step
+            chars = (state.step - self.first_step) * self.stream.symbols_per_step
             rate = chars / max(time.monotonic() - loop_start, 1e-9)
             seconds_left = state.seconds * (1 / progress - 1) if progress else math.inf
             yield Step(state.step, loss, progress, rate, seconds_left)
@@ -175,7 +176,16 @@ class Trainer:
             return "interrupted"
         if self.train.patience and self.state.stale_evaluations >= self.train.patience:
             return "early_stopped"
-        return "completed" if self.is_spent else None
+        return "early_stopped" if self._is_learned() else "completed" if self.is_spent else None
+
+    def _is_learned(self) -> bool:
+        """Whether the evaluation at this step found that nothing is left to learn. The first step of a process is not
+        such a step, so that a run can be resumed."""
+        state = self.state
+        if self.architecture.loss != "softmax" or not self.first_step < state.step == state.evaluated_step:
+            return False
+        losses = [state.train_loss, state.val.loss if self.validation else 0.0]
+        return all(loss is not None and loss < LEARNED_LOSS for loss in losses)
 
     def _step(self) -> float:
         """Takes one training step and returns the loss. If the loss or the gradient is not finite, the weights do not

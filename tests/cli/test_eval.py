@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,11 @@ def test_lines_need_a_line_feed_in_the_vocabulary(charrnn, train):
     Path("flat.txt").write_text("abcd" * 100)
     train("flat.txt", "--run", "r", "--max-steps", "1")
     charrnn("eval", "flat.txt", "--run", "r", "--lines").fails(2, "--lines", "line feed")
+
+
+def test_evaluation_on_the_training_file_is_reported(charrnn, trained, tmp_path):
+    shutil.copy(trained.parent / "corpus.txt", "copy.txt")
+    Path("link.txt").symlink_to(trained.parent / "corpus.txt")
+    assert "was trained on this file" in charrnn("eval", trained.parent / "corpus.txt", "--run", trained).err
+    assert "was trained on this file" in charrnn("eval", "link.txt", "--run", trained).err
+    assert charrnn("eval", "copy.txt", "--run", trained).err == ""

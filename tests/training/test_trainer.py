@@ -340,3 +340,12 @@ def test_a_diverged_run_raises_an_error_and_keeps_finite_weights(tmp_path, learn
         train(tmp_path / "run", config)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
     assert np.isfinite(load_checkpoint(tmp_path / "run" / "last.safetensors").parameters).all()
+
+
+def test_a_run_ends_when_nothing_is_left_to_learn(tmp_path):
+    (tmp_path / "hello.txt").write_text("hello")
+    options = {"hidden_size": 16, "max_steps": 3000, "eval_every": 20, "learning_rate": 0.02, "workers": 1}
+    config = RunConfig.from_options([str(tmp_path / "hello.txt")], options)
+    result = list(new_run(tmp_path / "run", config).run())[-1].result
+    assert result["status"] == "early_stopped"
+    assert result["train_loss"] < 1e-3 and result["steps"] < 3000

@@ -21,7 +21,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.language.scoring import text_metrics, text_nats
 from charrnn.tasks.language.streams import NO_STARTS
-from charrnn.tasks.language.writing import StoppableText
+from charrnn.tasks.language.writing import NgramGuard, StoppableText, excluded_symbols
 
 RECORD_END = "\n"
 
@@ -72,13 +72,16 @@ class TextModel(TrainedModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
         on_unknown: str = "error",
+        no_repeat_ngram: int = 0,
         **options: Any,
     ) -> Iterator[str]:
         """Yields a text that continues `prime`, in pieces. The prime itself is not repeated.
 
         length: number of characters; 0 for an endless text.
-        stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line.
+        stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line,
+            unless the text is endless.
         on_unknown: "error" or "skip", for characters of the prime that are not in the vocabulary.
+        no_repeat_ngram: see `sample_many`.
         options: the fields of SamplingOptions.
 
         A byte model can write bytes that are not UTF-8. They are escaped: `"".join(sample).encode("utf-8",
@@ -86,8 +89,9 @@ class TextModel(TrainedModel):
         of range.
         """
         ids = self.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
-        text = StoppableText([*stop, *self.stops])
-        for (piece, _), *_ in self.sample_many(ids, length, [seed], SamplingOptions.from_dict(options)):
+        text = StoppableText([*stop, *(self.stops if length else [])])
+        sampling = SamplingOptions.from_dict(options)
+        for (piece, _), *_ in self.sample_many(ids, length, [seed], sampling, no_repeat_ngram=no_repeat_ngram):
             yield text.add(piece)
             if text.done:
                 return
@@ -95,21 +99,33 @@ class TextModel(TrainedModel):
             yield rest
 
     def sample_many(
-        self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
+        self,
+        prime: Array,
+        length: int,
+        seeds: list[int | None],
+        options: SamplingOptions,
+        *,
+        no_repeat_ngram: int = 0,
     ) -> Iterator[list[tuple[str, float]]]:
         """Writes several samples at once. Yields a list for each character, with the (text, nats) of each sample.
 
         prime: ids. seeds: one for each sample, so that a sample does not depend on the others. A byte model writes one
         byte at a time; the text is empty until the bytes form a character.
+        no_repeat_ngram: if it is 2 or more, no sample has this many characters in a row that it or the prime already
+        contains.
         """
         stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
         symbols = self.vocabulary.symbols()
         decoders = [codecs.getincrementaldecoder("utf-8")("surrogateescape") for _ in seeds]
         logits = self._read(stepper, self.prepend_start(prime), len(seeds))
+        guards = [NgramGuard(no_repeat_ngram, prime.tolist()) for _ in seeds if no_repeat_ngram]
         written = 0
         while True:
-            ids, nats = choose(logits, options, np.array([uniform() for uniform in uniforms]))
+            excluded = excluded_symbols(guards, logits.shape[1])
+            ids, nats = choose(logits, options, np.array([uniform() for uniform in uniforms]), excluded)
+            for guard, i in zip(guards, ids.tolist(), strict=False):
+                guard.add(i)
             written += 1
             is_last = written == length
             texts = [symbols[i] for i in ids.tolist()]

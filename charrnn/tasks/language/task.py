@@ -28,7 +28,7 @@ PREVIEW_LENGTH = 200  # characters
 class LanguageTask:
     """A text to train a language model on. See tasks.base.Task."""
 
-    defaults = TaskDefaults()
+    defaults = TaskDefaults(max_weights_per_symbol=50)  # limits the size for texts of less than about 10,000 characters
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
