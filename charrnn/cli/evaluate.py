@@ -24,7 +24,7 @@ from charrnn.cli.arguments import (
     refuse_run_as_file,
 )
 from charrnn.cli.terminal import format_value, print_json
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, printable
 from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from charrnn.tasks.language.model import TextModel
 
 MAX_CLASSES = 20  # classes and confusions that are printed
-CLASS_FIELDS = ("labels", "classes", "confusion")  # of the scores; they are printed as tables
+TABLE_FIELDS = ("labels", "classes", "confusion", "errors")  # of the scores; they are printed as tables
 COUNT_NOTES = {  # numbers in the scores that are printed if they are not zero, with their meaning
     "skipped": "symbols of the inputs that are not in the vocabulary",
     "unanswered": "inputs without a known symbol; they count as wrong",
@@ -52,6 +52,14 @@ Top = Annotated[
     int | None,
     typer.Option(min=1, help="With --per-char: print this many of the most likely characters.", show_default="0"),
 ]
+Errors = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="classify, tag, translate, transcribe: list this many records with wrong answers, the worst first.",
+        show_default="0",
+    ),
+]
 Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line.", show_default="as in training")]
 
 
@@ -64,6 +72,7 @@ def evaluate(
     per_char: PerChar = False,
     top: Top = None,
     lines: Lines = False,
+    errors: Errors = None,
     features: Features = None,
     columns: Columns = None,
     header: Header = False,
@@ -78,7 +87,7 @@ def evaluate(
       charrnn eval held-out.txt
       charrnn eval names.txt --per-line --json
       echo "To be, or not to be" | charrnn eval - --per-char --top 5
-      charrnn eval books.test.tsv --run runs/books-001
+      charrnn eval books.test.tsv --run runs/books-001 --errors 20
 
     The loss is in nats per scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
     through the text. The first character is predicted too, from the start symbol.
@@ -103,8 +112,11 @@ def evaluate(
         return
     if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
         raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
+    if errors is not None and not loaded.lists_errors:
+        raise UsageError(f"--errors: not an option of a model of --task {loaded.task}")
     data = DataOptions(columns=columns, header=header)
-    _print_scores(loaded.evaluate_file(EvaluationFile(file, features, skip_unknown, data)), json_output=json_output)
+    evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
+    _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
 
 
 def _evaluate_parts(
@@ -178,7 +190,7 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
         if name in COUNT_NOTES:
             if value:
                 yield f"{title}: {value:,} ({COUNT_NOTES[name]})"
-        elif name in CLASS_FIELDS:
+        elif name in TABLE_FIELDS:
             continue
         elif isinstance(value, dict):
             columns = ", ".join(f"{format_value(column)} {number:.4g}" for column, number in value.items())
@@ -188,6 +200,11 @@ def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
     if "classes" in scores:
         yield from _class_lines(scores["classes"])
         yield from _confusion_lines(scores["labels"], scores["classes"], scores["confusion"])
+    if "errors" in scores:
+        yield "wrong records, the worst first: input, expected, answered, probability"
+        for row in scores["errors"]:
+            answer = ["", ""] if row["answered"] is None else [row["answered"], f"{row['probability']:.4g}"]
+            yield "\t".join(map(printable, [row["input"], row["expected"], *answer]))
 
 
 def _class_lines(classes: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -95,6 +95,16 @@ class EvaluationFile(NamedTuple):
     features: str | None = None  # path of the vectors, for captions
     skip_unknown: bool = False  # whether to skip characters that are not in the vocabulary
     data: DataOptions = DataOptions()  # how the records of a file are read
+    errors: int = 0  # number of wrong records to list, the worst first
+
+
+class WrongRecord(NamedTuple):
+    """A record with a wrong answer."""
+
+    input: str
+    expected: str
+    answered: str | None
+    probability: float | None  # of the answer
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,8 @@ class TrainedModel(ABC):
         self.architecture = checkpoint.architecture
         self.parameters = checkpoint.parameters
         self.backend = new_backend() if backend is None else backend
+
+    lists_errors: ClassVar[bool] = False  # whether `evaluate_file` supports `errors`
 
     @property
     def task(self) -> str:

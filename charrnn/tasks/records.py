@@ -208,6 +208,7 @@ class RecordModel(TrainedModel):
     """A trained model of a record task."""
 
     coding_class: ClassVar[type[Coding]]
+    lists_errors = True
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
         super().__init__(checkpoint, backend)
@@ -257,8 +258,11 @@ class RecordModel(TrainedModel):
         return {"records": len(pairs), "skipped": sum(skipped), "unanswered": unanswered}
 
     @abstractmethod
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
         """Returns the metrics of `charrnn eval`: those of `count_records`, `loss`, and others.
+
+        With `errors`, `errors` is a list of up to this many wrong records, the worst first, each as a dict of the
+        fields of WrongRecord.
 
         A record without an answer counts as wrong. `unscored` is the number of outputs (labels or tags) that were not
         in the training data. They count as wrong and are not included in the loss.
@@ -272,7 +276,7 @@ class RecordModel(TrainedModel):
             pairs.append(self.coding_class.parse(record))
         if not pairs:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(pairs, skip_unknown=file.skip_unknown)
+        return self.evaluate(pairs, skip_unknown=file.skip_unknown, errors=file.errors)
 
 
 def mean_known(nats: Array, is_known: Array) -> float | None:

@@ -119,6 +119,25 @@ def test_a_label_that_is_not_in_the_training_data_counts_as_wrong(task_runs, cha
     assert any("song" in line and "not in the training data" in line for line in charrnn(*words).out.splitlines())
 
 
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+def test_wrong_records_are_listed(task, task_runs, charrnn):
+    words = ["eval", TASK_FILES[task][0], "--run", f"runs/{task}"]
+    rows = charrnn(*words, "--errors", "3", "--json").json["errors"]
+    assert len(rows) == 3 and set(rows[0]) == {"input", "expected", "answered", "probability"}
+    shown = [line.split("\t") for line in charrnn(*words, "--errors", "3").out.splitlines()[-3:]]
+    assert [cells[:3] for cells in shown] == [[row["input"], row["expected"], row["answered"]] for row in rows]
+    assert charrnn(*words).out.count("\t") == 0
+
+
+def test_the_skipped_symbols_are_counted(task_runs, charrnn, tmp_path):
+    (tmp_path / "new.tsv").write_text("is the clΩck here\tquestion\nΩ\tquestion\n")
+    words = ["eval", tmp_path / "new.tsv", "--run", "runs/classify", "--on-unknown", "skip"]
+    result = charrnn(*words, "--json").json
+    assert (result["records"], result["skipped"], result["unanswered"]) == (2, 2, 1)
+    lines = charrnn(*words).out.splitlines()
+    assert lines[1].startswith("skipped: 2 (") and lines[2].startswith("unanswered: 1 (")
+
+
 @error_cases(
     ("none.txt --run TRAINED", 3, "none.txt", "No such file"),
     ("- --run TRAINED", 3, "standard input", "empty"),
@@ -130,13 +149,19 @@ def test_a_label_that_is_not_in_the_training_data_counts_as_wrong(task_runs, cha
     ("shapes.txt --run runs/caption --features shapes.csv --per-line", 2, "--per-line", "--task lm"),
     ("one.csv --run runs/series", 3, "one.csv", "one row", "two"),
     ("empty.tsv --run runs/tag", 3, "empty.tsv", "no records"),
+    ("new.tsv --run runs/classify", 3, "new.tsv, line 2, column 3", "'Ω'", "--on-unknown skip"),
+    ("season.csv --run runs/series --errors 3", 2, "--errors", "--task series"),
+    ("season.csv --run runs/series --columns 1,2", 2, "--columns", "--task series"),
 )
 def test_a_mistake_is_named(task_runs, charrnn, trained, tmp_path, arguments, code, facts):
     (tmp_path / "tab.txt").write_text("lazy\tdog")
     (tmp_path / "few.csv").write_text("1,2\n3,4\n")
     (tmp_path / "one.csv").write_text("".join(Path("season.csv").read_text().splitlines(keepends=True)[:2]))
     (tmp_path / "empty.tsv").touch()
-    places = {"TRAINED": trained} | {name: tmp_path / name for name in ("tab.txt", "few.csv", "one.csv", "empty.tsv")}
+    (tmp_path / "new.tsv").write_text("is\tquestion\nisΩ\tquestion\n")
+    places = {"TRAINED": trained} | {
+        name: tmp_path / name for name in ("tab.txt", "few.csv", "one.csv", "empty.tsv", "new.tsv")
+    }
     charrnn("eval", *(places.get(word, word) for word in arguments)).fails(code, *facts)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
-from charrnn.tasks.base import PredictionOptions
+from charrnn.tasks.base import PredictionOptions, WrongRecord
 from charrnn.tasks.class_scores import NO_ANSWER, class_scores, extended_names
 from charrnn.tasks.classify.coding import LabelCoding
 from charrnn.tasks.records import Pair, RecordModel, mean_known
@@ -53,10 +53,11 @@ class Classifier(RecordModel):
     def answers(self, texts: Sequence[str]) -> list[str]:
         return [best for ((best, _), *_) in self.predict(texts)]
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
         """Returns a dict of the values of `RecordModel.evaluate` and those of `class_scores`.
 
-        A label that was not in the training data counts as wrong and is not included in the loss.
+        A label that was not in the training data counts as wrong and is not included in the loss. The wrong record
+        with the most probable answer is the worst.
         """
         labels = self.coding.labels
         names, expected = extended_names(labels, [pair.output for pair in pairs])
@@ -70,4 +71,22 @@ class Classifier(RecordModel):
             "loss": mean_known(choices.nats, is_known),
             **class_scores(names, expected, answered),
             "labels": list(labels),
+            **self._list_errors(pairs, answered, expected, choices.probability, errors),
         }
+
+    def _list_errors(
+        self, pairs: Sequence[Pair], answered: Array, expected: Array, probability: Array, number: int
+    ) -> dict[str, Any]:
+        """The field `errors` of an evaluation, {} if no errors are to be listed."""
+        if not number:
+            return {}
+        wrong = np.flatnonzero(answered != expected)
+        probability = np.where(answered == NO_ANSWER, 0, probability)
+        order = wrong[np.argsort(-probability[wrong], kind="stable")][:number]
+        rows = []
+        for n in order.tolist():
+            answer: tuple[str | None, float | None] = (None, None)
+            if answered[n] != NO_ANSWER:
+                answer = (self.coding.labels[answered[n]], float(probability[n]))
+            rows.append(WrongRecord(pairs[n].source, pairs[n].output, *answer)._asdict())
+        return {"errors": rows}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from charrnn.corpus.pairs import PairPass, SourceRecords, join_sources
 from charrnn.engines.base import Backend
@@ -15,7 +17,7 @@ from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.seeding import Purpose, random_generator
-from charrnn.tasks.base import Alignment, PredictionOptions, TrainedModel
+from charrnn.tasks.base import Alignment, PredictionOptions, TrainedModel, WrongRecord
 from charrnn.tasks.encoder_decoder.beam_search import Decoder, Hypothesis
 from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import END, END_LABEL
@@ -29,6 +31,7 @@ class SourceModel(TrainedModel):
     """Predicts a target text for a source."""
 
     prediction_options: ClassVar[tuple[str, ...]] = ("top", "beam", "sampling")
+    lists_errors = True
     coding: SourceCoding
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend | None = None) -> None:
@@ -151,11 +154,14 @@ class SourceModel(TrainedModel):
             int(records.source_lengths.max()),
         )
         total = 0.0
-        for step in range(scoring_pass.steps):
-            total += float(network.sums(scoring_pass.batch(step), network.zero_state(streams))[0])
+        with threadpool_limits(1):
+            for step in range(scoring_pass.steps):
+                total += float(network.sums(scoring_pass.batch(step), network.zero_state(streams))[0])
         return total / scoring_pass.predictions
 
-    def evaluate(self, records: Sequence[SourceRecord], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self, records: Sequence[SourceRecord], *, skip_unknown: bool = False, errors: int = 0
+    ) -> dict[str, Any]:
         """Returns a dict of the metrics of `charrnn eval`.
 
         `records`: the number of distinct sources.
@@ -168,6 +174,9 @@ class SourceModel(TrainedModel):
         `exact`: the fraction of sources with a correct prediction.
         `cer`: the symbol error rate, which is the edit distance divided by the length of the references.
         `wer`: the same for words.
+        `errors`: with `errors`, up to this many wrong records, each as a dict of the fields of WrongRecord. The record
+            with the largest edit distance in symbols is the first; of several such records, the one with the most
+            probable answer.
 
         Records with the same source are alternative references. The reference that is nearest to the prediction counts
         for `chars` and the error rates.
@@ -178,16 +187,22 @@ class SourceModel(TrainedModel):
         answers = self.predict(list(references), skip_unknown=skip_unknown)
         exact = 0
         unanswered = 0
+        wrong: list[tuple[int, float, WrongRecord]] = []  # edit distance, log probability, record
         symbol_errors = ErrorRate()
         word_errors = ErrorRate()
-        for ((predicted, _), *_), (source, alternatives) in zip(answers, references.items(), strict=True):
+        for ((predicted, log_p), *_), (source, alternatives) in zip(answers, references.items(), strict=True):
             has_answer = self.coding.has_known(source)
             answer = predicted if has_answer else ""
             split = self.coding.target.split
-            symbol_errors.add(split(answer), [split(reference) for reference in alternatives])
+            distance, nearest = symbol_errors.add(split(answer), [split(reference) for reference in alternatives])
             word_errors.add(answer.split(), [reference.split() for reference in alternatives])
-            exact += has_answer and answer in [self._normalise(reference) for reference in alternatives]
+            is_exact = has_answer and answer in [self._normalise(reference) for reference in alternatives]
+            exact += is_exact
             unanswered += not has_answer
+            if errors and not is_exact:
+                answered = (answer, math.exp(log_p)) if has_answer else (None, None)
+                wrong.append((distance, log_p, WrongRecord(str(source), alternatives[nearest], *answered)))
+        wrong.sort(key=lambda row: row[:2], reverse=True)
         return {
             "records": len(references),
             "skipped": sum(len(self.coding.unknown_symbols(source)) for source in references),
@@ -198,6 +213,7 @@ class SourceModel(TrainedModel):
             "exact": exact / len(references),
             "cer": symbol_errors.rate,
             "wer": word_errors.rate,
+            **({"errors": [row._asdict() for _, _, row in wrong[:errors]]} if errors else {}),
         }
 
     def _normalise(self, target: str) -> str:
@@ -226,12 +242,14 @@ class ErrorRate:
         self.errors = 0
         self.length = 0
 
-    def add(self, answer: list[str], references: list[list[str]]) -> None:
-        """Adds an answer; the nearest of the references counts."""
+    def add(self, answer: list[str], references: list[list[str]]) -> tuple[int, int]:
+        """Adds an answer; the nearest of the references counts. Returns its edit distance and its number."""
         distances = [(edit_distance(answer, reference), -len(reference)) for reference in references]
-        errors, negative_length = min(distances)
+        nearest = min(range(len(distances)), key=distances.__getitem__)
+        errors, negative_length = distances[nearest]
         self.errors += errors
         self.length -= negative_length
+        return errors, nearest
 
     @property
     def rate(self) -> float:
@@ -239,13 +257,29 @@ class ErrorRate:
 
 
 def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
-    """The number of symbols to insert, delete or replace to turn one sequence into the other (Levenshtein 1966)."""
-    row = [*range(len(b) + 1)]
-    for i, symbol_a in enumerate(a, 1):
-        diagonal = row[0]
-        row[0] = i
-        for j, symbol_b in enumerate(b, 1):
-            cost = min(row[j] + 1, row[j - 1] + 1, diagonal + int(symbol_a != symbol_b))
-            diagonal = row[j]
-            row[j] = cost
-    return int(row[-1])
+    """The number of symbols to insert, delete or replace to turn one sequence into the other (Levenshtein 1966).
+
+    Computes a column of the table of distances for each symbol of `b`, with the bit-parallel algorithm of Myers 1999 as
+    modified by Hyyrö 2003. Bit i of an integer belongs to row i + 1. `plus` and `minus` say where the distance is
+    larger or smaller than in the row above, `row_plus` and `row_minus` where it is larger or smaller than in the
+    column before, and `diagonal` where it is the same as in the row above of the column before.
+    """
+    if not a:
+        return len(b)
+    places: dict[str, int] = {}  # symbol of `a` -> the bits of its places
+    for i, symbol in enumerate(a):
+        places[symbol] = places.get(symbol, 0) | 1 << i
+    mask = (1 << len(a)) - 1
+    last = 1 << len(a) - 1
+    plus, minus = mask, 0
+    distance = len(a)
+    for symbol in b:
+        match = places.get(symbol, 0)
+        diagonal = (((match & plus) + plus) ^ plus) | match | minus
+        row_plus = (minus | ~(diagonal | plus)) & mask
+        row_minus = plus & diagonal
+        distance += bool(row_plus & last) - bool(row_minus & last)
+        row_plus = row_plus << 1 | 1
+        plus = (row_minus << 1 | ~(diagonal | row_plus)) & mask
+        minus = row_plus & diagonal & mask
+    return distance

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.nn.arrays import Array
-from charrnn.tasks.base import PredictionOptions
+from charrnn.tasks.base import PredictionOptions, WrongRecord
 from charrnn.tasks.class_scores import NO_ANSWER, class_scores, extended_names
 from charrnn.tasks.records import Pair, RecordModel, mean_known
 from charrnn.tasks.scoring import most_likely
@@ -37,12 +37,14 @@ class Tagger(RecordModel):
     def answers(self, texts: Sequence[str]) -> list[str]:
         return self.predict(texts)
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
         """Returns a dict of the values of `RecordModel.evaluate`, `chars`, `record_accuracy`, and `class_scores`.
 
         `chars` is the number of characters, `accuracy` the fraction of characters with the correct tag, and
         `record_accuracy` the fraction of records in which all tags are correct. A tag that was not in the training
         data, and a character that is not in the vocabulary, count as wrong and are not included in the loss.
+
+        The record with the most wrong tags is the worst; of several such records, the one with the most probable tags.
         """
         names, expected = extended_names(self.coding.tags, [tag for pair in pairs for tag in pair.output])
         has_answer = self._is_known("".join(pair.source for pair in pairs))
@@ -52,7 +54,11 @@ class Tagger(RecordModel):
         is_known = expected < len(self.coding.tags)
         wrong_before = np.concatenate([[0], np.cumsum(answered != expected)])  # number of wrong tags before each one
         ends = np.cumsum([0, *(len(pair.source) for pair in pairs)])
-        is_right = (np.diff(wrong_before[ends]) == 0) & (np.diff(ends) > 0)
+        num_wrong = np.diff(wrong_before[ends])
+        is_right = (num_wrong == 0) & (np.diff(ends) > 0)
+        log_p = np.zeros(len(expected) + 1)
+        log_p[1:][has_answer] = np.log(choices.probability)
+        log_p = np.diff(np.cumsum(log_p)[ends])  # of the answered tags of each record
         return {
             **self.count_records(pairs),
             "chars": len(expected),
@@ -61,7 +67,24 @@ class Tagger(RecordModel):
             "record_accuracy": float(is_right.mean()),
             **class_scores(names, expected, answered),
             "labels": list(self.coding.tags),
+            **self._list_errors(pairs, num_wrong, log_p, skip_unknown=skip_unknown, number=errors),
         }
+
+    def _list_errors(
+        self, pairs: Sequence[Pair], num_wrong: Array, log_p: Array, *, skip_unknown: bool, number: int
+    ) -> dict[str, Any]:
+        """The field `errors` of an evaluation, {} if no errors are to be listed."""
+        if not number:
+            return {}
+        order = [n for n in np.lexsort((-log_p, -num_wrong)).tolist() if num_wrong[n]][:number]
+        texts = [pairs[n].source for n in order]
+        answers = self.predict_records(texts, PredictionOptions(skip_unknown=skip_unknown))
+        rows = []
+        for n, answer in zip(order, answers, strict=True):
+            tags = answer["tags"]
+            probability = float(np.exp(log_p[n])) if tags else None
+            rows.append(WrongRecord(pairs[n].source, pairs[n].output, tags, probability)._asdict())
+        return {"errors": rows}
 
     def _is_known(self, text: str) -> Array:
         """Whether each character of a text is in the vocabulary."""

@@ -35,4 +35,4 @@ class Transcriber(SourceModel):
         records = read_matrices([file.path], file.data, [])
         if not records:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(records, skip_unknown=file.skip_unknown)
+        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)

@@ -29,4 +29,4 @@ class Translator(SourceModel):
             records.append(SourceRecord(record.text, record.output))
         if not records:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(records, skip_unknown=file.skip_unknown)
+        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)

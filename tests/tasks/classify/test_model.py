@@ -88,3 +88,17 @@ def test_an_evaluation_with_unknown_labels_only_has_no_loss(model):
 def test_an_unknown_label_cannot_be_scored(model):
     with pytest.raises(CorpusError, match="the label 'new' was not in the training data"):
         model.score("ab", "new")
+
+
+def test_wrong_records_are_listed_with_the_most_probable_answer_first(model):
+    pairs = [Pair(text, "q") for text in ("abc", "bca", "ab?", "??", "cab" * 9)]
+    result = model.evaluate([Pair("abc", model.answers(["abc"])[0]), *pairs], skip_unknown=True, errors=9)
+    answers = model.predict([pair.source for pair in pairs], skip_unknown=True)
+    expected = [(pair.source, "q", *ranked[0]) for pair, ranked in zip(pairs, answers, strict=True)]
+    expected[3] = ("??", "q", None, None)
+    expected.sort(key=lambda row: -(row[3] or 0))
+    assert [tuple(row.values()) for row in result["errors"]] == [
+        (*row[:3], row[3] and pytest.approx(row[3])) for row in expected
+    ]
+    assert model.evaluate(pairs, skip_unknown=True, errors=2)["errors"] == result["errors"][:2]
+    assert "errors" not in model.evaluate(pairs, skip_unknown=True)

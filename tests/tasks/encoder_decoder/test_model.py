@@ -1,5 +1,6 @@
 """A trained model with an encoder and a decoder: its answers, its evaluation, and the edit distance."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -110,6 +111,17 @@ def test_the_evaluation_counts_symbols_between_separators(answering):
     assert result["cer"] == pytest.approx(1 / 6)
 
 
+def test_wrong_records_are_listed_with_the_largest_edit_distance_first(answering):
+    answers = {"a": "abc", "b": "abc", "c": "abc", "d": "abc"}
+    targets = [("a", "abd"), ("b", "abc"), ("c", "ddd"), ("c", "dbd"), ("d", "abd")]
+    model = answering(answers)
+    rows = model.evaluate([SourceRecord(*pair) for pair in targets], errors=3)["errors"]
+    assert [tuple(row.values()) for row in rows] == [
+        (source, expected, "abc", pytest.approx(math.exp(-1)))
+        for source, expected in [("c", "dbd"), ("a", "abd"), ("d", "abd")]
+    ]
+
+
 def test_an_evaluation_without_a_right_answer_has_rates_above_1_for_long_answers(answering):
     result = answering({"a": "abcabc"}).evaluate([SourceRecord("a", "d")])
     assert (result["exact"], result["cer"], result["wer"]) == (0, 6, 1)
@@ -176,6 +188,17 @@ def test_the_edit_distance_is_a_metric(a, b, c):
     assert edit_distance(a, b) == edit_distance(b, a) >= abs(len(a) - len(b))
     assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
     assert (edit_distance(a, b) > 0) == (a != b)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("abc", max_size=80), st.text("abcd", max_size=80))
+def test_the_edit_distance_is_that_of_the_table(a, b):
+    row = [*range(len(b) + 1)]
+    for i, symbol_a in enumerate(a, 1):
+        above, row = row, [i]
+        for j, symbol_b in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (symbol_a != symbol_b)))
+    assert edit_distance(a, b) == row[-1]
 
 
 @pytest.mark.parametrize(

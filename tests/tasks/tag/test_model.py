@@ -131,3 +131,22 @@ def test_metadata_that_do_not_fit_the_weights_are_refused(model, tmp_path):
     save_checkpoint(tmp_path / "best.safetensors", replace(model.checkpoint, task=task))
     with pytest.raises(RunError, match="task metadata"):
         load_model(tmp_path / "best.safetensors")
+
+
+def test_wrong_records_are_listed_with_the_most_wrong_tags_first(model):
+    answers = model.predict(["abca", "cab"])
+    right = Pair("abca", answers[0])
+    two_wrong = Pair("abca", "??" + answers[0][2:])
+    one_wrong = Pair("cab", "?" + answers[1][1:])
+    unanswered = Pair("zzz", "...")
+    pairs = [one_wrong, unanswered, right, two_wrong]
+    rows = model.evaluate(pairs, skip_unknown=True, errors=5)["errors"]
+    assert [(row["input"], row["expected"], row["answered"]) for row in rows] == [
+        (*unanswered, None),
+        (*two_wrong, answers[0]),
+        (*one_wrong, answers[1]),
+    ]
+    outputs = scored_outputs(model, model.coding.records([one_wrong]))
+    log_p = (outputs.max(axis=1) - np.logaddexp.reduce(outputs, axis=1)).sum()
+    assert (rows[0]["probability"], rows[2]["probability"]) == (None, pytest.approx(np.exp(log_p)))
+    assert model.evaluate([right], errors=5)["errors"] == []
