@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
     check_device(config.train)
     missing = [path for path in config.corpus if not os.path.exists(path)]
     if missing:
-        hint = f"if it has moved, give its new path: charrnn train --resume {run.path} FILE"
+        hint = f"if it has moved, give its new path: charrnn train --resume {shlex.quote(str(run.path))} FILE"
         raise CorpusError(f"{missing[0]}: the corpus no longer exists", hint)
     checkpoint = load_checkpoint(run.last)
     _check_same_run(run, config, checkpoint)
