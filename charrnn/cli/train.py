@@ -15,6 +15,7 @@ from charrnn.cli.arguments import (
     Json,
     Quiet,
     check_pairs,
+    complete_run,
     given_options,
     needs_extra,
 )
@@ -42,7 +43,12 @@ RunDirectory = Annotated[
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(help="Continue this run exactly where it stopped.", show_default=False, rich_help_panel=RUN_PANEL),
+    typer.Option(
+        help="Continue this run exactly where it stopped.",
+        show_default=False,
+        autocompletion=complete_run,
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 ResumeOrStart = Annotated[
     bool,
@@ -57,6 +63,7 @@ InitFrom = Annotated[
     typer.Option(
         help="Start from the weights and the vocabulary of this run or checkpoint.",
         show_default=False,
+        autocompletion=complete_run,
         rich_help_panel=RUN_PANEL,
     ),
 ]

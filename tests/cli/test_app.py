@@ -151,6 +151,11 @@ def test_a_shell_can_complete_commands_and_options(tmp_path):
 
     assert complete("charrnn sa", 1) == ["sample"]
     assert complete("charrnn sample --temp", 2) == ["--temperature"]
+    for run in ("runs/fox-001", "runs/fox-002", "runs/hen", "fox-here"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "config.json").touch()
+    assert complete("charrnn sample fo", 2) == ["fox-001", "fox-002", "fox-here"]
+    assert complete("charrnn train --resume runs/fox", 3) == ["runs/fox-001", "runs/fox-002"]
 
 
 def test_commands_work_without_docstrings(process, monkeypatch):
