@@ -62,7 +62,9 @@ class TextStream:
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]
         places = (self.starts + times) % self.pairs
         x = self.ids[places]
-        resets = _resets(x, places, self.record_end)
+        resets = places == 0
+        if self.record_end is not None:
+            resets |= x == self.record_end
         if self.start is not None:
             drawn = random_generator(self.seed, Purpose.RESTARTS, step).random(len(self.starts))
             resets[0] |= (x[0] == self.start) & (drawn < self.restart_probability)
@@ -70,27 +72,29 @@ class TextStream:
         return Batch(x, self.ids[places + 1], reset_mask=resets[:, :, None] if resets.any() else None)
 
 
-class TextPass:
-    """Batches for validation and scoring. Every pair is scored once.
+class TextParts:
+    """Batches in which each reader reads one part of a text. Every pair of the parts is scored once."""
 
-    Each reader has a part of the text. It first reads the WARMUP characters before its part without scoring them. Its
-    state is then almost the same as if it had read the whole text before its part.
-    """
-
-    def __init__(self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None) -> None:
+    def __init__(
+        self,
+        ids: Array,
+        starts: Array,
+        stops: Array,
+        seq_length: int,
+        record_end: int | None = None,
+        warmup: int = 0,
+    ) -> None:
+        """starts, stops: (B,), the first pair of each reader's part, and the pair after its last one.
+        warmup: number of pairs that a reader reads before its part, without scoring them.
+        """
         self.ids = ids
+        self.starts = starts
+        self.stops = stops
         self.seq_length = seq_length
         self.record_end = record_end
+        self.warmup = warmup
         self.pairs = len(ids) - 1
-        length = -(-self.pairs // batch_size)
-        self.starts = np.arange(batch_size) * length
-        self.stops = np.minimum(self.starts + length, self.pairs)
-        self.warmup = min(WARMUP, int(self.starts[-1]))
-        self.steps = -(-(self.warmup + length) // seq_length)
-
-    @property
-    def predictions(self) -> int:
-        return self.pairs
+        self.steps = -(-(warmup + int((stops - starts).max())) // seq_length)
 
     def places(self, step: int) -> Array:
         """The places of the scored pairs (T, B); -1 where a pair is not scored."""
@@ -101,7 +105,7 @@ class TextPass:
         places = self._read_places(step)
         valid_places = places.clip(0, self.pairs - 1)
         x = self.ids[valid_places]
-        resets = _resets(x, places, self.record_end)
+        resets = self._resets(x, places)
         loss_mask = (self.places(step) >= 0).astype(np.float32)
         return Batch(
             x,
@@ -110,15 +114,39 @@ class TextPass:
             reset_mask=resets[:, :, None] if resets.any() else None,
         )
 
+    def _resets(self, x: Array, places: Array) -> Array:
+        """Where the state is reset (T, B): after each record."""
+        resets: Array = np.zeros(x.shape, bool) if self.record_end is None else x == self.record_end
+        return resets
+
     def _read_places(self, step: int) -> Array:
         """The places of all pairs (T, B). Some are before the text or after the reader's part."""
         times = step * self.seq_length + np.arange(self.seq_length)[:, None]
         return self.starts - self.warmup + times
 
 
-def _resets(x: Array, places: Array, record_end: int | None) -> Array:
-    """Where the state is reset (T, B): at the start of the text, and after each record."""
-    resets: Array = places <= 0
-    if record_end is not None:
-        resets |= x == record_end
-    return resets
+class TextPass(TextParts):
+    """Batches for the validation of a text, or of parts that are spread evenly over a long text.
+
+    Each reader first reads the WARMUP characters before its part without scoring them. Its state is then almost the
+    same as if it had read the whole text before its part. On trained networks, the mean loss differs by less than 1e-4.
+    """
+
+    def __init__(
+        self, ids: Array, batch_size: int, seq_length: int, record_end: int | None = None, limit: int = 0
+    ) -> None:
+        """limit: the largest number of scored pairs, approximately; 0 = all."""
+        pairs = len(ids) - 1
+        spacing = -(-pairs // batch_size)
+        length = min(spacing, -(-limit // batch_size)) if limit else spacing
+        starts = np.minimum(np.arange(batch_size) * spacing, pairs)
+        warmup = min(WARMUP, int(starts[-1]))
+        super().__init__(ids, starts, np.minimum(starts + length, pairs), seq_length, record_end, warmup)
+
+    @property
+    def predictions(self) -> int:
+        return int((self.stops - self.starts).sum())
+
+    def _resets(self, x: Array, places: Array) -> Array:
+        """Where the state is reset (T, B): at the start of the text, and after each record."""
+        return super()._resets(x, places) | (places <= 0)

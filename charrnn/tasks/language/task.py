@@ -106,4 +106,5 @@ class LanguageTask:
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         if len(self.corpus.test) < 2:
             return None
-        return text_metrics(TextModel(checkpoint).prediction_nats(self.corpus.test, self.corpus.record_end))
+        sections = TextModel(checkpoint).score_sections([self.corpus.test[1:]])
+        return text_metrics(section.nats for section in sections)
