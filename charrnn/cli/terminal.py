@@ -107,6 +107,10 @@ class Bar:
     def is_drawn(self) -> bool:
         return self.bar is not None
 
+    @property
+    def position(self) -> float:
+        return 0.0 if self.bar is None else float(self.bar.n)
+
     def move(self, position: float, text: str) -> None:
         """Moves the end of the bar to a position, at most the total, and shows a text beside the bar."""
         if self.bar is not None:

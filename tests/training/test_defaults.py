@@ -24,6 +24,7 @@ RESOLVED = {
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "workers": 2,
+    "val_limit": 50,
 }
 
 

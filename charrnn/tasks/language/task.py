@@ -86,10 +86,10 @@ class LanguageTask:
         start = None if corpus.lines else corpus.vocabulary.start
         return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> TextPass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> TextPass | None:
         if not self.has_validation:
             return None
-        return TextPass(self.corpus.val, batch_size, seq_length, self.corpus.record_end)
+        return TextPass(self.corpus.val, batch_size, seq_length, self.corpus.record_end, limit)
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
