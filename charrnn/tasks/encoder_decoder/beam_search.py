@@ -21,6 +21,7 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import log_softmax
 from charrnn.options import SamplingOptions
 
+MAX_REPEATS = 16  # number of values up to which `largest` searches for one value at a time
 MAX_STREAMS = 256  # hypotheses per group of sources
 # A target has at most this many symbols, so that a network that does not end its targets ends in a reasonable time.
 MIN_LIMIT = 1000
@@ -93,6 +94,11 @@ class Candidates(NamedTuple):
     parents: Array  # (N, C), the hypotheses of the beam that they extend
     ids: Array  # (N, C), the symbols that they add
 
+    def take(self, order: Array) -> Candidates:
+        """The candidates with the given indices (N, K)."""
+        sources = np.arange(len(order))[:, None]
+        return Candidates(*(array[sources, order] for array in self))
+
 
 class BeamSearch:
     """A beam search for N sources.
@@ -147,22 +153,13 @@ class BeamSearch:
         num_sources, beam = self.log_p.shape
         num_symbols = logits.shape[1]
         extended = self.log_p[:, :, None] + log_softmax(logits).reshape(num_sources, beam, num_symbols)
-        extended = extended.reshape(num_sources, -1)
-        number = min(2 * beam, extended.shape[1])
-        best = np.argpartition(-extended, number - 1, axis=1)[:, :number]
-        order = np.argsort(-np.take_along_axis(extended, best, axis=1), axis=1)
-        best = np.take_along_axis(best, order, axis=1)
-        parents, ids = np.divmod(best, num_symbols)
-        return Candidates(np.take_along_axis(extended, best, axis=1), parents, ids)
+        log_p, best = largest(extended.reshape(num_sources, -1), 2 * beam)
+        return Candidates(log_p, *np.divmod(best, num_symbols))
 
     def _select(self, candidates: Candidates, ends: Array) -> Candidates:
         """The best K candidates that do not end."""
         order = np.argsort(ends, axis=1, kind="stable")[:, : self.beam]  # those that end come last
-        return Candidates(
-            log_p=np.take_along_axis(np.where(ends, -np.inf, candidates.log_p), order, axis=1),
-            parents=np.take_along_axis(candidates.parents, order, axis=1),
-            ids=np.take_along_axis(candidates.ids, order, axis=1),
-        )
+        return candidates._replace(log_p=np.where(ends, -np.inf, candidates.log_p)).take(order)
 
     def _add_results(self, candidates: Candidates, chosen: Array, length: int) -> None:
         """Adds the chosen candidates (N, C) of active sources to the results. Their parents have the given length."""
@@ -173,18 +170,20 @@ class BeamSearch:
         lengths = np.concatenate([self.result_lengths, np.full_like(candidates.parents, length)], axis=1)
         ranks = np.concatenate([self.result_ranks, candidates.parents], axis=1)
         order = np.argsort(-log_p, axis=1, kind="stable")[:, : self.beam]
-        self.result_log_p = np.take_along_axis(log_p, order, axis=1)
-        self.result_lengths = np.take_along_axis(lengths, order, axis=1)
-        self.result_ranks = np.take_along_axis(ranks, order, axis=1)
+        sources = np.arange(len(order))[:, None]
+        self.result_log_p = log_p[sources, order]
+        self.result_lengths = lengths[sources, order]
+        self.result_ranks = ranks[sources, order]
 
     def _results(self) -> list[list[Hypothesis]]:
         """The targets of the results, from their last symbols to their first ones."""
         targets = np.zeros((*self.log_p.shape, int(self.result_lengths.max(initial=0))), np.uint32)
         ranks = self.result_ranks
+        sources = np.arange(len(ranks))[:, None]
         for step in reversed(range(targets.shape[2])):
             has_step = step < self.result_lengths
-            targets[:, :, step] = np.take_along_axis(self.ids[step], ranks, axis=1)
-            ranks = np.where(has_step, np.take_along_axis(self.parents[step], ranks, axis=1), ranks)
+            targets[:, :, step] = self.ids[step][sources, ranks]
+            ranks = np.where(has_step, self.parents[step][sources, ranks], ranks)
         return [
             [
                 (targets[n, k, : self.result_lengths[n, k]], float(log_p))
@@ -193,6 +192,28 @@ class BeamSearch:
             ]
             for n in range(len(targets))
         ]
+
+
+def largest(values: Array, number: int) -> tuple[Array, Array]:
+    """The largest values of each row of (N, M), in descending order, and their indices. Both are (N, number).
+
+    If there are fewer values than `number`, the rest are -inf, with any index.
+    """
+    rows = np.arange(len(values))[:, None]
+    if MAX_REPEATS < number < values.shape[1]:
+        best = np.argpartition(-values, number - 1, axis=1)[:, :number]
+        best = best[rows, np.argsort(-values[rows, best], axis=1)]
+        return values[rows, best], best
+    # For few values, this takes a seventh of the time.
+    remaining = values.copy()
+    found = np.empty((len(values), number), values.dtype)
+    best = np.empty((len(values), number), np.int64)
+    for n in range(number):
+        places = remaining.argmax(axis=1)
+        best[:, n] = places
+        found[:, n] = remaining[rows[:, 0], places]
+        remaining[rows[:, 0], places] = -np.inf
+    return found, best
 
 
 def _map_groups(function: Callable[[list[int]], list[T]], sources: Sequence[Array], size: int) -> list[T]:
