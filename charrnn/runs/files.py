@@ -51,13 +51,17 @@ def parse_error_reason(error: Exception) -> str:
     return lines[0][:MAX_REASON] if lines else type(error).__name__
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError."""
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError.
+
+    parts: the content, in order, as bytes or other buffers. They are not copied.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -26,7 +26,7 @@ from charrnn.tasks.base import GeneratesText, Task
 from charrnn.tasks.language.corpus import Corpus
 from charrnn.tasks.language.task import LanguageTask
 from charrnn.tasks.registry import make_model
-from charrnn.training.defaults import resolve_options
+from charrnn.training.defaults import available_cores, resolve_options
 
 SYMBOLS = 65  # as in Tiny Shakespeare
 CHARACTERS = 1_000_000
@@ -77,7 +77,7 @@ def measure(
         trained = make_model(Checkpoint(architecture, task.metadata(), engine.parameters.copy()))
         for _ in range(ROUNDS):
             rates["train"].append(_rate(step, turn_seconds) * engine.stream.symbols_per_step)
-            with threadpool_limits(options.workers):
+            with threadpool_limits(min(options.workers, available_cores())):
                 rates["sgemm"].append(_rate(multiply, turn_seconds) * 2 * SGEMM_SIZE**3 / 1e9)
                 if isinstance(trained, GeneratesText):
                     sample = partial(_write_sample, trained, options.seed)

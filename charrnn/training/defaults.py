@@ -69,6 +69,9 @@ def resolve_options(
     check_workers(train.workers, batch_size)
     chosen |= {"batch_size": batch_size, "seq_length": seq_length}
     chosen["workers"] = train.workers or default_workers(batch_size, jobs)
+    notices = []
+    if train.device == "cpu" and chosen["workers"] > available_cores():
+        notices.append(f"--workers {chosen['workers']}: slower than --workers {available_cores()}, the number of cores")
     if train.max_steps is None and train.max_epochs is None and train.max_minutes is None:
         chosen["max_minutes"] = DEFAULT_MINUTES
     check_device(replace(train, batch_size=batch_size))
@@ -78,7 +81,6 @@ def resolve_options(
     )
     stream = task.training_stream(batch_size, seq_length, train.seed)
     budget = Budget.from_options(draft, stream.epoch_steps)
-    notices = []
     if "hidden_size" in unset:
         size = choose_hidden_size(model, draft, task, budget)
         if size != model.hidden_size:
@@ -175,5 +177,9 @@ def check_workers(workers: int | None, batch_size: int) -> None:
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
     """One worker for each core that this process may use, shared by `jobs` runs; fewer if the batch is small."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // jobs, batch_size // MIN_STREAMS_PER_WORKER))
+    return max(1, min(available_cores() // jobs, batch_size // MIN_STREAMS_PER_WORKER))
+
+
+def available_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

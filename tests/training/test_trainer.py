@@ -1,11 +1,13 @@
 """The training loop. A run that was interrupted or killed, and then resumed, equals an uninterrupted run."""
 
 import dataclasses
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,19 @@ def test_resuming_a_completed_run_changes_nothing(tmp_path):
     before = read_run(tmp_path / "run")
     assert not any(isinstance(event, Step) for event in resume(tmp_path / "run"))
     assert read_run(tmp_path / "run") == before
+
+
+def test_a_resumed_run_does_not_keep_the_arrays_of_its_checkpoint(tmp_path):
+    train(tmp_path / "run", make_config(tmp_path), stop_after=6)
+    trainer = make_resumed(tmp_path / "run")
+    arrays = [trainer.checkpoint.parameters, *trainer.checkpoint.tensors.values()]
+    references = [weakref.ref(array if array.base is None else array.base) for array in arrays]
+    del arrays
+    events = trainer.run()
+    assert isinstance(next(events), Step)
+    gc.collect()
+    assert [reference() for reference in references] == [None] * len(references)
+    events.close()
 
 
 def test_a_completed_run_continues_with_a_larger_budget(tmp_path):
