@@ -125,8 +125,11 @@ class Vocabulary:
         place = int(np.searchsorted(self.codes, code))
         return place if place < len(self) and self.codes[place] == code else None
 
-    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
-        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it."""
+    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False, start: int = 0) -> Array:
+        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it.
+
+        start: the position of the first code in its text, for the message.
+        """
         ids = self._id_table.take(codes, mode="clip")
         is_unknown = ids == UNKNOWN
         if is_unknown.any():
@@ -134,7 +137,8 @@ class Vocabulary:
                 position = int(is_unknown.argmax())
                 symbol = self.describe(int(codes[position]))
                 raise CorpusError(
-                    f"{symbol} at position {position} is not in the vocabulary", "skip it with --on-unknown skip"
+                    f"{symbol} at position {start + position} is not in the vocabulary",
+                    "skip it with --on-unknown skip",
                 )
             ids = ids[~is_unknown]
         return ids.astype(smallest_uint(len(self) - 1))

@@ -24,6 +24,7 @@ RESOLVED = {
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "workers": 2,
+    "val_limit": 50,
 }
 
 
@@ -127,3 +128,12 @@ def test_few_records_have_small_batches(records, batch_size, tmp_path):
     pairs.write_text("".join(f"{n}\t{n * n}\n" for n in range(records)))
     task = read_task(RunConfig.from_options([str(pairs)], {"task": "translate"}))
     assert task.fit_batch(None, None)[0] == batch_size
+
+
+def test_more_workers_than_cores_are_said_to_be_slower(series, monkeypatch):
+    monkeypatch.setattr("charrnn.training.defaults.available_cores", lambda: 2)
+    train = TrainingOptions(**RESOLVED | {"workers": 4}, max_steps=9)
+    resolved = resolve_options(ModelOptions("rnn", 250, 2), train, series())
+    assert resolved.notices == ["--workers 4: slower than --workers 2, the number of cores"]
+    train = TrainingOptions(**RESOLVED, max_steps=9)
+    assert resolve_options(ModelOptions("rnn", 250, 2), train, series()).notices == []
