@@ -11,10 +11,13 @@ from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.stack import CELLS
-from charrnn.options import ResolvedTraining
+from charrnn.options import ResolvedTraining, RunConfig
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 4  # copies of the weights in each worker, masked or in another layout
+# Bytes of memory that the data of a task need at most while they are read, per byte of their files, as measured.
+BYTES_PER_FILE_BYTE = {"lm": 5, "series": 16}
+BYTES_PER_RECORD_BYTE = 40  # of all other tasks
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -38,6 +41,21 @@ def available_memory() -> int:
     if address_space != resource.RLIM_INFINITY:
         limits.append(address_space)
     return min(limits)
+
+
+def check_data_memory(config: RunConfig) -> None:
+    """Raises OutOfMemoryError if the memory is too small for the data of a run, judging by the sizes of the files.
+
+    Standard input and pipes are not counted, and neither are the matrices of transcribe.
+    """
+    data = config.data
+    paths = [*config.corpus, *(path for path in (data.val_file, data.features) if path is not None)]
+    size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+    required = size * BYTES_PER_FILE_BYTE.get(data.task, BYTES_PER_RECORD_BYTE)
+    available = available_memory()
+    if required > available:
+        problem = f"{_format_size(size)} of data need about {_format_size(required)} of memory"
+        raise OutOfMemoryError(f"{problem}; {_format_size(available)} is available", "train on a part of the data")
 
 
 def check_memory(architecture: Architecture, train: ResolvedTraining) -> None:
