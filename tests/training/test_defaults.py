@@ -61,6 +61,11 @@ def test_default_dropout_rises_with_weights_and_epochs_and_falls_with_the_length
     assert default_dropout(280_000, 1_000_000, 0) == 0
 
 
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch):
+    monkeypatch.setattr("charrnn.training.defaults.available_cores", lambda: 2)
+
+
 @pytest.fixture
 def series(tmp_path):
     """A function that reads a series task with 90 rows."""
@@ -130,8 +135,7 @@ def test_few_records_have_small_batches(records, batch_size, tmp_path):
     assert task.fit_batch(None, None)[0] == batch_size
 
 
-def test_more_workers_than_cores_are_said_to_be_slower(series, monkeypatch):
-    monkeypatch.setattr("charrnn.training.defaults.available_cores", lambda: 2)
+def test_more_workers_than_cores_are_said_to_be_slower(series):
     train = TrainingOptions(**RESOLVED | {"workers": 4}, max_steps=9)
     resolved = resolve_options(ModelOptions("rnn", 250, 2), train, series())
     assert resolved.notices == ["--workers 4: slower than --workers 2, the number of cores"]
