@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from charrnn.corpus.files import find_files
 from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
@@ -30,11 +31,13 @@ def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
 
 def check_data_memory(config: RunConfig) -> None:
     """Raises OutOfMemoryError if the memory is too small for the data of a run, judging by the sizes of the files.
+    Raises CorpusError for a directory without files.
 
     Standard input and pipes are not counted, and neither are the matrices of transcribe.
     """
     data = config.data
-    paths = [*config.corpus, *(path for path in (data.val_file, data.features) if path is not None)]
+    paths = find_files(config.corpus, data.glob)
+    paths += [path for path in (data.val_file, data.features) if path is not None]
     size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
     required = size * BYTES_PER_FILE_BYTE.get(data.task, BYTES_PER_RECORD_BYTE)
     available = memory_limit()

@@ -68,10 +68,15 @@ def _two_cores(monkeypatch):
 
 @pytest.fixture
 def series(tmp_path):
-    """A function that reads a series task with 90 rows."""
+    """A function that reads a series task with 90 rows. The past of a given target is not an input."""
     path = tmp_path / "s.csv"
     path.write_text("a,b\n" + "1,2\n3,1\n5,2\n" * 30)
-    return lambda target=None: read_task(RunConfig.from_options([str(path)], {"task": "series", "target": target}))
+
+    def read(target=None):
+        options = {"task": "series", "target": target, "target_history": target is None}
+        return read_task(RunConfig.from_options([str(path)], options))
+
+    return read
 
 
 @pytest.mark.parametrize(("target", "cell", "learning_rate"), [(None, "gru", 0.002), (["b"], "lstm", 0.008)])

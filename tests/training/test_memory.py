@@ -26,6 +26,8 @@ def test_all_files_of_a_run_are_counted_and_streams_are_not(tmp_path, monkeypatc
     for name in ("a.txt", "val.txt"):
         (tmp_path / name).write_bytes(b"a" * 2**20)
     monkeypatch.setattr(memory, "memory_limit", lambda: 9 * 2**20)
+    with pytest.raises(OutOfMemoryError, match="2 MB of data need about 10 MB"):
+        memory.check_data_memory(RunConfig.from_options([str(tmp_path)], {}))
     corpus = [str(tmp_path / "a.txt"), "-"]
     memory.check_data_memory(RunConfig.from_options(corpus, {}))
     with pytest.raises(OutOfMemoryError, match="2 MB of data need about 10 MB"):

@@ -163,7 +163,8 @@ def test_the_length_of_a_target_is_limited_by_the_length_of_its_source(monkeypat
     named["head.bias"][END] = -30.0  # makes the end symbol very unlikely
     limits = [3 + 2 * len(source) for source in IDS]
     assert [len(target) for ((target, _), *_) in decoder.search(IDS, beam=2, limit=10**8)] == limits
-    drawn = decoder.draw(IDS, SamplingOptions(), [np.random.default_rng(1).random for _ in IDS], limit=10**8)
+    uniforms = [np.random.default_rng(1).random for _ in IDS]
+    drawn = decoder.draw(IDS, SamplingOptions(), uniforms, limit=10**8, prime=NOTHING)
     assert [len(target) for target, _ in drawn] == limits
     assert [len(target) for ((target, _), *_) in decoder.search(IDS, beam=2, limit=4)] == [4] * len(IDS)
 

@@ -83,7 +83,7 @@ def test_metadata_survive_json():
         {"longest": "3"},
         {"scale": {"mean": [1.0, 2.0], "std": [1.0]}},
         {"scale": {"mean": [1.0, 2.0], "std": [1.0, 0.0]}},
-        {"target": {"symbols": ["b", "a"], "separator": None}},
+        {"target": {"symbols": ["b", "a"], "separator": None, "normalize": "none"}},
     ],
 )
 def test_damaged_metadata_are_refused(damage):
