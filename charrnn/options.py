@@ -287,7 +287,11 @@ class TrainingOptions(CheckedFields):
         default_text="20 evaluations, fewer if they would take more than 4 % of the time",
     )
     save_every: int | None = checked_field(
-        None, "Steps between saves.", low=1, high=MAX_STEPS, default_text="every 30 s and at each evaluation"
+        None,
+        "Steps between saves.",
+        low=1,
+        high=MAX_STEPS,
+        default_text="every 30 s and at each evaluation, for at most 5 % of the time",
     )
     sample_every: int | None = checked_field(
         None, "Steps between samples shown during training.", low=1, high=MAX_STEPS, default_text="never"
