@@ -32,6 +32,7 @@ EXCLUSIVE = (  # pairs of options of one command that cannot be used together, a
     ("copies", "model", "the training text is known only for a run"),
     ("prime", "prime_file", ""),
     ("per_line", "per_char", ""),
+    ("top", "window", ""),
     ("unit", "find", ""),
     ("columns", "group_by", ""),
     ("json", "csv", ""),

@@ -8,7 +8,7 @@ from typing import Any, Self
 from charrnn.cli.terminal import Bar, format_count, format_duration
 from charrnn.system import shell_quote
 from charrnn.tasks.registry import model_class
-from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
+from charrnn.training.events import Done, Evaluated, Event, Sampled, Step, Validating
 from charrnn.training.trainer import Trainer
 
 LOSS_SMOOTHING = 0.98  # decay of the running mean of the loss that the bar shows
@@ -97,6 +97,8 @@ class TrainingDisplay:
         match event:
             case Step() if self.bar.is_drawn:
                 self._move_bar(event)
+            case Validating(share) if self.bar.is_drawn:
+                self.bar.move(self.bar.position, f"validation: {share:.0%}")
             case Evaluated(metrics):
                 if metrics["val_loss"] is not None:
                     self.val_text = f" val {metrics['val_loss']:.3f}"

@@ -138,24 +138,28 @@ class Bar:
         self.quiet = quiet
         self.bar: tqdm[Any] | None = None
 
-    def open(self, total: float) -> None:
-        """Draws the bar if stderr is a terminal."""
+    def open(self, total: float | None) -> None:
+        """Draws the bar if stderr is a terminal. Without a total, only the text beside the bar is shown."""
         if not self.quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            bar_format = "{percentage:3.0f}%|{bar}| {desc}"
+            bar_format = "{desc}" if total is None else "{percentage:3.0f}%|{bar}| {desc}"
             self.bar = tqdm(total=total, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr)
 
     @property
     def is_drawn(self) -> bool:
         return self.bar is not None
 
+    @property
+    def position(self) -> float:
+        return 0.0 if self.bar is None else float(self.bar.n)
+
     def move(self, position: float, text: str) -> None:
-        """Moves the end of the bar to a position between 0 and `total`, and shows a text beside the bar."""
+        """Moves the end of the bar to a position, at most the total, and shows a text beside the bar."""
         if self.bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.bar.set_description_str(text, refresh=False)
-                self.bar.update(min(self.bar.total, position) - self.bar.n)
+                self.bar.update((position if self.bar.total is None else min(self.bar.total, position)) - self.bar.n)
 
     def print(self, text: str) -> None:
         """Prints lines above the bar."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,24 @@ UNKNOWN = np.iinfo(np.uint32).max  # marks codes that are not in the vocabulary
 def smallest_uint(largest: int) -> type[np.unsignedinteger[Any]]:
     """The smallest unsigned type that can hold the value `largest`."""
     return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32
+
+
+class TextPlace(NamedTuple):
+    """The place of a character in a file, for messages."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}, column {self.column}"
+
+    def advance(self, codes: Array) -> TextPlace:
+        """The place after some characters (N,)."""
+        line_feeds = np.flatnonzero(codes == LINE_FEED)
+        if not len(line_feeds):
+            return self._replace(column=self.column + len(codes))
+        return self._replace(line=self.line + len(line_feeds), column=len(codes) - int(line_feeds[-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +144,10 @@ class Vocabulary:
         place = int(np.searchsorted(self.codes, code))
         return place if place < len(self) and self.codes[place] == code else None
 
-    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False, file: str = "") -> Array:
+    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False, place: TextPlace | None = None) -> Array:
         """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it.
 
-        file: the name of the file that contains the codes. The error then gives the line and column.
+        place: the place of the first code in its file. The error then gives the place of the unknown code.
         """
         ids = self._id_table.take(codes, mode="clip")
         is_unknown = ids == UNKNOWN
@@ -139,12 +157,9 @@ class Vocabulary:
                 code = int(codes[position])
                 symbol = self.describe(code)
                 hint = SKIP if self.is_bytes else unknown_hint(chr(code), self)
-                if not file:
+                if place is None:
                     raise CorpusError(f"{symbol} at position {position} is not in the vocabulary", hint)
-                line_feeds = np.flatnonzero(codes[:position] == LINE_FEED)
-                column = position - int(line_feeds[-1]) if len(line_feeds) else position + 1
-                place = f"{file}, line {len(line_feeds) + 1}, column {column}"
-                raise CorpusError(f"{place}: {symbol} is not in the vocabulary", hint)
+                raise CorpusError(f"{place.advance(codes[:position])}: {symbol} is not in the vocabulary", hint)
             ids = ids[~is_unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 

@@ -55,8 +55,10 @@ def parse_error_reason(error: Exception) -> str:
     return lines[0][:MAX_REASON] if lines else type(error).__name__
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError.
+
+    parts: the content, in order, as bytes or other buffers. They are not copied.
 
     A symbolic link is not replaced, but the file that it points to. The temporary file has a short random name, so that
     it is valid for any file name and is not shared by two writers.
@@ -66,7 +68,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 sync_file(file.fileno())
             replace_file(temporary, target)

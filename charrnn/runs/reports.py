@@ -20,7 +20,7 @@ from charrnn.runs.files import PARSE_ERRORS, open_regular, parse_error_reason, r
 
 MAX_SIZE = 1 << 26  # bytes; a larger file was not written by charrnn
 # Options that must have a value in config.json. `training/defaults.py` chooses the values that the user does not give.
-RESOLVED = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers")
+RESOLVED = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers", "val_limit")
 BUDGETS = ("max_steps", "max_epochs", "max_minutes")  # at least one of them must have a value
 STATUSES = ("completed", "early_stopped", "interrupted", "diverged")
 

@@ -16,7 +16,7 @@ from charrnn.runs.directory import Run, create_run
 from charrnn.runs.files import checksum
 from charrnn.tasks.registry import read_task
 from charrnn.training.defaults import check_workers, resolve_options
-from charrnn.training.memory import check_memory
+from charrnn.training.memory import check_data_memory, check_memory
 from charrnn.training.trainer import Trainer
 
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
@@ -37,6 +37,7 @@ def new_run(
     path: the run directory (default: numbered). source: the model to start from (--init-from). unset, jobs: see
     `resolve_options`.
     """
+    check_data_memory(config)
     task = read_task(config, source)
     model = config.model
     if source is not None:
@@ -74,6 +75,7 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
     _check_same_run(run, config, checkpoint)
     train = ResolvedTraining.from_options(config.train)
     check_workers(train.workers, train.batch_size)
+    check_data_memory(config)
     task = read_task(config, checkpoint)
     try:
         task.fit_batch(train.batch_size, train.seq_length)

@@ -76,6 +76,27 @@ def test_lines_resets_the_state_at_each_line(charrnn, trained):
     assert carried[1]["loss"] != pytest.approx(reset[1]["loss"], rel=1e-3)
 
 
+def test_a_window_resets_the_state_after_every_n_characters(charrnn, trained):
+    words = ["eval", "-", "--run", trained, "--json", "--per-char", "--window"]
+    losses = [row["loss"] for row in charrnn(*words, "4", stdin="the fox the fox ").rows]
+    assert losses[4:8] == pytest.approx(losses[12:], rel=1e-5)
+    carried = [row["loss"] for row in charrnn(*words, "100", stdin="the fox the fox ").rows]
+    assert carried[:4] == pytest.approx(losses[:4], rel=1e-5)
+    assert carried[4:] != pytest.approx(losses[4:], rel=1e-3)
+
+
+@pytest.mark.parametrize("end", ["", "the"])
+def test_a_text_of_several_sections_has_the_scores_of_its_lines(end, charrnn, trained, monkeypatch):
+    monkeypatch.setattr("charrnn.tasks.language.scoring.MAX_READER_LENGTH", 64)
+    text = "the quick brown fox\njumps over the lazy dog.\n" * 300 + end
+    words = ["eval", "-", "--run", trained, "--json"]
+    whole = charrnn(*words, stdin=text).json
+    lines = charrnn(*words, "--per-line", stdin=text).rows
+    assert whole["chars"] == len(text)
+    assert [row["text"] for row in lines] == text.splitlines()
+    assert sum(row["loss"] * row["chars"] for row in lines) / len(text) == pytest.approx(whole["loss"], rel=1e-5)
+
+
 def test_a_gzip_file_is_decompressed(charrnn, trained):
     Path("t.txt.gz").write_bytes(gzip.compress(b"the lazy dog"))
     expected = charrnn("eval", "-", "--run", trained, "--json", stdin="the lazy dog").json
@@ -144,6 +165,8 @@ def test_the_skipped_symbols_are_counted(task_runs, charrnn, tmp_path):
     ("- --run TRAINED", 3, "standard input", "empty"),
     ("tab.txt --run TRAINED", 3, "tab.txt, line 1, column 5", r"'\t' (U+0009)", "--on-unknown skip"),
     ("tab.txt --run TRAINED --top 3", 2, "--top", "--per-char"),
+    ("tab.txt --run TRAINED --per-char --top 3 --window 8", 2, "--top", "--window"),
+    ("shapes.txt --run runs/caption --features shapes.csv --window 8", 2, "--window", "--task lm"),
     ("tab.txt --run TRAINED --features f.npy", 2, "--features", "trained without features"),
     ("shapes.txt --run runs/caption", 2, "--features"),
     ("shapes.txt --run runs/caption --features few.csv", 3, "few.csv", "2 rows", "80 lines"),

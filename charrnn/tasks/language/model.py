@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.vocabulary import TextPlace, Vocabulary
 from charrnn.engines.base import Backend, Stepper
 from charrnn.errors import CorpusError, RunError, UsageError
 from charrnn.models.architecture import Architecture
@@ -19,11 +19,18 @@ from charrnn.nn.losses import cross_entropy_forward
 from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
-from charrnn.tasks.language.scoring import text_metrics, text_nats
+from charrnn.tasks.language.scoring import TextScorer, text_metrics
 from charrnn.tasks.language.streams import NO_STARTS
 from charrnn.tasks.language.writing import NgramGuard, StoppableText, excluded_symbols
 
 RECORD_END = "\n"
+
+
+class ScoredSection(NamedTuple):
+    """A section of a text."""
+
+    ids: Array  # (n,)
+    nats: Array  # (n,), the loss of each character
 
 
 class TextModel(TrainedModel):
@@ -143,24 +150,42 @@ class TextModel(TrainedModel):
         """Mean nats per character of a text. Raises CorpusError for unknown characters and for an empty text."""
         return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
 
-    def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
+    def nats(self, ids: Array, *, lines: bool | None = None, window: int | None = None) -> Array:
         """The loss in nats of each character of a text, given the characters before it.
 
         lines: whether the state is reset at each line (default: as in training).
+        window: if given, the state is also reset after every `window` characters.
 
         Raises CorpusError if the text is empty.
         """
-        if not len(ids):
-            raise CorpusError("the text is empty")
-        nats = self.prediction_nats(self.prepend_start(ids), self.record_end(lines))
-        if not np.isfinite(nats).all():
-            raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
-        return nats
+        return np.concatenate([section.nats for section in self.score_sections([ids], lines=lines, window=window)])
 
-    def prediction_nats(self, ids: Array, record_end: int | None, file_starts: Array = NO_STARTS) -> Array:
-        """The nats of each prediction ids[1:]. The state is reset after each `record_end`, and at `file_starts`."""
+    def score_sections(
+        self,
+        chunks: Iterable[Array],
+        *,
+        lines: bool | None = None,
+        window: int | None = None,
+        file_starts: Array = NO_STARTS,
+    ) -> Iterator[ScoredSection]:
+        """Scores a text, given in chunks of ids, section by section. See `nats`.
+
+        file_starts: the positions of characters before which the state is also reset, in ascending order.
+        """
+        scorer = TextScorer(
+            self.backend, self.architecture, self.parameters, self.record_end(lines), window, file_starts
+        )
+        last = None  # the last id of the section before
         with threadpool_limits(1):
-            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end, file_starts)
+            for ids in _resize_chunks(chunks, scorer.size):
+                first = self.vocabulary.start if last is None else last
+                nats = scorer.nats(np.concatenate([[first], ids]).astype(np.intp))
+                if not np.isfinite(nats).all():
+                    raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
+                yield ScoredSection(ids, nats)
+                last = ids[-1]
+        if last is None:
+            raise CorpusError("the text is empty")
 
     def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
@@ -215,16 +240,23 @@ class TextModel(TrainedModel):
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
         """The ids of the characters of a text file. Raises CorpusError."""
+        return np.concatenate(list(self.read_chunks(path, skip_unknown=skip_unknown)))
+
+    def read_chunks(self, path: str, *, skip_unknown: bool = False) -> Iterator[Array]:
+        """Yields the ids of the characters of a text file in chunks. Raises CorpusError."""
         from charrnn.corpus.reading import display_name, vocabulary_reader  # not needed to write text
 
-        chunks = list(vocabulary_reader(self.vocabulary).codes(path))
-        if not chunks:
-            raise CorpusError(f"{display_name(path)}: the text is empty")
-        codes = np.concatenate(chunks)
-        return self.vocabulary.codes_to_ids(codes, skip_unknown=skip_unknown, file=display_name(path))
+        start = TextPlace(display_name(path))
+        place = start
+        for codes in vocabulary_reader(self.vocabulary).codes(path):
+            yield self.vocabulary.codes_to_ids(codes, skip_unknown=skip_unknown, place=place)
+            place = place.advance(codes)
+        if place == start:
+            raise CorpusError(f"{start.file}: the text is empty")
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        return text_metrics(self.nats(self.read_ids(file.path, skip_unknown=file.skip_unknown)))
+        chunks = self.read_chunks(file.path, skip_unknown=file.skip_unknown)
+        return text_metrics(section.nats for section in self.score_sections(chunks))
 
     def _new_stepper(self, streams: int) -> Stepper:
         return self.backend.stepper(self.architecture, self.parameters, streams)
@@ -241,3 +273,21 @@ class TextModel(TrainedModel):
         if record_end is not None:
             stepper.reset(np.flatnonzero(ids == record_end).tolist())
         return stepper.step(ids)
+
+
+def _resize_chunks(chunks: Iterable[Array], size: int) -> Iterator[Array]:
+    """Joins and splits chunks, so that all have `size` elements, except the last one, which is not empty."""
+    parts: list[Array] = []
+    missing = size  # elements
+    for chunk in chunks:
+        rest = chunk
+        while len(rest) >= missing:
+            yield np.concatenate([*parts, rest[:missing]])
+            rest = rest[missing:]
+            parts = []
+            missing = size
+        if len(rest):
+            parts.append(rest)
+            missing -= len(rest)
+    if parts:
+        yield np.concatenate(parts)

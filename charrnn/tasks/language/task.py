@@ -87,11 +87,11 @@ class LanguageTask:
         start = corpus.vocabulary.start if corpus.record_end is None else None
         return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed, corpus.train_starts)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> TextPass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> TextPass | None:
         if not self.has_validation:
             return None
         corpus = self.corpus
-        return TextPass(corpus.val, batch_size, seq_length, corpus.record_end, corpus.val_starts)
+        return TextPass(corpus.val, batch_size, seq_length, corpus.record_end, corpus.val_starts, limit)
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
@@ -109,5 +109,5 @@ class LanguageTask:
         corpus = self.corpus
         if len(corpus.test) < 2:
             return None
-        nats = TextModel(checkpoint).prediction_nats(corpus.test, corpus.record_end, corpus.test_starts)
-        return text_metrics(nats)
+        sections = TextModel(checkpoint).score_sections([corpus.test[1:]], file_starts=corpus.test_starts)
+        return text_metrics(section.nats for section in sections)

@@ -138,7 +138,8 @@ class SeriesTask:
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> SegmentStream:
         return SegmentStream(self.training_records, batch_size, seq_length, seed)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> SequencePass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> SequencePass | None:
+        """See Task. The limit is not used: all rows are scored."""
         if not self.has_validation:
             return None
         tables = self._first_rows([test for _, test in self.split_points])

@@ -112,6 +112,7 @@ def test_the_error_for_an_unknown_symbol_names_its_position(separator, text, mes
         {"separator": 1},
         {"separator": "x" * 101},
         {"separator": ["x"]},
+        {"normalize": "nfq"},
     ],
 )
 def test_damaged_metadata_are_refused(damage):
@@ -119,7 +120,7 @@ def test_damaged_metadata_are_refused(damage):
         Symbols.from_dict({"symbols": ["a", "b"], "separator": None, "normalize": "NFC"} | damage)
 
 
-@pytest.mark.parametrize("key", ["symbols", "separator"])
+@pytest.mark.parametrize("key", ["symbols", "separator", "normalize"])
 def test_incomplete_metadata_are_refused(key):
     values = Symbols.from_texts(["ab"], None).to_dict()
     del values[key]
