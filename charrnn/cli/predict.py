@@ -219,7 +219,7 @@ class SkippedSymbols:
     def describe(self) -> Iterator[str]:
         if self.num_skipped:
             yield (
-                f"skipped {format_count(self.num_skipped, 'symbol')} that are not in the vocabulary, "
+                f"skipped {format_count(self.num_skipped, 'symbol')} outside the vocabulary, "
                 f"in {format_count(self.num_inputs, 'input')}"
             )
         if self.unanswered:

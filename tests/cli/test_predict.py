@@ -95,7 +95,7 @@ def test_a_line_without_a_known_character_has_no_answer(task, task_runs, charrnn
     answers = outcome.out.split("\n")
     assert [bool(answer.strip()) for answer in answers] == [True, False, False, True, False]
     assert outcome.err.splitlines() == [
-        "skipped 3 symbols that are not in the vocabulary, in 2 inputs",
+        "skipped 3 symbols outside the vocabulary, in 2 inputs",
         "no answer for 2 inputs without a known symbol: line 2, 3",
     ]
     rows = charrnn(*words, "--json", stdin=lines).rows
