@@ -16,7 +16,7 @@ FIELDS = {
     "tag": {*COUNTS, "chars", "loss", "record_accuracy", *CLASSES},
     "translate": {*COUNTS, "chars", "loss", "exact", "cer", "wer"},
     "series": {"rows", "loss", "rmse", "mae", "rmse_of_last"},
-    "caption": {"records", "chars", "loss", "exact", "cer", "wer"},
+    "caption": {*COUNTS, "chars", "loss", "exact", "cer", "wer"},
 }
 
 
@@ -170,7 +170,7 @@ def test_the_skipped_symbols_are_counted(task_runs, charrnn, tmp_path):
     ("shapes.txt --run runs/caption", 2, "--features"),
     ("shapes.txt --run runs/caption --features few.csv", 3, "few.csv", "2 rows", "80 lines"),
     ("shapes.txt --run runs/caption --features shapes.csv --per-line", 2, "--per-line", "--task lm"),
-    ("one.csv --run runs/series", 3, "one.csv", "one row", "two"),
+    ("one.csv --run runs/series", 3, "one.csv", "too few rows", "1", "two"),
     ("empty.tsv --run runs/tag", 3, "empty.tsv", "no records"),
     ("new.tsv --run runs/classify", 3, "new.tsv, line 2, column 3", "'Ω'", "--on-unknown skip"),
     ("season.csv --run runs/series --errors 3", 2, "--errors", "--task series"),

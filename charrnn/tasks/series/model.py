@@ -116,7 +116,7 @@ class Forecaster(TrainedModel):
             numbers = columns.others if columns.labels else columns.names
             table = table.select_rows(complete_rows(table, numbers, columns.targets if columns.labels else ()))
         if len(table) < 1 + columns.has_history:
-            problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
+            problem = f"{display_name(table.path)}: too few rows with values in all columns: {len(table)}"
             raise CorpusError(problem, "at least two are needed" if columns.has_history else "")
         return self.evaluate([table], [slice(None)])
 

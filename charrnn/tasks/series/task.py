@@ -73,7 +73,7 @@ class SeriesTask:
             tables = _drop_incomplete(tables, names, targets, notices)
         for table in tables:
             if len(table) < MIN_TRAINING_ROWS:
-                problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
+                problem = f"{display_name(table.path)}: too few rows with values in all columns: {len(table)}"
                 raise CorpusError(problem, f"at least {MIN_TRAINING_ROWS} are needed")
         split_points = [_split_points(len(table), data) for table in tables]
         if data.val_fraction and not any(test > val for val, test in split_points):

@@ -92,9 +92,9 @@ def test_a_sequence_length_longer_than_the_data_is_refused_with_the_largest_that
     ("texts", "options", "message"),
     [
         (["a,b\n1,2\n2,3\n", "a,c\n1,2\n2,3\n"], {}, "no column b, but"),
-        (["a,b\n1,2\n"], {}, "1 rows with values in all columns"),
+        (["a,b\n1,2\n"], {}, "too few rows with values in all columns: 1"),
         (["a,b\n1,2\n3,x\n"], {}, "line 3, column b: 'x' is not a number"),
-        (["a,b\n1,2\n3,\n4,\n"], {"missing": "drop"}, "1 rows with values in all columns"),
+        (["a,b\n1,2\n3,\n4,\n"], {"missing": "drop"}, "too few rows with values in all columns: 1"),
         (["a;b\n1,5;2\n2,5;3.5\n"], {}, "decimal comma"),
     ],
 )
