@@ -68,7 +68,7 @@ def test_lines_of_a_pipe_are_available_before_the_pipe_is_closed(tmp_path):
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    lines = read_available_lines(str(tmp_path / "pipe"), "utf-8")
+    lines = read_available_lines(str(tmp_path / "pipe"), reading.TextReader())
     assert [line.text for line in next(lines)] == ["one", "two"]
     was_read.set()
     assert [line.text for line in next(lines)] == ["three"]

@@ -42,8 +42,8 @@ def test_metadata_survive_json():
         {"longest": 0},
         {"longest": 10**10},
         {"longest": 1.5},
-        {"source": {"symbols": ["b", "a"], "separator": None}},
-        {"target": {"symbols": ["a", ""], "separator": " "}},
+        {"source": {"symbols": ["b", "a"], "separator": None, "normalize": "none"}},
+        {"target": {"symbols": ["a", ""], "separator": " ", "normalize": "none"}},
     ],
 )
 def test_damaged_metadata_are_refused(damage):
