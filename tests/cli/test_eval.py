@@ -17,7 +17,7 @@ FIELDS = {
     "tag": {*COUNTS, "chars", "loss", "record_accuracy", *CLASSES},
     "translate": {*COUNTS, "chars", "loss", "exact", "cer", "wer"},
     "series": {"rows", "loss", "rmse", "mae", "rmse_of_last"},
-    "caption": {"records", "skipped", "unanswered", "unscored", "chars", "loss", "exact", "cer", "wer"},
+    "caption": {*COUNTS, "chars", "loss", "exact", "cer", "wer"},
 }
 
 
