@@ -77,7 +77,7 @@ def _header(metadata: dict[str, Any], tensors: dict[str, Array]) -> bytes:
         dtype = f"{tensor.dtype.kind.upper()}{8 * tensor.itemsize}"
         entries[name] = {"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, start + tensor.nbytes]}
         start += tensor.nbytes
-    text = json.dumps(entries).encode()
+    text = dump_json(entries).encode()
     text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8 bytes
     return len(text).to_bytes(8, "little") + text
 

@@ -74,13 +74,13 @@ def test_files_that_may_not_be_read_are_named_with_the_reason(charrnn, train, co
     for name in ("secret.txt", "weights/best.safetensors", "closed"):
         Path(name).chmod(0)
     cases = [
-        (["train", "secret.txt"], 3, "secret.txt"),
+        (["train", "secret.txt", "--max-steps", "1"], 3, "secret.txt"),
         (["eval", "secret.txt", "--run", "r"], 3, "secret.txt"),
         (["sample", "--run", "weights"], 4, "weights/best.safetensors"),
         (["info", "weights"], 4, "weights/best.safetensors"),
         (["sample", "--run", "closed"], 4, "closed"),
-        (["train", "corpus.txt", "--init-from", "closed"], 4, "closed"),
-        (["train", "--resume", "closed"], 4, "closed"),
+        (["train", "corpus.txt", "--max-steps", "1", "--init-from", "closed"], 4, "closed"),
+        (["train", "--resume", "closed", "--max-steps", "3"], 4, "closed"),
         (["info", "closed"], 4, "closed"),
         (["runs", "closed"], 4, "closed"),
     ]
