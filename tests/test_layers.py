@@ -9,14 +9,14 @@ PACKAGE = Path(__file__).parents[1] / "charrnn"
 # From the bottom to the top. `charrnn` is charrnn/__init__.py. A module may import from the layers below its own, and
 # from its own layer as long as no two modules import each other.
 LAYERS = [
-    *("errors", "seeding", "fields", "options", "nn", "corpus", "models", "runs", "engines", "tasks", "charrnn"),
-    *("training", "analysis", "plots", "web", "sweep", "cli", "__main__"),
+    *("errors", "seeding", "fields", "options", "nn", "corpus", "models", "runs", "engines", "tasks", "training"),
+    *("api", "charrnn", "analysis", "plots", "web", "sweep", "cli", "__main__"),
 ]
 # The modules that may import a library, as prefixes of their names.
 LIBRARIES = {
     "typer": ("charrnn.cli",),
     "rich": ("charrnn.cli",),
-    "tqdm": ("charrnn.cli",),
+    "tqdm": ("charrnn.cli", "charrnn.api"),
     "safetensors": ("charrnn.runs",),
     "onnx": ("charrnn.runs",),
     "optuna": ("charrnn.sweep",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import secrets
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,19 +17,16 @@ from charrnn.cli.arguments import (
     ModelOption,
     OnUnknown,
     Runs,
-    check_choice,
     given_options,
     load_model,
     refuse_run_as_file,
 )
 from charrnn.cli.parameters import with_options
 from charrnn.errors import CorpusError, UsageError
-from charrnn.options import DataOptions, SamplingOptions, select_options
+from charrnn.options import DataOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
-
-OPTION_NAMES = {"top": "--top", "beam": "--beam", "sampling": "the sampling options"}
 
 Input = Annotated[
     str, typer.Argument(help="File with one input per line, or a CSV file, optionally .gz; - is standard input.")
@@ -96,23 +92,12 @@ def predict(
     """
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 
-    check_choice("--on-unknown", on_unknown, "error", "skip")
     refuse_run_as_file(input)
     loaded = load_model(runs or [], model, checkpoint, methods=["predict_records", "predict_table"], device=device)
-    sampling_options = given_options(options)
-    prediction = PredictionOptions(
-        top=top,
-        beam=beam,
-        sampling=select_options(SamplingOptions, sampling_options) if sampling_options else None,
-        seed=secrets.randbits(32) if seed is None else seed,
-        skip_unknown=on_unknown == "skip",
+    prediction = PredictionOptions.from_options(
+        top=top, beam=beam, seed=seed, on_unknown=on_unknown, **given_options(options)
     )
-    supported = loaded.prediction_options if isinstance(loaded, PredictsRecords) else ()
-    for name, text in OPTION_NAMES.items():
-        if getattr(prediction, name) is not None and name not in supported:
-            raise UsageError(f"a model of --task {loaded.task} does not support {text}")
-    if prediction.sampling is not None and (beam is not None or top is not None):
-        raise UsageError("the sampling options cannot be used with --beam or --top")
+    prediction.check_supported(loaded)
     if isinstance(loaded, ForecastsRows):
         _predict_table(loaded, input, steps, json_output=json_output)
         return

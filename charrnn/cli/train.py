@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,12 +21,7 @@ from charrnn.cli.arguments import (
 )
 from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
-from charrnn.errors import UsageError
-from charrnn.fields import flag
-from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, absolute_paths, check_exclusive
-
-if TYPE_CHECKING:
-    from charrnn.training.trainer import Trainer
+from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 
 CorpusArgument = Annotated[
     list[str] | None,
@@ -82,6 +76,7 @@ def train(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from charrnn.cli.progress import TrainingDisplay
     from charrnn.engines.processes import torchrun_variable
+    from charrnn.training.start import resume_run, start_run
 
     check_pairs(run=run, resume=resume, init_from=init_from)
     given = given_options(options)
@@ -91,7 +86,10 @@ def train(
 
             follow()
             return
-        trainer = _start(corpus, given, run, init_from) if resume is None else _resume(resume, corpus, given)
+        if resume is None:
+            trainer = start_run(corpus or [], given, run=run, init_from=init_from)
+        else:
+            trainer = resume_run(resume, corpus or [], given)
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
@@ -103,41 +101,3 @@ def train(
     if trainer.signal is not None:
         path = shlex.quote(str(trainer.run_directory.path))
         exit_interrupted(trainer.signal, f"charrnn train --resume {path}")
-
-
-def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
-    """Creates a run and returns its trainer."""
-    from charrnn.tasks.registry import load_model
-    from charrnn.training.defaults import TASK_DEFAULTED
-    from charrnn.training.start import new_run
-
-    if not corpus:
-        raise UsageError("no corpus to train on", "charrnn train FILE")
-    check_exclusive(options | {"init_from": init_from})
-    config = RunConfig.from_options(corpus, options)
-    source = load_model(init_from).checkpoint if init_from else None
-    return new_run(run, config, source, unset=[name for name in TASK_DEFAULTED if name not in options])
-
-
-def _resume(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
-    """The trainer that resumes an existing run."""
-    from charrnn.runs.directory import Run, find_run
-    from charrnn.training.start import BUDGETS, RESUMABLE, resumed_run
-
-    run = Run(find_run(path))
-    config = run.read_config()
-    for name in options:
-        if name not in RESUMABLE:
-            raise UsageError(f"{flag(name)} cannot be changed with --resume", "to start a new run, see --init-from")
-    budgets = [name for name in BUDGETS if name in options]
-    changes = dict.fromkeys(BUDGETS) | options if budgets else options
-    train = TrainingOptions.from_dict(config.train.to_dict() | changes)
-    config = dataclasses.replace(config, train=train)
-    if corpus:
-        config = dataclasses.replace(config, corpus=absolute_paths(corpus))
-    trainer = resumed_run(run, config)
-    if trainer.is_spent and budgets:
-        given = ", ".join(f"{flag(name)} {options[name]:g}" for name in budgets)
-        done = f"{trainer.state.step:,} steps and {trainer.state.seconds / 60:.1f} minutes"
-        raise UsageError(f"{given}: the run has already used {done}", "give a larger budget")
-    return trainer

@@ -21,7 +21,7 @@ from charrnn.runs.reports import read_config
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
 # Files that a new run may have written before it was killed. A directory with no other files counts as empty.
-LEFT_BY_KILL = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors"}
+LEFT_BY_KILL = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors", "data"}
 MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
 
@@ -50,6 +50,11 @@ class Run:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def data(self) -> Path:
+        """The directory of the data of a run that was trained from Python with data in memory."""
+        return self.path / "data"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

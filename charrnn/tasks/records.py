@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from charrnn.corpus.lines import Line, read_lines
@@ -21,6 +22,7 @@ from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.base import EvaluationFile, TaskDefaults, TrainedModel
+from charrnn.tasks.data import DataFiles, write_pairs
 from charrnn.tasks.scoring import mean_loss
 from charrnn.tasks.vocabularies import ids_in, source_vocabulary
 from charrnn.tasks.windowed import WindowTask, split_records
@@ -198,7 +200,7 @@ class RecordTask(WindowTask):
         return self.model_class(checkpoint).preview(self.parts["val"] or self.parts["train"])
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        return self.model_class(checkpoint).evaluate(self.parts["test"]) if self.parts["test"] else None
+        return self.model_class(checkpoint).evaluate_records(self.parts["test"]) if self.parts["test"] else None
 
 
 class RecordModel(TrainedModel):
@@ -218,6 +220,10 @@ class RecordModel(TrainedModel):
             raise ValueError("the task metadata does not match the weights")
         return coding
 
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_pairs(folder, data)
+
     def score(self, source: str, output: str) -> float:
         """The mean loss of the scored steps of a record. Raises CorpusError for an unknown character or output."""
         pair = Pair(source, output)
@@ -235,14 +241,14 @@ class RecordModel(TrainedModel):
         return "\n".join(f"{pair.source} -> {answer}" for pair, answer in zip(shown, answers, strict=True))
 
     @abstractmethod
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate_records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
         """Returns the metrics of `charrnn eval`."""
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         pairs = [self.coding_class.parse_line(line) for line in read_lines([file.path], "utf-8", [])]
         if not pairs:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(pairs, skip_unknown=file.skip_unknown)
+        return self.evaluate_records(pairs, skip_unknown=file.skip_unknown)
 
 
 def _fingerprint(*parts: Sequence[Pair]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from charrnn.corpus.lines import read_lines
 from charrnn.corpus.numbers import read_vectors
 from charrnn.engines.base import Backend
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, converting_errors
 from charrnn.models.sampling import draw_texts
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
@@ -20,6 +22,7 @@ from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.caption.coding import END, Caption, CaptionCoding
+from charrnn.tasks.data import DataFiles, write_vector_pairs
 from charrnn.tasks.scoring import mean_loss
 
 MAX_STREAMS = 256  # texts that are written at the same time
@@ -38,6 +41,24 @@ class Captioner(TrainedModel):
         if coding.architecture(self.architecture) != self.architecture:
             raise ValueError("the task metadata does not match the weights")
         return coding
+
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_vector_pairs(folder, data)
+
+    @converting_errors()
+    def sample(
+        self, vectors: Any, *, prime: str = "", length: int | None = None, seed: int | None = None, **options: Any
+    ) -> list[str]:
+        """Writes a text for each vector (N, F). The text of vector n has the seed `seed` + n.
+
+        prime, length: see `write`. options: the fields of SamplingOptions.
+        """
+        first_seed = secrets.randbits(32) if seed is None else seed
+        rows = self._check_vectors(vectors)
+        seeds = [first_seed + n for n in range(len(rows))]
+        sampling = SamplingOptions.from_dict(options)
+        return [text for text, _ in self.write(rows, sampling, seeds, prime=prime, length=length)]
 
     def write(
         self,
@@ -79,9 +100,9 @@ class Captioner(TrainedModel):
 
     def score(self, text: str, vector: Any) -> float:
         """The mean nats per character of a text, including its line end, given its vector."""
-        return float(self.evaluate([text], [vector])["loss"])
+        return float(self.evaluate_texts([text], [vector])["loss"])
 
-    def evaluate(self, texts: Sequence[str], vectors: Any, *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate_texts(self, texts: Sequence[str], vectors: Any, *, skip_unknown: bool = False) -> dict[str, Any]:
         """Returns a dict of `records`, `chars`, `loss`, `bpc` and `perplexity` of texts, given their vectors."""
         rows = self._check_vectors(vectors)
         captions = [Caption(row, text) for row, text in enumerate(texts)]
@@ -102,7 +123,7 @@ class Captioner(TrainedModel):
         vectors = read_vectors(file.features)
         if len(texts) != len(vectors):
             raise CorpusError(f"{file.features}: {len(vectors)} rows for {len(texts)} lines of {file.path}")
-        return self.evaluate(texts, vectors, skip_unknown=file.skip_unknown)
+        return self.evaluate_texts(texts, vectors, skip_unknown=file.skip_unknown)
 
     def _standardize(self, vectors: Any) -> Array:
         return self.coding.scale.apply(self._check_vectors(vectors))

@@ -106,7 +106,7 @@ class CaptionTask(WindowTask):
         if not captions:
             return None
         rows = self.vectors[[caption.source for caption in captions]]
-        return Captioner(checkpoint).evaluate([caption.text for caption in captions], rows)
+        return Captioner(checkpoint).evaluate_texts([caption.text for caption in captions], rows)
 
 
 def _fingerprint(parts: dict[str, list[Caption]], vectors: Array) -> str:

@@ -27,9 +27,7 @@ class Classifier(RecordModel):
         logits = scored_outputs(self, records)
         return cross_entropy_forward(logits, np.zeros(len(logits), int))[1]
 
-    def predict(
-        self, texts: Sequence[str], *, top: int = 1, skip_unknown: bool = False
-    ) -> list[list[tuple[str, float]]]:
+    def rank(self, texts: Sequence[str], *, top: int = 1, skip_unknown: bool = False) -> list[list[tuple[str, float]]]:
         """The `top` most likely labels of each text with their probabilities, in descending order."""
         answers = []
         for row in self.probabilities(texts, skip_unknown=skip_unknown):
@@ -39,15 +37,15 @@ class Classifier(RecordModel):
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         answers = []
-        for ranked in self.predict(texts, top=options.top or 1, skip_unknown=options.skip_unknown):
+        for ranked in self.rank(texts, top=options.top or 1, skip_unknown=options.skip_unknown):
             label, probability = ranked[0]
             answers.append({"label": label, "probability": probability, **options.top_field(ranked)})
         return answers
 
     def answers(self, texts: Sequence[str]) -> list[str]:
-        return [best for ((best, _), *_) in self.predict(texts)]
+        return [best for ((best, _), *_) in self.rank(texts)]
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate_records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
         """Returns a dict of `records`, `loss`, `accuracy`, `macro_f1`, `labels` and `confusion`.
 
         `confusion` has a row for each true label and a column for each predicted label. A label that was not in the

@@ -46,7 +46,7 @@ class SourceModel(TrainedModel):
             raise ValueError("the task metadata does not match the weights")
         return coding
 
-    def predict(
+    def rank(
         self, sources: Sequence[Any], *, beam: int = DEFAULT_BEAM, top: int = 1, skip_unknown: bool = False
     ) -> list[list[tuple[str, float]]]:
         """Finds the `top` most likely targets of each source by beam search.
@@ -85,7 +85,7 @@ class SourceModel(TrainedModel):
             return [{"output": output, "log_probability": log_p} for output, log_p in drawn]
         beam = options.beam or DEFAULT_BEAM
         answers = []
-        for ranked in self.predict(sources, beam=beam, top=options.top or 1, skip_unknown=skip):
+        for ranked in self.rank(sources, beam=beam, top=options.top or 1, skip_unknown=skip):
             output, log_p = ranked[0]
             answers.append({"output": output, "log_probability": log_p, **options.top_field(ranked)})
         return answers
@@ -116,7 +116,7 @@ class SourceModel(TrainedModel):
 
     def answers(self, sources: Sequence[Any]) -> list[str]:
         """Finds a target for each source by greedy decoding."""
-        return [best for ((best, _), *_) in self.predict(sources, beam=1)]
+        return [best for ((best, _), *_) in self.rank(sources, beam=1)]
 
     def preview(self, records: Sequence[SourceRecord]) -> str:
         """The first few records with the model's answers, and the correct targets in brackets."""
@@ -144,7 +144,7 @@ class SourceModel(TrainedModel):
             total += float(network.sums(scoring_pass.batch(step), network.zero_state(streams))[0])
         return total / scoring_pass.predictions
 
-    def evaluate(self, records: Sequence[SourceRecord], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate_records(self, records: Sequence[SourceRecord], *, skip_unknown: bool = False) -> dict[str, Any]:
         """Returns a dict of `records`, `chars`, `loss`, `exact`, `cer` and `wer`.
 
         `records` is the number of distinct sources, `chars` the number of symbols in the references, and `exact` the
@@ -157,7 +157,7 @@ class SourceModel(TrainedModel):
         references: dict[Any, list[str]] = {}
         for record in records:
             references.setdefault(record.source, []).append(record.target)
-        answers = self.predict(list(references), skip_unknown=skip_unknown)
+        answers = self.rank(list(references), skip_unknown=skip_unknown)
         exact = 0
         symbol_errors = ErrorRate()
         word_errors = ErrorRate()

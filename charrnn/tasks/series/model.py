@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from charrnn.corpus.numbers import Table, read_table
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.windows import Records
 from charrnn.engines.base import Backend
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, converting_errors
+from charrnn.fields import flag
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
+from charrnn.tasks.data import DataFiles, temporary_files, write_table
 from charrnn.tasks.series.columns import Columns
 from charrnn.tasks.series.sequences import SequencePass
 
@@ -36,7 +39,29 @@ class Forecaster(TrainedModel):
             raise ValueError("the task metadata does not match the weights")
         return columns
 
-    def predict(self, rows: Any) -> Any:
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_table(folder, data)
+
+    @converting_errors()
+    def predict(self, inputs: Any, *, steps: int | None = None, **options: Any) -> dict[str, list[Any]]:
+        """Predicts a row for each row of a table or, with `steps`, the rows that follow the last one.
+
+        inputs: a pandas frame, a dict of columns, an array, or the path of a CSV file. Returns the predicted columns
+        by name.
+        """
+        if options:
+            raise UsageError(f"a model of --task series does not support {flag(min(options))}")
+        if steps is not None and steps < 1:
+            raise UsageError(f"--steps {steps}: must be at least 1")
+        if isinstance(inputs, str | Path):
+            names, rows = self.predict_table(str(inputs), steps)
+        else:
+            with temporary_files(self.write_data, inputs) as files:
+                names, rows = self.predict_table(str(files.path), steps)
+        return {name: [row[n] for row in rows] for n, name in enumerate(names)}
+
+    def predict_rows(self, rows: Any) -> Any:
         """Rows (n, D) -> predictions (n, M), or n labels.
 
         The prediction for a row is the next row or, if the model has targets, the targets of that row.
@@ -75,7 +100,7 @@ class Forecaster(TrainedModel):
         table = read_table(path, [])
         self._check_columns(table, self.columns.inputs)
         rows = table.numbers(self.columns.inputs)
-        answers = self.predict(rows) if steps is None else self.forecast(rows, steps)
+        answers = self.predict_rows(rows) if steps is None else self.forecast(rows, steps)
         cells = [[label] for label in answers] if self.columns.labels else answers.tolist()
         return self.columns.outputs, cells
 
@@ -84,9 +109,9 @@ class Forecaster(TrainedModel):
         if not self.columns.targets and len(table.cells) < 2:
             name = display_name(table.path)
             raise CorpusError(f"{name}: only one row", "at least two are needed to predict the next row")
-        return self.evaluate([table], [slice(None)])
+        return self.evaluate_tables([table], [slice(None)])
 
-    def evaluate(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
+    def evaluate_tables(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
         """Returns a dict of `rows`, `loss`, `rmse`, `mae` and `rmse_of_last`, or of `rows`, `loss` and `accuracy`.
 
         The second form is for labels. `rmse`, `mae` and `rmse_of_last` map each column to a value. `rmse_of_last` is
@@ -102,7 +127,7 @@ class Forecaster(TrainedModel):
         last_errors = []  # of repeating the last value
         losses = []
         for table, rows in zip(tables, scored, strict=True):
-            predicted = self.predict(table.numbers(self.columns.inputs))
+            predicted = self.predict_rows(table.numbers(self.columns.inputs))
             true = table.numbers(self.columns.outputs)
             if not has_targets:  # the network predicts row n + 1 at row n, so row 0 is not predicted
                 predicted = np.concatenate([true[:1], predicted[:-1]])

@@ -22,7 +22,7 @@ class Tagger(RecordModel):
     coding_class = TagCoding
     prediction_options = ()
 
-    def predict(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
+    def tag(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
         """The most likely tags of each text, one for each character."""
         pairs = [Pair(text, UNKNOWN_TAG * len(text)) for text in texts]
         logits = scored_outputs(self, self.coding.records(pairs, skip_unknown=skip_unknown))
@@ -30,12 +30,12 @@ class Tagger(RecordModel):
         return ["".join(next(tags) if c in self.vocabulary else UNKNOWN_TAG for c in text) for text in texts]
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        return [{"tags": tags} for tags in self.predict(texts, skip_unknown=options.skip_unknown)]
+        return [{"tags": tags} for tags in self.tag(texts, skip_unknown=options.skip_unknown)]
 
     def answers(self, texts: Sequence[str]) -> list[str]:
-        return self.predict(texts)
+        return self.tag(texts)
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
+    def evaluate_records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False) -> dict[str, Any]:
         """Returns a dict of `records`, `chars`, `loss`, `accuracy` and `record_accuracy`.
 
         `accuracy` is the fraction of characters with the correct tag, `record_accuracy` the fraction of records in

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from charrnn.corpus.lines import read_lines
 from charrnn.corpus.numbers import read_vectors
@@ -43,6 +46,14 @@ def read_matrix(path: str, place: str = "") -> Matrix:
         return Matrix(path, read_vectors(path), place)
     except CorpusError as error:
         raise CorpusError(f"{place}: {error.message}" if place else error.message, error.hint) from None
+
+
+def array_matrix(values: Any, name: str) -> Matrix:
+    """A matrix (T, D) that is in memory. name: identifies the matrix. Raises CorpusError."""
+    rows = np.asarray(values, np.float64)
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+        raise CorpusError(f"{name}: must be a matrix of finite numbers", f"its shape is {rows.shape}")
+    return Matrix(name, rows)
 
 
 def read_records(paths: Sequence[str], encoding: str, notices: list[str]) -> list[SourceRecord]:

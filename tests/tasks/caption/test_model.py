@@ -60,7 +60,7 @@ def test_a_text_continues_the_prime_and_has_at_most_the_given_length(model):
 
 def test_the_evaluation_is_the_mean_over_all_characters_and_line_ends(model):
     texts = ["abc", "", "dd", "abcdabcd", "a"]
-    result = model.evaluate(texts, VECTORS)
+    result = model.evaluate_texts(texts, VECTORS)
     losses = [model.score(text, vector) * (len(text) + 1) for text, vector in zip(texts, VECTORS, strict=True)]
     assert (result["records"], result["chars"]) == (5, 14 + 5)
     assert result["loss"] == pytest.approx(sum(losses) / 19)
@@ -79,7 +79,7 @@ def test_a_file_is_evaluated_with_one_vector_per_line(model, tmp_path):
     np.save(tmp_path / "two.npy", VECTORS[:2])
     np.save(tmp_path / "three.npy", VECTORS[:3])
     file = EvaluationFile(str(tmp_path / "lines.txt"), str(tmp_path / "two.npy"))
-    assert model.evaluate_file(file) == model.evaluate(["abc", "d"], VECTORS[:2])
+    assert model.evaluate_file(file) == model.evaluate_texts(["abc", "d"], VECTORS[:2])
     with pytest.raises(CorpusError, match=r"three\.npy: 3 rows for 2 lines of"):
         model.evaluate_file(EvaluationFile(str(tmp_path / "lines.txt"), str(tmp_path / "three.npy")))
     with pytest.raises(UsageError, match="--features"):

@@ -28,24 +28,24 @@ def test_probabilities_do_not_depend_on_the_other_texts(model):
 
 
 def test_answers_are_ranked_by_probability(model):
-    for text, answers in zip(TEXTS, model.predict(TEXTS, top=3), strict=True):
+    for text, answers in zip(TEXTS, model.rank(TEXTS, top=3), strict=True):
         probabilities = [p for _, p in answers]
         assert probabilities == sorted(probabilities, reverse=True)
         row = model.probabilities([text])[0]
         assert dict(answers) == pytest.approx(dict(zip("xyz", row, strict=True)))
-    assert model.answers(TEXTS) == [answers[0][0] for answers in model.predict(TEXTS)]
+    assert model.answers(TEXTS) == [answers[0][0] for answers in model.rank(TEXTS)]
 
 
 def test_records_of_answers_list_several_labels_only_on_request(model):
     (answer,) = model.predict_records(["abc"], PredictionOptions())
     assert set(answer) == {"label", "probability"}
     (answer,) = model.predict_records(["abc"], PredictionOptions(top=2))
-    assert answer["top"] == model.predict(["abc"], top=2)[0]
+    assert answer["top"] == model.rank(["abc"], top=2)[0]
     assert answer["top"][0] == (answer["label"], answer["probability"])
 
 
 def test_the_evaluation_agrees_with_probabilities_and_answers(model):
-    result = model.evaluate(PAIRS)
+    result = model.evaluate_records(PAIRS)
     true = ["xyz".index(pair.output) for pair in PAIRS]
     p = model.probabilities(TEXTS)[range(4), true]
     assert result["loss"] == pytest.approx(-np.log(p).mean())
@@ -60,14 +60,14 @@ def test_the_evaluation_agrees_with_probabilities_and_answers(model):
 def test_macro_f1_is_the_mean_over_the_labels_that_occur(model, monkeypatch):
     logits = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     monkeypatch.setattr("charrnn.tasks.classify.model.scored_outputs", lambda *_: logits)
-    result = model.evaluate([Pair("abc", "x"), Pair("bca", "y"), Pair("ca", "y")])
+    result = model.evaluate_records([Pair("abc", "x"), Pair("bca", "y"), Pair("ca", "y")])
     assert result["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     assert result["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
 
 
 def test_an_unknown_label_counts_as_wrong_and_has_no_part_in_the_loss(model):
-    known = model.evaluate(PAIRS[:2])
-    result = model.evaluate([*PAIRS[:2], Pair("ab", "new"), Pair("ca", "new")])
+    known = model.evaluate_records(PAIRS[:2])
+    result = model.evaluate_records([*PAIRS[:2], Pair("ab", "new"), Pair("ca", "new")])
     assert result["loss"] == pytest.approx(known["loss"])
     assert result["accuracy"] == known["accuracy"] / 2
     assert result["labels"] == ["x", "y", "z", "new"]
@@ -75,7 +75,7 @@ def test_an_unknown_label_counts_as_wrong_and_has_no_part_in_the_loss(model):
 
 
 def test_an_evaluation_with_unknown_labels_only_has_no_loss(model):
-    result = model.evaluate([Pair("ab", "new")])
+    result = model.evaluate_records([Pair("ab", "new")])
     assert (result["loss"], result["accuracy"], result["macro_f1"]) == (None, 0, 0)
 
 

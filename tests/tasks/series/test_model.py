@@ -39,22 +39,22 @@ def test_a_forecast_is_a_sequence_of_predictions_of_the_next_row(cell):
     model = make_model(make_table(), [], cell)
     rows = ROWS
     for _ in range(4):
-        rows = np.concatenate([rows, model.predict(rows)[-1:]])
+        rows = np.concatenate([rows, model.predict_rows(rows)[-1:]])
     np.testing.assert_allclose(model.forecast(ROWS, 4), rows[-4:], rtol=1e-6)
 
 
 def test_predictions_do_not_depend_on_how_many_steps_are_read_at_a_time(monkeypatch):
     models = [make_model(make_table(), []), make_model(make_table(LABELS), ["label"])]
-    expected = [model.predict(ROWS) for model in models]
+    expected = [model.predict_rows(ROWS) for model in models]
     monkeypatch.setattr(series_model, "MAX_SEQ_LENGTH", 7)
-    np.testing.assert_allclose(models[0].predict(ROWS), expected[0], rtol=1e-10)
-    assert models[1].predict(ROWS) == expected[1]
+    np.testing.assert_allclose(models[0].predict_rows(ROWS), expected[0], rtol=1e-10)
+    assert models[1].predict_rows(ROWS) == expected[1]
 
 
 def test_the_evaluation_compares_predictions_with_the_next_rows():
     model = make_model(make_table(), [])
-    result = model.evaluate([make_table()], [slice(5, None)])
-    errors = (model.predict(ROWS)[:-1] - ROWS[1:])[4:]
+    result = model.evaluate_tables([make_table()], [slice(5, None)])
+    errors = (model.predict_rows(ROWS)[:-1] - ROWS[1:])[4:]
     last_errors = (ROWS[1:] - ROWS[:-1])[4:]
     assert result["rows"] == 15
     for n, column in enumerate("ab"):
@@ -66,11 +66,11 @@ def test_the_evaluation_compares_predictions_with_the_next_rows():
 
 
 def test_the_first_row_is_evaluated_only_with_targets():
-    assert make_model(make_table(), []).evaluate([make_table()], [slice(None)])["rows"] == 19
+    assert make_model(make_table(), []).evaluate_tables([make_table()], [slice(None)])["rows"] == 19
     model = make_model(make_table(), ["b"])
-    result = model.evaluate([make_table()], [slice(None)])
+    result = model.evaluate_tables([make_table()], [slice(None)])
     assert result["rows"] == 20
-    errors = model.predict(ROWS[:, :1]) - ROWS[:, 1:]
+    errors = model.predict_rows(ROWS[:, :1]) - ROWS[:, 1:]
     assert result["rmse"] == {"b": pytest.approx(np.sqrt(np.square(errors).mean()))}
 
 
@@ -78,32 +78,32 @@ def test_a_single_row_with_targets_has_no_error_of_repeating_the_last_value():
     model = make_model(make_table(), ["b"])
     table = Table("t.csv", ("a", "b"), [["1", "2"]])
     with np.errstate(all="raise"):
-        result = model.evaluate([table], [slice(None)])
+        result = model.evaluate_tables([table], [slice(None)])
     assert (result["rows"], result["rmse_of_last"]) == (1, None)
 
 
 def test_the_evaluation_of_labels():
     model = make_model(make_table(LABELS), ["label"])
-    result = model.evaluate([make_table(LABELS)], [slice(None)])
-    predicted = model.predict(ROWS)
+    result = model.evaluate_tables([make_table(LABELS)], [slice(None)])
+    predicted = model.predict_rows(ROWS)
     assert set(predicted) <= set(LABELS)
     assert result["accuracy"] == np.mean([a == b for a, b in zip(predicted, LABELS, strict=True)])
-    right = model.evaluate([make_table(predicted)], [slice(None)])
+    right = model.evaluate_tables([make_table(predicted)], [slice(None)])
     assert (right["rows"], right["accuracy"]) == (20, 1)
     assert right["loss"] < result["loss"]
 
 
 def test_unknown_labels_count_as_wrong_and_have_no_part_in_the_loss():
     model = make_model(make_table(LABELS), ["label"])
-    known = model.evaluate([make_table(LABELS)], [slice(0, 10)])
-    result = model.evaluate([make_table([*LABELS[:10], *["new"] * 10])], [slice(None)])
+    known = model.evaluate_tables([make_table(LABELS)], [slice(0, 10)])
+    result = model.evaluate_tables([make_table([*LABELS[:10], *["new"] * 10])], [slice(None)])
     assert result["loss"] == pytest.approx(known["loss"])
     assert (result["rows"], result["accuracy"]) == (20, known["accuracy"] / 2)
 
 
 def test_an_evaluation_with_unknown_labels_only_has_no_loss():
     model = make_model(make_table(LABELS), ["label"])
-    assert model.evaluate([make_table(["new"] * 20)], [slice(None)]) == {"rows": 20, "loss": None, "accuracy": 0}
+    assert model.evaluate_tables([make_table(["new"] * 20)], [slice(None)]) == {"rows": 20, "loss": None, "accuracy": 0}
 
 
 def test_tables_are_predicted_row_by_row_or_continued(tmp_path):
@@ -111,21 +111,21 @@ def test_tables_are_predicted_row_by_row_or_continued(tmp_path):
     model = make_model(make_table(), [])
     names, rows = model.predict_table(str(tmp_path / "t.csv"), None)
     assert names == ("a", "b")
-    np.testing.assert_array_equal(rows, model.predict(ROWS))
+    np.testing.assert_array_equal(rows, model.predict_rows(ROWS))
     _, rows = model.predict_table(str(tmp_path / "t.csv"), 3)
     np.testing.assert_array_equal(rows, model.forecast(ROWS, 3))
     labels = make_model(make_table(LABELS), ["label"])
     names, rows = labels.predict_table(str(tmp_path / "t.csv"), None)
-    assert (names, rows) == (("label",), [[label] for label in labels.predict(ROWS)])
+    assert (names, rows) == (("label",), [[label] for label in labels.predict_rows(ROWS)])
 
 
 def test_invalid_rows_and_tables_are_refused(tmp_path):
     model = make_model(make_table(), [])
     for rows in (ROWS[:, :1], ROWS[0], ROWS[:0]):
         with pytest.raises(CorpusError, match="the model needs rows of 2 numbers: a, b"):
-            model.predict(rows)
+            model.predict_rows(rows)
     with pytest.raises(CorpusError, match="not finite"):
-        model.predict([[1, np.nan]])
+        model.predict_rows([[1, np.nan]])
     with pytest.raises(UsageError, match="--target"):
         make_model(make_table(), ["b"]).forecast(ROWS[:, :1], 3)
     (tmp_path / "one.csv").write_text("a,b\n1,2\n")

@@ -28,22 +28,22 @@ def model(request, record_model):
 
 
 def test_each_character_gets_a_tag_that_does_not_depend_on_the_other_texts(model):
-    together = model.predict(TEXTS)
+    together = model.tag(TEXTS)
     assert [len(tags) for tags in together] == [4, 1, 15, 0]
-    assert together == [model.predict([text])[0] for text in TEXTS] == model.answers(TEXTS)
+    assert together == [model.tag([text])[0] for text in TEXTS] == model.answers(TEXTS)
     assert len(set("".join(together))) > 1
 
 
 def test_characters_that_are_not_in_the_vocabulary_are_refused_or_tagged_with_a_question_mark(model):
     with pytest.raises(CorpusError, match="'z'"):
-        model.predict(["azb"])
-    (tags,) = model.predict(["azb"], skip_unknown=True)
-    assert tags == model.predict(["ab"])[0][0] + "?" + model.predict(["ab"])[0][1]
+        model.tag(["azb"])
+    (tags,) = model.tag(["azb"], skip_unknown=True)
+    assert tags == model.tag(["ab"])[0][0] + "?" + model.tag(["ab"])[0][1]
 
 
 def test_the_evaluation_agrees_with_the_answers_and_scores(model):
-    result = model.evaluate(PAIRS)
-    answers = model.predict(TEXTS)
+    result = model.evaluate_records(PAIRS)
+    answers = model.tag(TEXTS)
     is_right = [
         tag == true for tags, pair in zip(answers, PAIRS, strict=True) for tag, true in zip(tags, pair[1], strict=True)
     ]
@@ -57,10 +57,10 @@ def test_the_evaluation_agrees_with_the_answers_and_scores(model):
 
 
 def test_unknown_tags_count_as_wrong_and_have_no_part_in_the_loss(model):
-    known = model.evaluate([Pair("abca", model.predict(["abca"])[0])])
+    known = model.evaluate_records([Pair("abca", model.tag(["abca"])[0])])
     assert (known["accuracy"], known["record_accuracy"]) == (1, 1)
-    tags = model.predict(["abca"])[0][:3] + "?"
-    result = model.evaluate([Pair("abca", tags)])
+    tags = model.tag(["abca"])[0][:3] + "?"
+    result = model.evaluate_records([Pair("abca", tags)])
     assert (result["accuracy"], result["record_accuracy"]) == (0.75, 0)
     logits = scored_outputs(model, model.coding.records([Pair("abca", tags)]))[:3]
     true = [model.coding.tags.index(tag) for tag in tags[:3]]
@@ -69,12 +69,12 @@ def test_unknown_tags_count_as_wrong_and_have_no_part_in_the_loss(model):
 
 
 def test_an_evaluation_with_unknown_tags_only_has_no_loss(model):
-    result = model.evaluate([Pair("ab", "??")])
+    result = model.evaluate_records([Pair("ab", "??")])
     assert (result["loss"], result["accuracy"], result["record_accuracy"]) == (None, 0, 0)
 
 
 def test_an_evaluation_without_characters_has_neither_loss_nor_accuracy(model):
-    result = model.evaluate([Pair("zz", "..")], skip_unknown=True)
+    result = model.evaluate_records([Pair("zz", "..")], skip_unknown=True)
     assert (result["chars"], result["loss"], result["accuracy"]) == (0, None, None)
 
 
