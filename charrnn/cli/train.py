@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,9 +19,13 @@ from charrnn.cli.arguments import (
     given_options,
     needs_extra,
 )
-from charrnn.cli.parameters import with_options
+from charrnn.cli.parameters import OUTPUT_PANEL, with_options
 from charrnn.cli.signals import exit_interrupted, interrupting
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from charrnn.cli.observers import Observer
+    from charrnn.training.trainer import Trainer
 
 CorpusArgument = Annotated[
     list[str] | None,
@@ -45,6 +49,16 @@ InitFrom = Annotated[
 ]
 
 
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="Show the progress in live.html in the run directory, a page that refreshes itself.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
 @with_options(ModelOptions, DataOptions, TrainingOptions)
 def train(
     corpus: CorpusArgument = None,
@@ -52,6 +66,7 @@ def train(
     resume: Resume = None,
     init_from: InitFrom = None,
     config: ConfigFile = None,  # read by its callback
+    live: Live = False,
     json_output: Json = False,
     quiet: Quiet = False,
     **options: Any,
@@ -74,6 +89,7 @@ def train(
     """
     # The workers use all cores, so BLAS threads would only use memory. This must be set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from charrnn.cli.observers import Observers
     from charrnn.cli.progress import TrainingDisplay
     from charrnn.engines.processes import torchrun_variable
     from charrnn.training.start import resume_run, start_run
@@ -93,11 +109,26 @@ def train(
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
+            observers = Observers(_observers(trainer, live=live), display.bar.print)
+            if live:
+                display.bar.print(f"live page: {trainer.run_directory.live.absolute().as_uri()}")
             for event in trainer.run():
                 result = display.show(event) or result
+                observers.show(event)
     finally:  # also if the run diverged
         if json_output and result is not None:
             print(json.dumps(result))
     if trainer.signal is not None:
         path = shlex.quote(str(trainer.run_directory.path))
         exit_interrupted(trainer.signal, f"charrnn train --resume {path}")
+
+
+def _observers(trainer: Trainer, *, live: bool) -> dict[str, Observer]:
+    """The observers that were asked for. They get a sample at each evaluation."""
+    observers: dict[str, Observer] = {}
+    if live:
+        from charrnn.web.report import LivePage
+
+        observers["--live"] = LivePage(trainer)
+    trainer.samples_at_evaluations = bool(observers)
+    return observers

@@ -40,6 +40,14 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
+    def samples(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def live(self) -> Path:
+        return self.path / "live.html"
+
+    @property
     def best(self) -> Path:
         return self.path / "best.safetensors"
 
