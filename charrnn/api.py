@@ -26,6 +26,8 @@ from charrnn.tasks.base import TrainedModel
 from charrnn.tasks.data import DataFiles, naming_data
 from charrnn.tasks.registry import load_ensemble, model_class
 from charrnn.training.events import Done, Evaluated, Event, Step
+from charrnn.training.loggers import check_trackers, make_loggers
+from charrnn.training.observers import Observers
 from charrnn.training.start import resume_run, start_run
 from charrnn.training.trainer import Trainer
 
@@ -87,6 +89,7 @@ def start(
     run: PathLike | None = None,
     resume: PathLike | None = None,
     init_from: PathLike | None = None,
+    log: str | Sequence[str] = (),
     **options: Any,
 ) -> Training:
     """Starts or resumes a run. Returns a Training, which trains while it is iterated over.
@@ -99,6 +102,7 @@ def start(
         series                    a pandas frame, a dict of columns, or an array
     val_data: validation data of the same form.
     run: the directory of the run. resume: the run to continue. init_from: the run or checkpoint to start from.
+    log: trackers, "tensorboard", "wandb" or "mlflow". If one fails, Python warns, and the run continues without it.
     options: any option of `charrnn train`, by name: `hidden_size=128` is --hidden-size 128.
 
     Raises charrnn.Error, whose `exit_code` is that of the command line.
@@ -112,6 +116,8 @@ def start(
     ('interrupted', 4)
     """
     options = _check_options(options)
+    log = [log] if isinstance(log, str) else list(log)
+    check_trackers(log)
     in_memory = data is not None
     if in_memory and (corpus or resume):
         raise UsageError(f"data cannot be used together with {'resume' if resume else 'a corpus'}")
@@ -120,12 +126,12 @@ def start(
     if resume is not None:
         if run is not None or init_from is not None:
             raise UsageError(f"--resume and --{'run' if run is not None else 'init-from'} cannot be used together")
-        return Training(resume_run(Path(resume), _paths(corpus), options))
+        return Training(resume_run(Path(resume), _paths(corpus), options), log)
     origin = None if init_from is None else Path(init_from)
     directory = None if run is None else Path(run)
     if not in_memory:
-        return Training(start_run(_paths(corpus), options, run=directory, init_from=origin))
-    return Training(_start_with_data(data, val_data, options, directory, origin))
+        return Training(start_run(_paths(corpus), options, run=directory, init_from=origin), log)
+    return Training(_start_with_data(data, val_data, options, directory, origin), log)
 
 
 class Training:
@@ -135,10 +141,18 @@ class Training:
     is saved. Another loop continues the run.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    def __init__(self, trainer: Trainer, log: Sequence[str] = ()) -> None:
+        self.trackers = log
+        self._use(trainer)
         self.result: dict[str, Any] | None = None  # the content of result.json, when the run has ended
         self._loop: weakref.ref[Iterator[Event]] | None = None  # the last loop over the events
+
+    def _use(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.trainer.samples_at_evaluations = bool(self.trackers)
+        self._observers = Observers(
+            make_loggers(self.trackers, trainer), lambda line: warnings.warn(line, stacklevel=2)
+        )
 
     @property
     def run(self) -> Path:
@@ -165,7 +179,7 @@ class Training:
             previous: Any = self._loop()
             if previous is not None:  # the traceback of an exception can keep a loop that was left
                 previous.close()
-            self.trainer = resume_run(self.run, [], {})
+            self._use(resume_run(self.run, [], {}))
         loop = self._events()
         self._loop = weakref.ref(loop)
         return loop
@@ -191,6 +205,8 @@ class Training:
             event = next(events, None)
         if isinstance(event, Done):
             self.result = event.result
+        if event is not None:
+            self._observers.show(event)
         return event
 
     def __repr__(self) -> str:

@@ -23,6 +23,9 @@ LIBRARIES = {
     "sqlalchemy": ("charrnn.sweep",),
     "matplotlib": ("charrnn.plots",),
     "plotext": ("charrnn.plots",),
+    "tensorboardX": ("charrnn.training.loggers",),
+    "wandb": ("charrnn.training.loggers",),
+    "mlflow": ("charrnn.training.loggers",),
     "torch": ("charrnn.engines", "charrnn.training.bench"),
 }
 EVERYWHERE = {"numpy", "threadpoolctl"}

@@ -24,7 +24,7 @@ from charrnn.cli.signals import exit_interrupted, interrupting
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 
 if TYPE_CHECKING:
-    from charrnn.cli.observers import Observer
+    from charrnn.training.observers import Observer
     from charrnn.training.trainer import Trainer
 
 CorpusArgument = Annotated[
@@ -59,6 +59,17 @@ Live = Annotated[
 ]
 
 
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Log to tensorboard, wandb or mlflow (extra loggers). Repeatable.",
+        show_default=False,
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
 @with_options(ModelOptions, DataOptions, TrainingOptions)
 def train(
     corpus: CorpusArgument = None,
@@ -67,6 +78,7 @@ def train(
     init_from: InitFrom = None,
     config: ConfigFile = None,  # read by its callback
     live: Live = False,
+    log: Log = None,
     json_output: Json = False,
     quiet: Quiet = False,
     **options: Any,
@@ -89,9 +101,9 @@ def train(
     """
     # The workers use all cores, so BLAS threads would only use memory. This must be set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.cli.observers import Observers
     from charrnn.cli.progress import TrainingDisplay
     from charrnn.engines.processes import torchrun_variable
+    from charrnn.training.observers import Observers
     from charrnn.training.start import resume_run, start_run
 
     check_pairs(run=run, resume=resume, init_from=init_from)
@@ -102,6 +114,10 @@ def train(
 
             follow()
             return
+        if log:
+            from charrnn.training.loggers import check_trackers
+
+            check_trackers(log)
         if resume is None:
             trainer = start_run(corpus or [], given, run=run, init_from=init_from)
         else:
@@ -109,7 +125,7 @@ def train(
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
-            observers = Observers(_observers(trainer, live=live), display.bar.print)
+            observers = Observers(_observers(trainer, log or [], live=live), display.bar.print)
             if live:
                 display.bar.print(f"live page: {trainer.run_directory.live.absolute().as_uri()}")
             for event in trainer.run():
@@ -123,9 +139,13 @@ def train(
         exit_interrupted(trainer.signal, f"charrnn train --resume {path}")
 
 
-def _observers(trainer: Trainer, *, live: bool) -> dict[str, Observer]:
+def _observers(trainer: Trainer, trackers: list[str], *, live: bool) -> dict[str, Observer]:
     """The observers that were asked for. They get a sample at each evaluation."""
     observers: dict[str, Observer] = {}
+    if trackers:
+        from charrnn.training.loggers import make_loggers  # not needed without --log
+
+        observers |= make_loggers(trackers, trainer)
     if live:
         from charrnn.web.report import LivePage
 

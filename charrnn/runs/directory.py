@@ -44,6 +44,10 @@ class Run:
         return self.path / "samples.jsonl"
 
     @property
+    def logs(self) -> Path:
+        return self.path / "logs.json"
+
+    @property
     def live(self) -> Path:
         return self.path / "live.html"
 

@@ -195,7 +195,7 @@ def _last_sample(report: RunReport) -> str:
     if not report.samples:
         return ""
     sample = report.samples[-1]
-    caption = f"What the network says after {sample['step']:,} steps"
+    caption = f"Output of {_escape(report.run.path.name)} after {sample['step']:,} steps"
     text = _escape_lines(sample["text"].strip())
     return f'<figure class="newest"><figcaption>{caption}</figcaption><pre>{text}</pre></figure>'
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from charrnn.cli.observers import Observers
 from charrnn.runs.directory import Run
+from charrnn.training.observers import Observers
 
 from .conftest import error_cases
 

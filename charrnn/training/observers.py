@@ -1,8 +1,8 @@
-"""Observers of a run, such as the live page. An observer that fails is dropped, and the run continues."""
+"""Observers of a run: the live page and the loggers. An observer that fails is dropped, and the run continues."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from charrnn.training.events import Event
@@ -17,8 +17,8 @@ class Observer(Protocol):
 class Observers:
     """The observers of a run by name, and a function that prints a line for the user."""
 
-    def __init__(self, observers: dict[str, Observer], print_line: Callable[[str], None]) -> None:
-        self.observers = observers
+    def __init__(self, observers: Mapping[str, Observer], print_line: Callable[[str], None]) -> None:
+        self.observers = dict(observers)
         self.print_line = print_line
 
     def show(self, event: Event) -> None:
