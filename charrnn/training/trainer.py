@@ -113,6 +113,7 @@ class Trainer:
                 raise
 
     def _train(self) -> Iterator[Event]:
+        train = self.train
         state = self.state
         self._update_seconds()
         # If the budget was raised, the run has passed fewer milestones than when it was saved.
@@ -136,7 +137,7 @@ class Trainer:
             self._update_seconds()
         if status != "interrupted" and state.evaluated_step != state.step:
             yield self._evaluate()
-            if self._sample_is_due():
+            if not train.sample_every and self._sample_is_due():
                 yield self._sample()
         yield self._save()
         yield self._finish(status)
