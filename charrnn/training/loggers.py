@@ -99,8 +99,11 @@ class TensorBoard(Logger):
 
     def begin(self) -> None:
         step = self.trainer.state.step
-        # The steps of a resumed run that its last checkpoint does not know are repeated.
-        self.writer = self.module.SummaryWriter(str(self.run.path / "tensorboard"), purge_step=step or None)
+        # Steps that the last checkpoint does not know are repeated, so TensorBoard has to forget them. The name of a
+        # file contains the time in seconds, and the suffix keeps files of the same second apart.
+        self.writer = self.module.SummaryWriter(
+            str(self.run.path / "tensorboard"), purge_step=step, filename_suffix=f".step-{step}"
+        )
         rows = "\n".join(f"| {name} | {value} |" for name, value in self.options().items())
         self.writer.add_text("options", f"| option | value |\n|---|---|\n{rows}", step)
 
