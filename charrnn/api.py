@@ -186,6 +186,7 @@ class Training:
 
     def _events(self) -> Iterator[Event]:
         trainer = self.trainer
+        self._observers.begin()
         events = trainer.run()
         with _saving_at_ctrl_c(trainer) as ctrl_c:
             try:

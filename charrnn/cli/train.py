@@ -128,6 +128,7 @@ def train(
             observers = Observers(_observers(trainer, log or [], live=live), display.bar.print)
             if live:
                 display.bar.print(f"live page: {trainer.run_directory.live.absolute().as_uri()}")
+            observers.begin()
             for event in trainer.run():
                 result = display.show(event) or result
                 observers.show(event)

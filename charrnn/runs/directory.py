@@ -21,7 +21,10 @@ from charrnn.runs.reports import read_config
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
 # Files that a new run may have written before it was killed. A directory with no other files counts as empty.
-LEFT_BY_KILL = {".config.json.tmp", ".last.safetensors.tmp", "last.safetensors", "data"}
+LEFT_BY_KILL = {
+    *(".config.json.tmp", ".last.safetensors.tmp", "last.safetensors", "data"),
+    *(".logs.json.tmp", "logs.json", "tensorboard", "wandb"),
+}
 MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
 

@@ -1,7 +1,7 @@
 """Sends the progress of a run to TensorBoard, Weights & Biases or MLflow.
 
-A logger begins when it gets the first event. It logs against the steps of the run. A resumed run continues its log: the
-identifiers of its logs are in `logs.json` in the run directory.
+Everything is logged against the steps of the run. A resumed run continues its log: the identifiers of its logs are in
+`logs.json` in the run directory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from charrnn.training.trainer import Trainer
 
 PROJECT = "charrnn"  # default name of the W&B project and of the MLflow experiment
 ALLOWED = re.compile(r"[^\w\-. /]")  # other characters are not allowed in the names of metrics
-HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+MLFLOW_DEFAULTS = {  # environment variables: a server that does not answer delays a run by seconds, not minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 INIT_SECONDS = 20  # the longest time that W&B may take to start
 
 
@@ -33,13 +37,9 @@ class Logger(ABC):
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.run = trainer.run_directory
-        self.has_begun = False
         self.module = self.load_library()
 
     def show(self, event: Event) -> None:
-        if not self.has_begun:
-            self.begin()
-            self.has_begun = True
         match event:
             case Evaluated(metrics):
                 self.log_metrics(_numbers(metrics), metrics["step"])
@@ -99,10 +99,10 @@ class TensorBoard(Logger):
 
     def begin(self) -> None:
         step = self.trainer.state.step
-        # Steps that the last checkpoint does not know are repeated, so TensorBoard has to forget them. The name of a
-        # file contains the time in seconds, and the suffix keeps files of the same second apart.
+        # Later steps that the last checkpoint does not know are repeated, so TensorBoard has to forget them.
+        # The name of a file contains the time in seconds. The suffix keeps files of the same second apart.
         self.writer = self.module.SummaryWriter(
-            str(self.run.path / "tensorboard"), purge_step=step, filename_suffix=f".step-{step}"
+            str(self.run.path / "tensorboard"), purge_step=step + 1, filename_suffix=f".step-{step}"
         )
         rows = "\n".join(f"| {name} | {value} |" for name, value in self.options().items())
         self.writer.add_text("options", f"| option | value |\n|---|---|\n{rows}", step)
@@ -133,7 +133,9 @@ class WandB(Logger):
         return wandb
 
     def begin(self) -> None:
-        mode = os.environ.get("WANDB_MODE") or ("online" if self.module.api.api_key else "offline")
+        mode = os.environ.get("WANDB_MODE") or (
+            "online" if self.module.login(prompt=False, verify=False) else "offline"
+        )
         self.log = self.module.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=self.run.path.name,
@@ -165,7 +167,7 @@ class MLflow(Logger):
 
     @staticmethod
     def load_library() -> Any:
-        for name, value in HTTP_LIMITS.items():
+        for name, value in MLFLOW_DEFAULTS.items():
             os.environ.setdefault(name, value)
         import mlflow
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from charrnn.training.events import Event
 
+MAX_REASON = 160  # characters of an error message that are shown
+
 
 class Observer(Protocol):
     """Gets all events of a run."""
+
+    def begin(self) -> None:
+        """Prepares before the run starts, so that this does not count as time of training."""
 
     def show(self, event: Event) -> None: ...
 
@@ -21,11 +27,19 @@ class Observers:
         self.observers = dict(observers)
         self.print_line = print_line
 
+    def begin(self) -> None:
+        for name, observer in list(self.observers.items()):
+            self._call(name, observer.begin)
+
     def show(self, event: Event) -> None:
         for name, observer in list(self.observers.items()):
-            try:
-                observer.show(event)
-            except Exception as error:  # of any library; no error of an observer may end a run
-                del self.observers[name]
-                reason = str(error).strip().partition("\n")[0] or type(error).__name__
-                self.print_line(f"{name}: {reason}; the run continues without it")
+            self._call(name, observer.show, event)
+
+    def _call(self, name: str, function: Callable[..., None], *arguments: Event) -> None:
+        """Calls a method of an observer. If it fails, the observer is dropped, and a line is printed."""
+        try:
+            function(*arguments)
+        except Exception as error:  # of any library; no error of an observer may end a run
+            del self.observers[name]
+            reason = textwrap.shorten(str(error), MAX_REASON, placeholder=" ...") or type(error).__name__
+            self.print_line(f"{name}: {reason}; the run continues without it")

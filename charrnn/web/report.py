@@ -62,6 +62,9 @@ class LivePage:
         self.progress = Progress(0.0, math.inf)
         self.is_written = False
 
+    def begin(self) -> None:
+        """Nothing can be shown yet."""
+
     def show(self, event: Event) -> None:
         match event:
             case Step():

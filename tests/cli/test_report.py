@@ -40,11 +40,17 @@ def test_the_samples_of_a_resumed_run_are_those_of_an_uninterrupted_run(charrnn,
 
 def test_an_observer_that_fails_is_dropped_with_one_line():
     class Failing:
+        def begin(self):
+            pass
+
         def show(self, event):
             raise OSError("no connection\nmore lines")
 
     class Counting:
         events = 0
+
+        def begin(self):
+            self.events += 1
 
         def show(self, event):
             self.events += 1
@@ -52,10 +58,11 @@ def test_an_observer_that_fails_is_dropped_with_one_line():
     lines = []
     counting = Counting()
     observers = Observers({"--log x": Failing(), "--live": counting}, lines.append)
+    observers.begin()
     for event in (1, 2, 3):
         observers.show(event)
-    assert lines == ["--log x: no connection; the run continues without it"]
-    assert counting.events == 3
+    assert lines == ["--log x: no connection more lines; the run continues without it"]
+    assert counting.events == 4
 
 
 @error_cases(

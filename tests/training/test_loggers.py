@@ -210,7 +210,7 @@ def test_a_logger_that_fails_does_not_end_the_run_and_says_so_once(recorder, mon
         model = charrnn.train(data=TEXT, max_steps=4, log="recorder", **OPTIONS)
     assert model.checkpoint.training["step"] == 4
     assert [str(warning.message) for warning in caught] == [
-        "--log recorder: no route to host; the run continues without it"
+        "--log recorder: no route to host second line; the run continues without it"
     ]
 
 
