@@ -138,11 +138,11 @@ def test_texts_of_a_run_are_never_read_as_html(visit, folder, tmp_path):
 def test_a_live_page_refreshes_itself_and_ends(visit, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "REFRESH_SECONDS", 1)
     page = visit(build_report([Run(folder / "lstm")], Progress(0.25, 90)))
-    page.wait_for_function("document.querySelector('.progress').innerText.trim() === '25%, 1:30 min left'")
+    page.get_by_text("25%, 1:30 min left").wait_for()
     (tmp_path / "report.html").write_text(build_report([Run(folder / "lstm")], Progress(0.5, 60)))
-    page.wait_for_function("document.querySelector('.progress').innerText.startsWith('50%')")
+    page.get_by_text("50%, 1:00 min left").wait_for()
     (tmp_path / "report.html").write_text(build_report([Run(folder / "lstm")]))
-    page.wait_for_function("!document.querySelector('.progress')")
+    page.locator(".status-ended").wait_for()
     assert page.locator("[data-refresh]").count() == 0
 
 
