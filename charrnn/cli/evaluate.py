@@ -18,7 +18,6 @@ from charrnn.cli.arguments import (
     OnUnknown,
     Runs,
     as_text_model,
-    check_choice,
     check_pairs,
     load_model,
     refuse_run_as_file,
@@ -94,28 +93,22 @@ def evaluate(
 
     --per-line, --per-char and --lines are for language models.
     """
-    from charrnn.tasks.base import DescribesVectors, EvaluationFile, PredictsRecords
+    from charrnn.tasks.base import EvaluationFile, skips_unknown
 
-    check_choice("--on-unknown", on_unknown, "error", "skip")
+    skip_unknown = skips_unknown(on_unknown)
     check_pairs(per_line=per_line, per_char=per_char)
     if top is not None and not per_char:
         raise UsageError("--top needs --per-char")
     refuse_run_as_file(file)
     loaded = load_model(runs or [], model, checkpoint, device=device)
-    skip_unknown = on_unknown == "skip"
-    if features is not None and not isinstance(loaded, DescribesVectors):
-        raise UsageError("--features: this model was trained without features")
+    data = DataOptions(columns=columns, header=header)
+    evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
+    evaluation_file.check_supported(loaded)
     if per_line or per_char or lines:
         text_model = as_text_model(loaded, "--per-line" if per_line else "--per-char" if per_char else "--lines")
         ids = text_model.read_ids(file, skip_unknown=skip_unknown)
         _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
         return
-    if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
-        raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
-    if errors is not None and not loaded.lists_errors:
-        raise UsageError(f"--errors: not an option of a model of --task {loaded.task}")
-    data = DataOptions(columns=columns, header=header)
-    evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
     _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
 
 

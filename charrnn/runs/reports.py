@@ -1,5 +1,5 @@
-"""The JSON files of a run: config.json, metrics.jsonl and result.json. Each file has one reader, which checks it
-completely. README.md in this folder specifies the files."""
+"""The JSON files of a run: config.json, metrics.jsonl, samples.jsonl and result.json. Each file has one reader, which
+checks it completely. README.md in this folder specifies the files."""
 
 from __future__ import annotations
 
@@ -101,6 +101,14 @@ class Metrics(Report):
     chars_per_second: float
 
 
+@dataclass(frozen=True)
+class Sample(CheckedFields):
+    """Sample output of the model during training: a line of samples.jsonl."""
+
+    step: int = checked_field(0, low=0)
+    text: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result(Report):
     """The result of a run: result.json. The scores are those of the last evaluation."""
@@ -159,15 +167,25 @@ def _check_paths(corpus: Any, data: DataOptions) -> None:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Reads metrics.jsonl: the evaluations so far. An incomplete last line, which a killed process can leave, is
     ignored. Raises RunError if the file is damaged; a file that does not exist has no evaluations."""
+    return _read_lines(path, Metrics)
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """Reads samples.jsonl: the samples so far. See `read_metrics`."""
+    return _read_lines(path, Sample)
+
+
+def _read_lines(path: Path, cls: type[CheckedFields]) -> list[dict[str, Any]]:
+    """Reads a file with an object of a class on each line."""
 
     def parse(data: bytes) -> list[dict[str, Any]]:
-        evaluations = []
+        rows = []
         for number, line in enumerate(data.split(b"\n")[:-1], 1):
             try:
-                evaluations.append(Metrics.from_dict(json.loads(line)).to_dict())
+                rows.append(cls.from_dict(json.loads(line)).to_dict())
             except PARSE_ERRORS as error:
                 raise ValueError(f"line {number}: {parse_error_reason(error)}") from None
-        return evaluations
+        return rows
 
     return _read(path, parse) if path.exists() else []
 

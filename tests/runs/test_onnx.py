@@ -232,7 +232,7 @@ def test_a_tagger_has_the_logits_of_each_tag_after_the_delay(embedding_size, exp
     assert (ids >= len(task["vocabulary"])).any(), "some steps read a symbol of several characters"
     logits, _ = exported.run(ids, ngrams=ngrams)
     tags = [task["labels"][n] for n in logits[delay:, 0].argmax(axis=1)]
-    assert ["".join(tags)] == Tagger(checkpoint).predict([text])
+    assert ["".join(tags)] == Tagger(checkpoint).tag([text])
     without_ngrams, _ = exported.run(ids, ngrams=np.zeros_like(ngrams))
     assert np.abs(logits - without_ngrams)[delay:].max() > 0.1, "the n-grams have an effect"
 
@@ -248,7 +248,7 @@ def test_a_series_has_rows_and_predictions_in_their_own_units(targets, export):
     exported = export(checkpoint)
     rows = table.numbers(columns.inputs)
     outputs, _ = exported.run(rows[:, None])
-    expected = Forecaster(checkpoint).predict(rows)
+    expected = Forecaster(checkpoint).predict_rows(rows)
     if targets == ["c"]:
         assert [columns.labels[n] for n in outputs[:, 0].argmax(axis=1)] == expected
     else:
@@ -420,7 +420,7 @@ def run_readme_program(number, path, checkpoint, monkeypatch, capsys):
 
 
 def most_likely(model, sources):
-    return [target for [(target, _)] in model.predict(sources, beam=1)]
+    return [target for [(target, _)] in model.rank(sources, beam=1)]
 
 
 @pytest.mark.parametrize("separator", [None, " "], ids=["characters", "symbols"])

@@ -134,7 +134,7 @@ def test_previews_and_test_scores_are_those_of_the_model(tmp_path):
     checkpoint = make_checkpoint(tmp_path, PAIRS, val_fraction=0.2, test_fraction=0.1)
     model = make_model(checkpoint)
     assert task.preview(checkpoint, seed=1) == model.preview(task.parts["val"])
-    assert task.evaluate_test(checkpoint) == model.evaluate(task.parts["test"])
+    assert task.evaluate_test(checkpoint) == model.evaluate_records(task.parts["test"])
     assert read(tmp_path, PAIRS).evaluate_test(checkpoint) is None
 
 
