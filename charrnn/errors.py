@@ -64,8 +64,10 @@ class OutOfMemoryError(CharRNNError):
 
     exit_code = 6
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "lower --hidden-size, --num-layers, --batch-size, --seq-length or --workers")
+    def __init__(
+        self, message: str, hint: str = "lower --hidden-size, --num-layers, --batch-size, --seq-length or --workers"
+    ) -> None:
+        super().__init__(message, hint)
 
 
 class WorkerError(CharRNNError):

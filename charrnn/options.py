@@ -176,7 +176,7 @@ class DataOptions(CheckedFields):
         None, "series: a column to predict; repeatable.", default_text="all columns"
     )
     target_history: bool = checked_field(
-        True, "series: the target's value in the row before is an input too, unless the target is a label."
+        True, "series: the target's value in the row before is an input too; not for labels. --no-target-history: off."
     )
     ignore: str | None = checked_field(None, "series: columns that are not read, as A,B,...")
     missing: str | None = checked_field(
@@ -272,6 +272,13 @@ class TrainingOptions(CheckedFields):
     precision: str = checked_field(
         "float32", "Precision of matrix products on a GPU: float32 or tf32.", choices=("float32", "tf32")
     )
+    val_limit: int | None = checked_field(
+        None,
+        "Symbols of the validation part that an evaluation scores, spread evenly over it; 0 = all.",
+        low=0,
+        high=MAX_STEPS,
+        default_text="1,000,000, fewer for a short budget",
+    )
     eval_every: int | None = checked_field(
         None,
         "Steps between evaluations.",
@@ -280,7 +287,11 @@ class TrainingOptions(CheckedFields):
         default_text="20 evaluations, fewer if they would take more than 4 % of the time",
     )
     save_every: int | None = checked_field(
-        None, "Steps between saves.", low=1, high=MAX_STEPS, default_text="every 30 s and at each evaluation"
+        None,
+        "Steps between saves.",
+        low=1,
+        high=MAX_STEPS,
+        default_text="every 30 s and at each evaluation, for at most 5 % of the time",
     )
     sample_every: int | None = checked_field(
         None, "Steps between samples shown during training.", low=1, high=MAX_STEPS, default_text="never"
@@ -297,6 +308,7 @@ class ResolvedTraining(TrainingOptions):
     dropout: float
     recurrent_dropout: float
     workers: int
+    val_limit: int = 0
 
     @classmethod
     def from_options(cls, train: TrainingOptions) -> ResolvedTraining:

@@ -237,6 +237,6 @@ def is_locked(path: Path) -> bool:
         lock_file(path, timeout=0).release()
     except TimeoutError:
         return True
-    except PermissionError:
+    except OSError:  # no permission, or a file system that is read-only
         return False
     return False

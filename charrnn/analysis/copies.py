@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.corpus.escapes import readable
 from charrnn.nn.arrays import Array
 from charrnn.tasks.language.corpus import Corpus
 
@@ -72,7 +73,7 @@ def find_copies(text: str, corpus: Corpus) -> Copies:
         text_length=len(ids),
         copied_length=_count_copied(ids, training_ids) if length >= PASSAGE else 0,
         length=length,
-        text=vocabulary.decode(ids[begin : begin + length]),
+        text=readable(vocabulary.decode(ids[begin : begin + length])),
         offset=offset,
         line=1 + int(np.count_nonzero(training_ids[:offset] == vocabulary.newline)),
     )

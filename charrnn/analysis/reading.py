@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from charrnn.corpus.batch import Batch
 from charrnn.engines.numpy.backend import NumpyBackend
 from charrnn.errors import UsageError
-from charrnn.models.network import Network
+from charrnn.models.network import Network, ScoringNetwork
 from charrnn.nn.arrays import Array
 from charrnn.nn.stack import CELLS
 from charrnn.tasks.language.model import TextModel
-from charrnn.tasks.language.scoring import prepare_scoring
+from charrnn.tasks.language.scoring import TextScorer
 
 Unit = tuple[int, int]  # layer, and unit in the layer; both are counted from 0
 
@@ -58,18 +59,18 @@ class TextReading:
         character_at[self.last_places + 1] = np.arange(len(self.last_places))
         # The id that is appended is only a target. With it, the network also reads the last character of the text.
         ids = self.model.prepend_start(np.append(self.ids, self.model.vocabulary.start))
+        # Only the NumPy engine keeps the quantities.
+        scorer = TextScorer(NumpyBackend(), architecture, self.model.parameters, self.model.record_end())
         with threadpool_limits(1):
-            text_pass, network, state = prepare_scoring(
-                NumpyBackend(), architecture, self.model.parameters, ids, self.model.record_end()
-            )
-            assert isinstance(network, Network)  # only the NumPy engine keeps the quantities
-            for step in range(text_pass.steps):
-                network.forward_hidden(text_pass.batch(step), state)
-                places = text_pass.places(step)  # (T, B)
-                characters = np.where(places < 0, -1, character_at[places])
-                is_read = characters >= 0
-                by_layer = [layer.quantities()[index][is_read] for layer in network.stack.layers]
-                yield characters[is_read], np.concatenate(by_layer, axis=1)
+            for start in scorer.section_starts(ids):
+                parts, states = scorer.read(ids[start : start + scorer.size + 1], _read_only)
+                for network, batch, state, places in scorer.batches(parts, states):
+                    assert isinstance(network, Network)
+                    network.forward_hidden(batch, state)
+                    characters = np.where(places < 0, -1, character_at[start + places])  # (T, B)
+                    is_read = characters >= 0
+                    by_layer = [layer.quantities()[index][is_read] for layer in network.stack.layers]
+                    yield characters[is_read], np.concatenate(by_layer, axis=1)
 
     def unit_values(self, units: Sequence[Unit], name: str | None = None) -> Array:
         """A quantity of some units (N, len(units)). Raises UsageError for a unit or quantity that does not exist."""
@@ -85,3 +86,8 @@ class TextReading:
         for characters, part in self.quantities(name):
             values[characters] = part[:, columns]
         return values
+
+
+def _read_only(network: ScoringNetwork, batch: Batch, state: Array, places: Array) -> None:
+    assert isinstance(network, Network)
+    network.forward_hidden(batch, state)

@@ -33,6 +33,7 @@ EXCLUSIVE = (  # pairs of options of one command that cannot be used together, a
     ("copies", "model", "the training text is known only for a run"),
     ("prime", "prime_file", ""),
     ("per_line", "per_char", ""),
+    ("top", "window", ""),
     ("unit", "find", ""),
     ("columns", "group_by", ""),
     ("json", "csv", ""),
@@ -57,18 +58,36 @@ Json = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Do not show progress and notices.", rich_help_panel=OUTPUT_PANEL)
 ]
-RunOption = Annotated[Path | None, typer.Option("--run", help="The run to use.", show_default="the newest")]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """The runs whose names or paths begin with this text, for the completion of a shell."""
+    from charrnn.runs.directory import runs_root
+
+    folder, name = os.path.split(incomplete)
+    parents = [Path(folder)] if folder else [Path(), runs_root()]
+    names = {path.parent.name for parent in parents for path in parent.glob("*/config.json")}
+    return [os.path.join(folder, match) for match in sorted(names) if match.startswith(name)]
+
+
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", help="The run to use.", show_default="the newest", autocompletion=complete_run),
+]
 Runs = Annotated[
     list[Path] | None,
     typer.Option(
         "--run",
         help="The run to use. Repeatable: the probabilities of several runs are averaged.",
         show_default="the newest",
+        autocompletion=complete_run,
     ),
 ]
 RunArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="RUN", help="The run, or its name under runs/.", show_default="the newest"),
+    typer.Argument(
+        metavar="RUN", help="The run, or its name under runs/.", show_default="the newest", autocompletion=complete_run
+    ),
 ]
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="A checkpoint file to use instead of a run.", show_default=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UNUSED = (  # options that do not change the speed of a training step
     *("learning_rate", "schedule", "warmup_steps", "max_epochs", "max_steps", "max_minutes", "patience", "keep_best"),
-    *("eval_every", "save_every", "sample_every", "val_fraction", "test_fraction", "val_file"),
+    *("eval_every", "save_every", "sample_every", "val_fraction", "test_fraction", "val_file", "val_limit"),
 )
 DATA_OPTIONS = {spec.name for spec in dataclasses.fields(DataOptions)}
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import itertools
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,13 +26,15 @@ from charrnn.cli.arguments import (
     load_model,
     refuse_run_as_file,
 )
-from charrnn.cli.terminal import format_value, print_json
-from charrnn.errors import UsageError, printable
+from charrnn.cli.terminal import Bar, format_value, print_json, print_stderr
+from charrnn.corpus.escapes import readable, to_bytes
+from charrnn.errors import RunError, UsageError, printable
 from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
-    from charrnn.tasks.language.model import TextModel
+    from charrnn.tasks.base import TrainedModel
+    from charrnn.tasks.language.model import ScoredSection, TextModel
 
 MAX_CLASSES = 20  # classes and confusions that are printed
 TABLE_FIELDS = ("labels", "classes", "confusion", "errors")  # of the scores; they are printed as tables
@@ -60,6 +66,10 @@ Errors = Annotated[
     ),
 ]
 Lines = Annotated[bool, typer.Option("--lines", help="Reset the state at each line.", show_default="as in training")]
+Window = Annotated[
+    int | None,
+    typer.Option(min=1, help="Reset the state after each window of this many characters.", show_default="never"),
+]
 
 
 def evaluate(
@@ -72,6 +82,7 @@ def evaluate(
     top: Top = None,
     lines: Lines = False,
     errors: Errors = None,
+    window: Window = None,
     features: Features = None,
     columns: Columns = None,
     header: Header = False,
@@ -89,77 +100,153 @@ def evaluate(
       charrnn eval books.test.tsv --run runs/books-001 --errors 20
 
     The loss is in nats per scored symbol; bpc is the loss in bits, loss / ln 2. A language model carries its state
-    through the text. The first character is predicted too, from the start symbol.
+    through the text. The first character is predicted too, from the start symbol. With --window N, the text is instead
+    scored in windows of N characters, as for models with a limited context.
 
-    --per-line, --per-char and --lines are for language models.
+    --per-line, --per-char, --lines and --window are for language models. With --per-line --json, a model of bytes also
+    prints the exact bytes of each line as base64.
     """
-    from charrnn.tasks.base import EvaluationFile, skips_unknown
+    from charrnn.tasks.base import EvaluationFile, GeneratesText, skips_unknown
 
     skip_unknown = skips_unknown(on_unknown)
     check_pairs(per_line=per_line, per_char=per_char)
     if top is not None and not per_char:
         raise UsageError("--top needs --per-char")
+    check_pairs(top=top, window=window)
     refuse_run_as_file(file)
     loaded = load_model(runs or [], model, checkpoint, device=device)
     data = DataOptions(columns=columns, header=header)
     evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
     evaluation_file.check_supported(loaded)
-    if per_line or per_char or lines:
-        text_model = as_text_model(loaded, "--per-line" if per_line else "--per-char" if per_char else "--lines")
-        ids = text_model.read_ids(file, skip_unknown=skip_unknown)
-        _evaluate_parts(text_model, ids, per_line, per_char, top, lines=lines, json_output=json_output)
-        return
-    _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
+    given = {"--per-line": per_line, "--per-char": per_char, "--lines": lines, "--window": window is not None}
+    needing_text = [name for name, is_given in given.items() if is_given]
+    if needing_text or isinstance(loaded, GeneratesText):
+        text_model = as_text_model(loaded, *needing_text[:1])
+        chunks = text_model.read_chunks(file, skip_unknown=skip_unknown)
+        _evaluate_text(text_model, chunks, per_line, per_char, top, lines, window, json_output=json_output)
+    else:
+        _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
+    if _is_training_file(file, loaded):
+        print_stderr(f"{file}: the model was trained on this file, so the result says little about other files")
 
 
-def _evaluate_parts(
-    model: TextModel, ids: Array, per_line: bool, per_char: bool, top: int | None, *, lines: bool, json_output: bool
+def _is_training_file(file: str, model: TrainedModel) -> bool:
+    """Whether the run of a model was trained on a file. False if the run is not known."""
+    from charrnn.runs.directory import Run
+
+    with contextlib.suppress(RunError):
+        corpus = Run(model.checkpoint.path.parent).read_config().corpus
+        return file != "-" and any(os.path.realpath(path) == os.path.realpath(file) for path in corpus)
+    return False
+
+
+def _evaluate_text(
+    model: TextModel,
+    chunks: Iterable[Array],
+    per_line: bool,
+    per_char: bool,
+    top: int | None,
+    lines: bool,
+    window: int | None,
+    *,
+    json_output: bool,
 ) -> None:
-    """Prints the loss of each character or line of a text. If only `lines` is true, prints the loss of the text.
-
-    lines: whether the state is reset at each line. Otherwise it is reset as in training.
-    """
+    """Prints the loss of a text, or of each of its lines or characters."""
     from charrnn.tasks.language.scoring import text_metrics
 
     if lines and model.vocabulary.newline is None:
         raise UsageError("--lines: the line feed is not in the vocabulary")
-    reset_at_lines = lines or model.lines
+    if per_char:
+        _print_characters(model, chunks, top, lines=lines or None, window=window, json_output=json_output)
+        return
+    sections = _show_progress(model.score_sections(chunks, lines=lines or None, window=window))
+    if per_line:
+        sections = _print_lines(model, sections, json_output=json_output)
+    scores = text_metrics(section.nats for section in sections)
+    if not (per_line and json_output):
+        _print_scores(scores, json_output=json_output)
+
+
+def _show_progress(sections: Iterator[ScoredSection]) -> Iterator[ScoredSection]:
+    """Yields the sections of a text. On a terminal, the number of characters that have been scored is shown."""
+    bar = Bar(quiet=False)
+    bar.open(None)
+    chars = 0
+    start = time.monotonic()
+    try:
+        for section in sections:
+            chars += len(section.nats)
+            bar.move(chars, f"{chars:,} characters, {chars / (time.monotonic() - start) / 1000:.1f}k/s")
+            yield section
+    finally:
+        bar.close()
+
+
+def _print_characters(
+    model: TextModel,
+    chunks: Iterable[Array],
+    top: int | None,
+    *,
+    lines: bool | None,
+    window: int | None,
+    json_output: bool,
+) -> None:
+    """Prints the loss of each character and, if `top` is given, the most likely characters there."""
+    import numpy as np
+
     if top is not None:
-        for symbol, loss, most_likely in model.most_likely(ids, top, lines=reset_at_lines):
+        for symbol, loss, most_likely in model.most_likely(np.concatenate(list(chunks)), top, lines=lines):
             if json_output:
                 print_json({"char": symbol, "loss": loss, "top": most_likely})
             else:
                 others = "  ".join(f"{other!r} {p:.3f}" for other, p in most_likely)
                 print(f"{loss:8.4f}  {symbol!r:8}  {others}")
         return
-    nats = model.nats(ids, lines=reset_at_lines)
-    if per_char:
-        symbols = [chr(code) for code in model.vocabulary.codes[ids].tolist()]
-        for symbol, loss in zip(symbols, nats.tolist(), strict=True):
+    symbols = model.vocabulary.symbols()
+    for ids, nats in model.score_sections(chunks, lines=lines, window=window):
+        for i, loss in zip(ids.tolist(), nats.tolist(), strict=True):
             if json_output:
-                print_json({"char": symbol, "loss": loss})
+                print_json({"char": symbols[i], "loss": loss})
             else:
-                print(f"{loss:8.4f}  {symbol!r}")
-        return
-    if per_line:
-        _print_lines(model, ids, nats, json_output=json_output)
-    if not (per_line and json_output):
-        _print_scores(text_metrics(nats), json_output=json_output)
+                print(f"{loss:8.4f}  {symbols[i]!r}")
 
 
-def _print_lines(model: TextModel, ids: Array, nats: Array, *, json_output: bool) -> None:
+def _print_lines(model: TextModel, sections: Iterator[ScoredSection], *, json_output: bool) -> Iterator[ScoredSection]:
+    """Prints the mean loss of each line of a text. Yields the lines."""
     import numpy as np
 
-    newline = model.vocabulary.newline
-    ends = [] if newline is None else (np.flatnonzero(ids == newline) + 1).tolist()
-    bounds = [0, *ends] if ends and ends[-1] == len(ids) else [0, *ends, len(ids)]
-    for number, (start, stop) in enumerate(itertools.pairwise(bounds), 1):
-        loss = float(nats[start:stop].mean(dtype=np.float64))
-        text = model.vocabulary.decode(ids[start:stop])
+    for number, line in enumerate(_split_lines(sections, model.vocabulary.newline), 1):
+        ids, nats = line
+        loss = float(nats.mean(dtype=np.float64))
+        text = model.vocabulary.decode(ids)
         if json_output:
-            print_json({"line": number, "chars": stop - start, "loss": loss, "text": text.rstrip("\n")})
+            unended = text.rstrip("\n")
+            row = {"line": number, "chars": len(ids), "loss": loss, "text": readable(unended)}
+            if model.vocabulary.is_bytes:
+                row["base64"] = base64.b64encode(to_bytes(unended)).decode()
+            print_json(row)
         else:
-            print(f"{loss:8.4f}  {format_value(text.rstrip())}")
+            print(f"{loss:8.4f}  {format_value(readable(text).rstrip())}")
+        yield line
+
+
+def _split_lines(sections: Iterator[ScoredSection], newline: int | None) -> Iterator[ScoredSection]:
+    """Yields the lines of a text that is given in sections."""
+    import numpy as np
+
+    from charrnn.tasks.language.model import ScoredSection
+
+    unfinished: list[ScoredSection] = []
+    for ids, nats in sections:
+        ends = [] if newline is None else (np.flatnonzero(ids == newline) + 1).tolist()
+        bounds = [0, *ends] if ends[-1:] == [len(ids)] else [0, *ends, len(ids)]
+        for start, stop in itertools.pairwise(bounds):
+            unfinished.append(ScoredSection(ids[start:stop], nats[start:stop]))
+            if ids[stop - 1] == newline:
+                yield ScoredSection(*map(np.concatenate, zip(*unfinished, strict=True)))
+                unfinished = []
+    if unfinished:
+        yield ScoredSection(*map(np.concatenate, zip(*unfinished, strict=True)))
 
 
 def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:

@@ -38,7 +38,8 @@ def export(
 
     The network reads ids (T time steps, B streams) and a state, which is zero at the start of a text. It returns the
     logits after each step and the state after the last step. A model of numbers reads and returns numbers in their
-    original units.
+    original units. A tagger also reads the ids of n-grams, and answers after a delay; charrnn/runs/README.md specifies
+    its inputs.
 
     A model of --task translate, transcribe or caption is saved as two files: model.encoder.onnx and model.decoder.onnx.
     The encoder reads sources (S time steps) and their lengths. It returns the memory and the initial state, which the

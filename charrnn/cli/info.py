@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import Json, check_pairs, train_command
+from charrnn.cli.arguments import Json, check_pairs, complete_run, train_command
 from charrnn.cli.terminal import format_value, print_json, print_table
 from charrnn.errors import UsageError
 from charrnn.options import RunConfig
@@ -26,7 +26,12 @@ MAX_SYMBOLS = 200  # of the vocabulary in the table
 
 Named = Annotated[
     Path | None,
-    typer.Argument(metavar="RUN", help="A run, or a checkpoint file.", show_default="the newest run"),
+    typer.Argument(
+        metavar="RUN",
+        help="A run, or a checkpoint file.",
+        show_default="the newest run",
+        autocompletion=complete_run,
+    ),
 ]
 Toml = Annotated[bool, typer.Option("--toml", help="Print the options of a run as a TOML file for train --config.")]
 

@@ -24,9 +24,12 @@ Float32 = Annotated[
     bool, typer.Option("--float32", help="Store the weights as float32 instead of float16, which doubles the size.")
 ]
 
+Title = Annotated[str | None, typer.Option(help="Title of the page.", show_default="names the corpus")]
+
 
 def page(
     output: Output,
+    title: Title = None,
     run: RunOption = None,
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
@@ -48,7 +51,7 @@ def page(
     from charrnn.runs.files import write_atomically
     from charrnn.web.page import build_page
 
-    data = build_page(loaded, float32=float32, units=_find_units(loaded)).encode()
+    data = build_page(loaded, title=title, float32=float32, units=_find_units(loaded)).encode()
     write_atomically(output, data)
     weights = f"{loaded.architecture.num_parameters:,} weights as {'float32' if float32 else 'float16'}"
     print_stderr(f"saved {output}: {len(data) / 1e6:.1f} MB, {weights}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.arguments import check_choice, needs_extra, refuse_to_overwrite
+from charrnn.cli.arguments import check_choice, complete_run, needs_extra, refuse_to_overwrite
 from charrnn.cli.terminal import format_value, print_stderr, print_table
 from charrnn.errors import UsageError
 
@@ -20,7 +20,10 @@ SUFFIXES = (".png", ".svg")
 MAX_TERMINAL_SIZE = (120, 24)  # columns and lines of a figure in the terminal
 DEFAULT_STEPS = 100
 
-Runs = Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="The runs to draw.", show_default=False)]
+Runs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="RUN", help="The runs to draw.", show_default=False, autocompletion=complete_run),
+]
 X = Annotated[str, typer.Option("--x", help="Horizontal axis of the losses: steps, characters, seconds or epochs.")]
 Full = Annotated[bool, typer.Option("--full", help="Show the whole range of the losses, with the first evaluations.")]
 Output = Annotated[

@@ -61,7 +61,7 @@ Steps = Annotated[
     typer.Option(
         min=1,
         max=10**7,
-        help="series: predict this many rows after the last one. Each predicted row is the next input.",
+        help="series: predict this many rows after the last known one. Each predicted row is the next input.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of sampled predictions.", show_default="random")]
@@ -103,7 +103,10 @@ def predict(
     If the first line is a record with an output, in the training format, the expected outputs are printed after the
     predictions. An input without a known character has an empty answer.
 
-    A series model reads a CSV file and prints the predicted columns, one row for each row of the file.
+    A series model reads a CSV file and prints the predicted columns, one row for each row of the file. If the target
+    is missing in the last rows of the file, the predictions of the rows before are used in its place. --steps prints
+    the rows after the last one with a target: without --target, they follow the file; with --target, the file must
+    contain their other columns.
     """
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 
@@ -202,7 +205,7 @@ class SkippedSymbols:
     def describe(self) -> Iterator[str]:
         if self.num_skipped:
             yield (
-                f"skipped {format_count(self.num_skipped, 'symbol')} that are not in the vocabulary, "
+                f"skipped {format_count(self.num_skipped, 'symbol')} outside the vocabulary, "
                 f"in {format_count(self.num_inputs, 'input')}"
             )
         if self.unanswered:

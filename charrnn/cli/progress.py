@@ -8,7 +8,7 @@ from typing import Any, Self
 from charrnn.cli.terminal import Bar, format_count, format_duration
 from charrnn.system import shell_quote
 from charrnn.tasks.registry import model_class
-from charrnn.training.events import Done, Evaluated, Event, Sampled, Step
+from charrnn.training.events import Done, Evaluated, Event, Sampled, Step, Validating
 from charrnn.training.trainer import Trainer
 
 LOSS_SMOOTHING = 0.98  # decay of the running mean of the loss that the bar shows
@@ -29,11 +29,14 @@ def describe_run(trainer: Trainer) -> list[str]:
     if train.device != "cpu":
         machine = f"PyTorch on {'the CPU' if train.device == 'torch' else train.device}"
     parameters = f"{trainer.architecture.num_parameters:,} parameters"
+    ngram_specs = [spec for spec in trainer.architecture.specs() if spec.name.startswith("ngrams.")]
+    num_ngram_weights = sum(math.prod(spec.shape) for spec in ngram_specs)
+    ngrams = f", {num_ngram_weights:,} of them for n-grams" if num_ngram_weights else ""
     lines = [
         f"run: {trainer.run_directory.path}, for at most {' or '.join(budget)}",
         *trainer.notices,
         trainer.task.describe(),
-        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}",
+        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, {parameters}{ngrams}",
         f"training: {streams}, {machine}, learning rate {train.learning_rate:g}, "
         f"dropout {train.dropout:g} (recurrent: {train.recurrent_dropout:g})",
     ]
@@ -94,6 +97,8 @@ class TrainingDisplay:
         match event:
             case Step() if self.bar.is_drawn:
                 self._move_bar(event)
+            case Validating(share) if self.bar.is_drawn:
+                self.bar.move(self.bar.position, f"validation: {share:.0%}")
             case Evaluated(metrics):
                 if metrics["val_loss"] is not None:
                     self.val_text = f" val {metrics['val_loss']:.3f}"

@@ -22,20 +22,19 @@ from charrnn.cli.terminal import (
     print_table,
     table_width,
 )
+from charrnn.options import TASKS
 from charrnn.system import shell_quote
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FIRST_COLUMNS = ("run", "best_val_loss")  # always shown
-MEASURES = ("status", "val_accuracy", "val_loss", "train_loss", "steps", "epochs", "seconds", "modified")
-OPTIONS = (
-    *("task", "corpus", "cell", "hidden_size", "num_layers", "embedding_size", "learning_rate", "batch_size"),
-    *("seq_length", "dropout", "recurrent_dropout", "optimizer", "schedule", "weight_decay", "clip_norm", "seed"),
-)
+OVERVIEW = ("run", "task", "network", "best_val_loss", "score", "seconds", "status")
+DROPPED = ("seconds", "task", "network", "score")  # columns that are left out on a narrow terminal, in this order
 FIRST_CSV_COLUMNS = ("run", "status", "best_val_loss", "val_loss", "train_loss", "steps", "epochs", "seconds")
 HEADINGS = {
-    "best_val_loss": "best val",
+    "best_val_loss": "best loss",
+    "score": "accuracy or RMSE",
+    "seconds": "time",
     "val_loss": "val",
     "train_loss": "train",
     "val_accuracy": "accuracy",
@@ -65,7 +64,7 @@ Where = Annotated[
     ),
 ]
 Columns = Annotated[
-    str | None, typer.Option(metavar="A,B,...", help="Fields to show.", show_default="those that fit the width")
+    str | None, typer.Option(metavar="A,B,...", help="Fields to show.", show_default="those of the overview")
 ]
 GroupBy = Annotated[
     str | None,
@@ -97,7 +96,8 @@ def runs(
       charrnn runs --group-by cell,hidden-size
       charrnn runs --csv > runs.csv
 
-    Options with the same value in all runs are listed above the table. Runs that are unfinished or broken are marked.
+    The runs are grouped by task, because losses of different tasks cannot be compared. --columns shows other fields.
+    Runs that are unfinished or broken are marked.
     """
     from charrnn.runs.directory import runs_root
     from charrnn.runs.listing import Condition, flat_value, group_rows, list_rows, parse_field
@@ -129,7 +129,7 @@ def runs(
 
 
 def _print_overview(rows: list[dict[str, Any]], directory: Path, *, has_runs: bool) -> None:
-    """Prints the options that all runs share, and a table with the columns that fit the width of the terminal."""
+    """Prints a table of the runs, grouped by task, with the columns that fit the width of the terminal."""
     from charrnn.runs.directory import STUDY
 
     for study in sorted(directory.glob(f"*/{STUDY}")):
@@ -138,24 +138,35 @@ def _print_overview(rows: list[dict[str, Any]], directory: Path, *, has_runs: bo
         if not has_runs:
             print_stderr(f"no runs in {directory}")
         return
-    whole = [row for row in rows if row["status"] != "broken"]
-    differing = [name for name in OPTIONS if len({_cell(name, row) for row in whole}) > 1]
+    order = [*TASKS, None]  # losses of different tasks cannot be compared; a broken run may have no task
+    rows = sorted(rows, key=lambda row: order.index(row.get("task")))
+    rows = [row | {"network": _describe_network(row), "score": _format_score(row)} for row in rows]
     console = make_console()
-    if len(whole) > 1:
-        shared = (f"{name} {_cell(name, whole[0])}" for name in OPTIONS if name not in differing)
-        console.print("all: " + ", ".join(shared), style="dim", markup=False)
-    measured = [name for name in MEASURES if any(row.get(name) is not None for row in rows)]
-    columns = [*FIRST_COLUMNS, *measured[:1], *differing, *measured[1:]]
-    hidden: list[str] = []
-    while len(columns) > len(FIRST_COLUMNS) and table_width(_table(rows, columns)) > console.width:
-        hidden.insert(0, columns.pop())
-    print_table(_table(rows, columns))
-    if hidden:
-        note = f"not shown, because the terminal is too narrow: {', '.join(hidden)}; see --columns, --json, --csv"
-        console.print(note, style="dim", markup=False)
+    columns = list(OVERVIEW)
+    for name in DROPPED:
+        if table_width(_table(rows, columns)) > console.width:
+            columns.remove(name)
+    table = _table(rows, columns)
+    make_console(min_width=table_width(table)).print(table)
+    if sys.stdout.isatty():
+        console.print("more fields: --columns, --json, --csv", style="dim")
+
+
+def _describe_network(row: dict[str, Any]) -> str | None:
+    """The cell, the number of layers and their size: lstm 2 x 256."""
+    return f"{row['cell']} {row['num_layers']} x {row['hidden_size']}" if "cell" in row else None
+
+
+def _format_score(row: dict[str, Any]) -> str | None:
+    """The accuracy of the last evaluation, or the root mean squared error if only one column is predicted."""
+    if row.get("val_accuracy") is not None:
+        return f"{row['val_accuracy']:.2%}"
+    errors = list((row.get("val_rmse") or {}).values())
+    return f"{errors[0]:.4g}" if len(errors) == 1 else None
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """A table of runs. On a terminal, the runs of each task are a section."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -163,10 +174,13 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         is_numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
-        heading = HEADINGS.get(name, name).replace("_", " ").replace(" ", "\n")
+        heading = HEADINGS.get(name, name).replace("_", " ")
         table.add_column(heading, overflow="fold", justify="right" if is_numeric else "left")
-    for row in rows:
-        table.add_row(*(Text(_cell(name, row)) for name in columns), style=STYLES.get(row.get("status", "")))
+    tasks = [row.get("task") for row in rows]
+    for row, task, next_task in zip(rows, tasks, [*tasks[1:], None], strict=True):
+        cells = (Text(_cell(name, row)) for name in columns)
+        is_last = sys.stdout.isatty() and next_task != task
+        table.add_row(*cells, style=STYLES.get(row.get("status", "")), end_section=is_last)
     return table
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
-import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +23,8 @@ from charrnn.cli.arguments import (
     load_model,
 )
 from charrnn.cli.parameters import with_options
-from charrnn.cli.terminal import print_json, print_stderr
+from charrnn.cli.terminal import print_json, print_stderr, write_text
+from charrnn.corpus.escapes import readable, to_bytes
 from charrnn.errors import UsageError, printable
 from charrnn.options import SamplingOptions, select_options
 from charrnn.tasks.language.writing import StoppableText
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 
 MAX_PASSAGE = 80  # characters shown of a copied passage
 DEFAULT_LENGTH = 500
+MAX_STREAMS = 256  # samples that are generated at the same time
+MAX_DRAWS = 20  # with --unique: samples that are drawn at most, for each sample that is wanted
 RULER = "-" * 40 + "\n"
 
-Prime = Annotated[str | None, typer.Option(help="Text to continue.", show_default=False)]
+Prime = Annotated[str | None, typer.Option(help=r"Text to continue (\n is the line feed).", show_default=False)]
 PrimeFile = Annotated[str | None, typer.Option(help="File with the text to continue; - is standard input.")]
 Length = Annotated[
     int | None,
@@ -47,7 +51,19 @@ Length = Annotated[
         show_default=str(DEFAULT_LENGTH),
     ),
 ]
-NumSamples = Annotated[int, typer.Option(min=1, max=10000, help="Number of samples, generated at the same time.")]
+NumSamples = Annotated[int, typer.Option(min=1, help=f"Number of samples, {MAX_STREAMS} of them at the same time.")]
+Unique = Annotated[
+    bool, typer.Option("--unique", help="Replace samples that repeat an earlier one by further samples.")
+]
+NoRepeatNgram = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Never write this many characters in a row that the text already contains.",
+        show_default="no limit",
+        rich_help_panel="Sampling",
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Seed of the first sample; sample k has seed + k.", show_default="random")
 ]
@@ -78,6 +94,8 @@ def sample(
     prime_file: PrimeFile = None,
     length: Length = None,
     num_samples: NumSamples = 1,
+    unique: Unique = False,
+    no_repeat_ngram: NoRepeatNgram = None,
     seed: Seed = None,
     stop: Stop = None,
     hide_prime: HidePrime = False,
@@ -101,8 +119,11 @@ def sample(
     Characters are printed as they are generated. Several samples are separated by a line of dashes. A model trained
     with --lines generates one line for each sample.
 
+    A model trained with --bytes reads and writes raw bytes, also with --prime-file.
+
     --json prints one object per sample, with the fields prime, text, seed, nats (the mean loss of its characters) and,
-    with --copies, copies.
+    with --copies, copies. For a model of bytes, base64 has the exact bytes of the text; in text, U+FFFD stands for
+    those that are not UTF-8.
     """
     check_choice("--on-unknown", on_unknown, "error", "skip")
     check_pairs(prime=prime, prime_file=prime_file, copies=copies, model=model)
@@ -116,20 +137,25 @@ def sample(
     loaded = load_model(
         [named_run] if named_run is not None else runs or [], model, checkpoint, methods=["sample_many", "write"]
     )
-    if prime_file is not None:
-        from charrnn.corpus.reading import read_text
-
-        prime = read_text(prime_file)
-    prime = prime or ""
-    first_seed = secrets.randbits(32) if seed is None else seed
-    prefix = "" if hide_prime else prime
     from charrnn.tasks.base import DescribesVectors
 
+    if prime_file is not None:
+        from charrnn.corpus.reading import TextReader, read_text
+
+        if isinstance(loaded, DescribesVectors):
+            prime = "".join(TextReader().texts(prime_file))
+        else:
+            prime = read_text(prime_file, as_text_model(loaded).vocabulary)
+    else:
+        prime = _unescape(prime or "")
+    first_seed = secrets.randbits(32) if seed is None else seed
+    prefix = "" if hide_prime else prime
     if isinstance(loaded, DescribesVectors):
         if features is None:
             raise UsageError("this model writes texts for vectors", "give the vectors with --features")
-        if copies or stop or num_samples > 1 or length == 0:
-            raise UsageError("--features cannot be combined with --copies, --stop, --num-samples or --length 0")
+        if copies or stop or num_samples > 1 or unique or no_repeat_ngram or length == 0:
+            others = "--copies, --stop, --num-samples, --unique, --no-repeat-ngram or --length 0"
+            raise UsageError(f"--features cannot be combined with {others}")
         _describe(loaded, features, prime, sampling, first_seed, length, prefix=prefix, json_output=json_output)
         return
     text_model = as_text_model(loaded)
@@ -143,34 +169,70 @@ def sample(
         corpus = read_corpus(text_model)  # before anything is printed
     ids = text_model.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     is_streamed = num_samples == 1 and not json_output
-    stops = [*(text.replace("\\n", "\n") for text in stop or []), *text_model.stops]
-    samples = [
-        Sample(first_seed + k, stops, is_printed=is_streamed, is_kept=copies or not is_streamed)
-        for k in range(num_samples)
-    ]
+    length = DEFAULT_LENGTH if length is None else length
+    stops = [*map(_unescape, stop or []), *(text_model.stops if length else [])]  # an endless text has many lines
     if is_streamed:
-        _write(prefix)
-    seeds: list[int | None] = [one.seed for one in samples]
-    for step in text_model.sample_many(ids, DEFAULT_LENGTH if length is None else length, seeds, sampling):
-        for one, (text, nats) in zip(samples, step, strict=True):
-            one.add(text, nats)
-        if all(one.is_done for one in samples):
-            break
-    for one in samples:
-        one.finish()
-    found = [] if corpus is None else [find_copies(one.text, corpus) for one in samples]
-    for number, one in enumerate(samples):
+        write_text(prefix)
+
+    def draw(seeds: Sequence[int]) -> list[Sample]:
+        batch = [Sample(seed, stops, is_printed=is_streamed, is_kept=copies or not is_streamed) for seed in seeds]
+        steps = text_model.sample_many(ids, length, list(seeds), sampling, no_repeat_ngram=no_repeat_ngram or 0)
+        for step in steps:
+            for one, (text, nats) in zip(batch, step, strict=True):
+                one.add(text, nats)
+            if all(one.is_done for one in batch):
+                break
+        for one in batch:
+            one.finish()
+        return batch
+
+    found: list[Copies] = []
+    number = 0
+    for number, one in enumerate(_draw_samples(draw, first_seed, num_samples, unique=unique)):
+        if corpus is not None:
+            found.append(find_copies(one.text, corpus))
         if json_output:
-            row = {"prime": prime, "text": one.text, "seed": one.seed, "nats": one.mean_nats}
+            row = {"prime": readable(prime), "text": readable(one.text), "seed": one.seed, "nats": one.mean_nats}
+            if text_model.vocabulary.is_bytes:
+                row["base64"] = base64.b64encode(to_bytes(one.text)).decode()
             print_json(row | ({"copies": found[number].to_dict()} if found else {}))
         elif is_streamed:
-            _write("\n")
+            write_text("\n")
         else:
             ruler = RULER if number and not text_model.lines else ""
-            _write(f"{ruler}{prefix}{one.text}\n")
+            write_text(f"{ruler}{prefix}{one.text}\n")
+    if number + 1 < num_samples:
+        print_stderr(f"only {number + 1} different samples in {MAX_DRAWS * num_samples} draws")
     if corpus is not None and not json_output:
         unit = "bytes" if corpus.vocabulary.is_bytes else "characters"
         print_stderr(_describe_copies(merge_copies(found), unit))
+
+
+def _unescape(text: str) -> str:
+    """A text of the command line, in which backslash and n stand for the line feed."""
+    return text.replace("\\n", "\n")
+
+
+def _draw_samples(
+    draw: Callable[[Sequence[int]], list[Sample]], first_seed: int, number: int, *, unique: bool
+) -> Iterator[Sample]:
+    """Yields samples with consecutive seeds. draw: seeds -> samples.
+
+    unique: whether a sample with the text of an earlier one is left out. Then there may be fewer samples than wanted.
+    """
+    texts = set[str]()
+    yielded = 0
+    drawn = 0
+    while yielded < number and drawn < (MAX_DRAWS if unique else 1) * number:
+        seeds = range(first_seed + drawn, first_seed + drawn + min(MAX_STREAMS, number - yielded))
+        drawn += len(seeds)
+        for sample in draw(seeds):
+            if unique:
+                if sample.text in texts:
+                    continue
+                texts.add(sample.text)
+            yielded += 1
+            yield sample
 
 
 def _describe(
@@ -194,7 +256,7 @@ def _describe(
         if json_output:
             print_json({"prime": prime, "text": text, "seed": seed, "nats": nats})
         else:
-            _write(f"{prefix}{text}\n")
+            write_text(f"{prefix}{text}\n")
 
 
 def _describe_copies(copies: Copies, unit: str) -> str:
@@ -209,11 +271,6 @@ def _describe_copies(copies: Copies, unit: str) -> str:
         f"the longest passage has {copies.length:,} {unit}, at offset {copies.offset:,} (line {copies.line:,}): "
         f'"{passage}"'
     )
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 class Sample:
@@ -246,7 +303,7 @@ class Sample:
 
     def _release(self, text: str) -> None:
         if self.is_printed:
-            _write(text)
+            write_text(text)
         if self.is_kept:
             self.text += text
 

@@ -119,6 +119,7 @@ def sweep(
     Each trial is a run, saved as runs/<study>/<number>. Trials are compared by their validation loss.
     Options of train that are given directly have the same value in all trials. The hidden size is 256 unless it is
     given or varied. To continue a sweep that was interrupted or killed, run the same command again.
+    --init-from, --run and --resume are options of train only.
     If the same command is started several times, the processes share the work. They can run on several machines if
     they use the same --storage.
     """

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from charrnn.corpus.escapes import to_bytes
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ ESCAPED = re.compile(
 )  # in JSON: control characters, and what UTF-8 cannot encode
 
 
-def make_console() -> Console:
-    """A console that writes to stdout. Lines are wrapped on a terminal only."""
+def make_console(min_width: int = 0) -> Console:
+    """A console that writes to stdout. Lines are wrapped on a terminal only, if they are longer than `min_width`."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console.width = max(console.width, min_width)
+    return console
 
 
 def table_width(table: Table) -> int:
@@ -46,6 +49,13 @@ def print_table(table: Table) -> None:
 def print_stderr(text: str) -> None:
     """Prints lines on stderr. Characters that a terminal would interpret are escaped."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+
+
+def write_text(text: str) -> None:
+    """Writes a text of a model to stdout, at once. The bytes of a byte model are written unchanged."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(to_bytes(text))
+    sys.stdout.buffer.flush()
 
 
 def format_value(value: Any) -> str:
@@ -128,24 +138,28 @@ class Bar:
         self.quiet = quiet
         self.bar: tqdm[Any] | None = None
 
-    def open(self, total: float) -> None:
-        """Draws the bar if stderr is a terminal."""
+    def open(self, total: float | None) -> None:
+        """Draws the bar if stderr is a terminal. Without a total, only the text beside the bar is shown."""
         if not self.quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            bar_format = "{percentage:3.0f}%|{bar}| {desc}"
+            bar_format = "{desc}" if total is None else "{percentage:3.0f}%|{bar}| {desc}"
             self.bar = tqdm(total=total, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr)
 
     @property
     def is_drawn(self) -> bool:
         return self.bar is not None
 
+    @property
+    def position(self) -> float:
+        return 0.0 if self.bar is None else float(self.bar.n)
+
     def move(self, position: float, text: str) -> None:
-        """Moves the end of the bar to a position between 0 and `total`, and shows a text beside the bar."""
+        """Moves the end of the bar to a position, at most the total, and shows a text beside the bar."""
         if self.bar is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.bar.set_description_str(text, refresh=False)
-                self.bar.update(min(self.bar.total, position) - self.bar.n)
+                self.bar.update((position if self.bar.total is None else min(self.bar.total, position)) - self.bar.n)
 
     def print(self, text: str) -> None:
         """Prints lines above the bar."""

@@ -14,6 +14,7 @@ from charrnn.cli.arguments import (
     Json,
     Quiet,
     check_pairs,
+    complete_run,
     given_options,
     needs_extra,
 )
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 CorpusArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Files, optionally .gz, joined in this order; - is standard input.", show_default=False),
+    typer.Argument(
+        help="Files, optionally .gz, or directories, read in this order; - is standard input.", show_default=False
+    ),
 ]
 RunDirectory = Annotated[
     Path | None,
@@ -38,7 +41,12 @@ RunDirectory = Annotated[
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(help="Continue this run exactly where it stopped.", show_default=False, rich_help_panel=RUN_PANEL),
+    typer.Option(
+        help="Continue this run exactly where it stopped.",
+        show_default=False,
+        autocompletion=complete_run,
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 ResumeOrStart = Annotated[
     bool,
@@ -53,6 +61,7 @@ InitFrom = Annotated[
     typer.Option(
         help="Start from the weights and the vocabulary of this run or checkpoint.",
         show_default=False,
+        autocompletion=complete_run,
         rich_help_panel=RUN_PANEL,
     ),
 ]

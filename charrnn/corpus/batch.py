@@ -58,6 +58,15 @@ class Batch:
         return steps * streams if self.loss_mask is None else float(self.loss_mask.sum())
 
 
+def spread(number: int, total: int) -> Array:
+    """`number` of the indices 0 ... total - 1, spread evenly.
+
+    >>> spread(3, 10)
+    array([0, 3, 6])
+    """
+    return np.arange(number) * total // max(1, number)
+
+
 class BatchStream(Protocol):
     """An endless sequence of training batches. A batch depends only on its step, so a run can resume at any step."""
 

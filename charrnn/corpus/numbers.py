@@ -16,7 +16,7 @@ from charrnn.nn.arrays import Array
 
 PRECISION = 1e-12  # a column that varies by less than this fraction of its largest value is treated as constant
 FLOAT32_PRECISION = 2**-24  # half the distance from 1 to the next number
-BLOCK_SIZE = 1 << 18  # numbers that are standardised at a time, so that large arrays need no copies in float64
+BLOCK_SIZE = 1 << 18  # numbers that are standardised at a time
 
 
 def read_vectors(path: str) -> Array:
@@ -73,8 +73,9 @@ class Standardizer:
         # Divided by a power of 2 near the largest value, no square overflows or vanishes, and nothing is rounded.
         unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = sum((block / unit).sum(axis=0) for block in _blocks(values)) / len(values)
-            variance = sum(np.square(block / unit - mean).sum(axis=0) for block in _blocks(values)) / len(values)
+            blocks = [values[part] for part in _blocks(*values.shape)]
+            mean = sum((block / unit).sum(axis=0) for block in blocks) / len(values)
+            variance = sum(np.square(block / unit - mean).sum(axis=0) for block in blocks) / len(values)
             mean = mean * unit
             std = np.sqrt(variance) * unit
         if not np.isfinite([mean, std]).all():
@@ -96,14 +97,17 @@ class Standardizer:
     def to_dict(self) -> dict[str, list[float]]:
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
-    def apply(self, values: Array) -> Array:
-        """Rows (N, D) -> standardised rows (N, D), float32. A number that is too large becomes infinite."""
-        standardised = np.empty(values.shape, np.float32)
+    def apply(self, values: Array, chosen: Array | None = None) -> Array:
+        """Rows (N, D) -> standardised rows (N, D), float32. A number that is too large becomes infinite.
+
+        chosen: the indices of the rows to standardise (default: all).
+        """
+        number = len(values) if chosen is None else len(chosen)
+        standardised = np.empty((number, values.shape[1]), np.float32)
         with np.errstate(over="ignore"):
-            start = 0
-            for block in _blocks(values):
-                standardised[start : start + len(block)] = (block - self.mean) / self.std
-                start += len(block)
+            for part in _blocks(number, values.shape[1]):
+                rows = values[part if chosen is None else chosen[part]].astype(np.float64)
+                standardised[part] = (rows - self.mean) / self.std
         return standardised
 
     def shorten(self, values: Array) -> list[list[float]]:
@@ -120,11 +124,11 @@ class Standardizer:
         return numbers
 
 
-def _blocks(values: Array) -> Iterator[Array]:
-    """Yields the rows of an array (N, D) in float64, some rows at a time."""
-    rows = max(1, BLOCK_SIZE // max(1, values.shape[1]))
-    for start in range(0, len(values), rows):
-        yield values[start : start + rows].astype(np.float64)
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Divides the rows of an array, so that large arrays need no copies in float64."""
+    size = max(1, BLOCK_SIZE // max(1, columns))
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
 
 
 def _largest(values: Array) -> Array:

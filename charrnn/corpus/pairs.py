@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from charrnn.corpus.batch import Batch, Source
+from charrnn.corpus.batch import Batch, Source, spread
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
 
@@ -101,12 +101,18 @@ class PairStream:
 
 
 class PairPass:
-    """Reads every record once, for validation and scoring."""
+    """Reads every record once, or records that are spread evenly over all, for validation and scoring."""
 
-    def __init__(self, records: SourceRecords, batch_size: int) -> None:
+    def __init__(self, records: SourceRecords, batch_size: int, limit: int = 0) -> None:
+        """limit: the largest number of steps of all sources and targets that are read, approximately; 0 = all."""
         self.records = records
         self.batch_size = batch_size
-        self.batches = split_by_length(records, np.arange(len(records)), batch_size)
+        number = len(records)
+        symbols = int(records.source_lengths.sum() + records.target_lengths.sum())
+        if 0 < limit < symbols:
+            number = max(1, number * limit // symbols)
+        self.chosen = spread(number, len(records))
+        self.batches = split_by_length(records, self.chosen, batch_size)
 
     @property
     def steps(self) -> int:
@@ -114,7 +120,7 @@ class PairPass:
 
     @property
     def predictions(self) -> int:
-        return int(self.records.target_lengths.sum())
+        return int(self.records.target_lengths[self.chosen].sum())
 
     def batch(self, step: int) -> Batch:
         return self.records.batch(self.batches[step].tolist(), self.batch_size)

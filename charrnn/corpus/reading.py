@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.corpus.encodings import binary_format, encoding_advice, utf16_or_32
 from charrnn.corpus.pieces import normalise, replace_in_pieces, split_for_normalising
-from charrnn.corpus.vocabulary import DOCUMENT_END, smallest_uint
+from charrnn.corpus.vocabulary import DOCUMENT_END, Vocabulary, smallest_uint
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
@@ -193,9 +193,21 @@ def make_reader(data: DataOptions) -> CodeReader:
     return TextReader(data.encoding, newline=data.newline, form=data.normalize, separator=data.separator)
 
 
-def read_text(path: str) -> str:
-    """The whole text of a UTF-8 file. Raises CorpusError."""
-    return "".join(TextReader().texts(path))
+def vocabulary_reader(vocabulary: Vocabulary) -> CodeReader:
+    """The reader for the files that a model with this vocabulary reads."""
+    if vocabulary.is_bytes:
+        return ByteReader()
+    newline = "keep" if "\r" in vocabulary else None
+    return TextReader(newline=newline, form=vocabulary.form, separator=vocabulary.separator)
+
+
+def read_text(path: str, vocabulary: Vocabulary) -> str:
+    """The whole text of a file, as a model with this vocabulary reads it. Raises CorpusError.
+
+    With a byte vocabulary, bytes that are not UTF-8 are escaped (see Vocabulary.decode).
+    """
+    reader = vocabulary_reader(vocabulary)
+    return vocabulary.decode_codes(np.concatenate([np.empty(0, np.uint8), *reader.codes(path)]))
 
 
 def _advance(text: str, line: int, column: int) -> tuple[int, int]:

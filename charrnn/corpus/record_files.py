@@ -159,12 +159,13 @@ class RecordParser:
 
     def _find_kind(self, text: str) -> str:
         if self.is_csv:
+            self.notices.append(f"{self.name}: read as CSV")
             return "csv"
-        if self.columns is not None or "\t" in text:
-            return "tabs"
-        if text.startswith(LABEL_PREFIX):
+        if self.columns is None and text.startswith(LABEL_PREFIX):
             self.notices.append(f"{self.name}: read as lines of fastText, {LABEL_PREFIX}OUTPUT TEXT")
             return "label"
+        if self.columns is not None or "\t" in text:
+            return "tabs"
         if not self.needs_output:
             return "text"
         if BLANKS.search(text):
@@ -232,8 +233,7 @@ class RecordParser:
         self._places = places
 
     def _check_first(self, record: TextRecord) -> None:
-        if self.kind == "csv":
-            self.notices.append(f"{self.name}: read as CSV")
+        """Appends a notice if the first record is probably a header."""
         cells = [record.text, record.output]
         if all(cell.strip().lower() in HEADER_WORDS for cell in cells):
             self.notices.append(
@@ -242,13 +242,14 @@ class RecordParser:
 
     def _parse_label(self, line: Line) -> TextRecord:
         """A line `__label__OUTPUT TEXT`."""
-        label, _, text = line.text.partition(" ")
-        if not label.startswith(LABEL_PREFIX):
+        if not line.text.startswith(LABEL_PREFIX):
             raise CorpusError(f"{line.place}: does not begin with {LABEL_PREFIX}, as the first line does")
+        label, *rest = line.text.split(None, 1)
+        text = rest[0] if rest else ""
         if text.startswith(LABEL_PREFIX):
             raise CorpusError(f"{line.place}: more than one label", "each record needs exactly one")
         output = self._check_output(label.removeprefix(LABEL_PREFIX), line, LABEL_PREFIX)
-        return TextRecord(text, output, line, len(label) + 1)
+        return TextRecord(text, output, line, len(line.text) - len(text))
 
     def _check_output(self, output: str | None, line: Line, separator: str) -> str:
         """Returns the output. Raises CorpusError if there is none. separator: what precedes the output."""

@@ -22,8 +22,10 @@ from charrnn.nn.arrays import Array
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # in the order in which they are tried
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}  # cells without a value, in lower case
+MAX_NAMED = 20  # names in a message
 CHUNK_CELLS = 1 << 18  # cells that are parsed at a time
 TEXT_SHARE = 0.1  # a column with at least this share of texts contains labels
+GROUPED_DIGITS = re.compile(r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d*)?")  # a number with thousands separators
 DATE = re.compile(  # dates, times and both, such as 2026-11-28, 28.11.26, 2026-11-28T14:30:00Z, 14:30, 2026Q1, Nov 2026
     r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})|\d{4}[- ]?[QW]\d{1,2}"
     r"|(\d{1,2}[- ])?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?[- ](\d{1,2}, ?)?\d{2,4})?"
@@ -89,6 +91,10 @@ class Table:
             if content.first_text is not None:
                 line, text = content.first_text
                 hint = f"correct the cell, or leave the column out with --ignore {column}"
+                if len(self.names) == 1:
+                    hint = "separate cells with commas, semicolons or tabs"
+                elif GROUPED_DIGITS.fullmatch(text.strip()):
+                    hint = "write numbers without thousands separators"
                 raise CorpusError(f"{self.place(line, column)}: {_describe_text(text)}", hint)
             point = point or (content.first_point and (column, content.first_point))
             comma = comma or (content.first_comma and (column, content.first_comma))
@@ -147,6 +153,12 @@ class Table:
             for content in self.contents
         )
         return replace(self, values=self.values[rows], lines=self.lines[rows], contents=contents)
+
+
+def list_names(names: Collection[str]) -> str:
+    """Names for a message: the first ones, and how many there are if not all are listed."""
+    listed = ", ".join(list(names)[:MAX_NAMED])
+    return listed if len(names) <= MAX_NAMED else f"{listed}, ... ({len(names):,} in total)"
 
 
 def read_table(path: str, notices: list[str], encoding: str = "utf-8", keep_texts: Collection[str] = ()) -> Table:

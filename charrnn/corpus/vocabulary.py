@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.corpus.pieces import NORMAL_FORMS, normalise
+from charrnn.corpus.similar import SKIP, unknown_hint
 from charrnn.errors import CorpusError
 from charrnn.nn.arrays import Array
 
@@ -22,6 +23,24 @@ UNKNOWN = np.iinfo(np.uint32).max  # marks codes that are not in the vocabulary
 def smallest_uint(largest: int) -> type[np.unsignedinteger[Any]]:
     """The smallest unsigned type that can hold the value `largest`."""
     return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32
+
+
+class TextPlace(NamedTuple):
+    """The place of a character in a file, for messages."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}, column {self.column}"
+
+    def advance(self, codes: Array) -> TextPlace:
+        """The place after some characters (N,)."""
+        line_feeds = np.flatnonzero(codes == LINE_FEED)
+        if not len(line_feeds):
+            return self._replace(column=self.column + len(codes))
+        return self._replace(line=self.line + len(line_feeds), column=len(codes) - int(line_feeds[-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,17 +144,22 @@ class Vocabulary:
         place = int(np.searchsorted(self.codes, code))
         return place if place < len(self) and self.codes[place] == code else None
 
-    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False) -> Array:
-        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it."""
+    def codes_to_ids(self, codes: Array, *, skip_unknown: bool = False, place: TextPlace | None = None) -> Array:
+        """Codes (N,) -> ids (N,) of the smallest unsigned type. Raises CorpusError for an unknown code, or skips it.
+
+        place: the place of the first code in its file. The error then gives the place of the unknown code.
+        """
         ids = self._id_table.take(codes, mode="clip")
         is_unknown = ids == UNKNOWN
         if is_unknown.any():
             if not skip_unknown:
                 position = int(is_unknown.argmax())
-                symbol = self.describe(int(codes[position]))
-                raise CorpusError(
-                    f"{symbol} at position {position} is not in the vocabulary", "skip it with --on-unknown skip"
-                )
+                code = int(codes[position])
+                symbol = self.describe(code)
+                hint = SKIP if self.is_bytes else unknown_hint(chr(code), self)
+                if place is None:
+                    raise CorpusError(f"{symbol} at position {position} is not in the vocabulary", hint)
+                raise CorpusError(f"{place.advance(codes[:position])}: {symbol} is not in the vocabulary", hint)
             ids = ids[~is_unknown]
         return ids.astype(smallest_uint(len(self) - 1))
 
@@ -163,10 +187,13 @@ class Vocabulary:
             raise CorpusError(f"{character} cannot be encoded as UTF-8") from None
 
     def decode(self, ids: Array | Sequence[int]) -> str:
-        """Ids -> text. Bytes that are not valid UTF-8 become U+FFFD."""
-        codes = self.codes[np.asarray(ids, np.intp)]
+        """Ids -> text. No byte is lost: bytes that are not UTF-8 are escaped as `surrogateescape` does (PEP 383)."""
+        return self.decode_codes(self.codes[np.asarray(ids, np.intp)])
+
+    def decode_codes(self, codes: Array) -> str:
+        """Code points or bytes -> text, see `decode`."""
         if self.is_bytes:
-            return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
+            return codes.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
         text = "".join(map(chr, codes.tolist()))
         return text if self.separator is None else text.replace(chr(DOCUMENT_END), self.separator)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.corpus.batch import Batch
+from charrnn.corpus.batch import Batch, spread
 from charrnn.nn.arrays import Array
 from charrnn.seeding import Purpose, random_generator
 
@@ -117,16 +117,20 @@ class WindowStream:
 
 
 class WindowPass:
-    """Reads every window once, for validation and scoring."""
+    """Reads every window once, or windows that are spread evenly over all, for validation and scoring."""
 
-    def __init__(self, windows: Windows, batch_size: int) -> None:
+    def __init__(self, windows: Windows, batch_size: int, limit: int = 0) -> None:
+        """limit: the largest number of steps in all windows that are read; 0 = all windows."""
         self.windows = windows
         self.batch_size = batch_size
-        self.steps = -(-windows.number // batch_size)
+        number = min(windows.number, -(-limit // windows.seq_length)) if limit else windows.number
+        self.numbers = spread(number, windows.number)
+        self.steps = -(-number // batch_size)
 
     @property
     def predictions(self) -> int:
-        return self.windows.num_scored
+        places = self.windows.places[self.numbers]
+        return int(self.windows.loss_mask[places[places >= 0]].sum())
 
     def places(self, step: int) -> Array:
         """The places (T, B) of a batch."""
@@ -136,8 +140,10 @@ class WindowPass:
         return self.windows.batch(self._chosen(step))
 
     def _chosen(self, step: int) -> Array:
-        chosen = step * self.batch_size + np.arange(self.batch_size)
-        return np.where(chosen < self.windows.number, chosen, -1)
+        chosen = np.full(self.batch_size, -1)
+        numbers = self.numbers[step * self.batch_size :][: self.batch_size]
+        chosen[: len(numbers)] = numbers
+        return chosen
 
 
 def pack(lengths: Array, size: int) -> tuple[Array, Array]:

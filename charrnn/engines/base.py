@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self
 
-from charrnn.corpus.batch import BatchPass, BatchStream, Source
+from charrnn.corpus.batch import Batch, BatchStream, Source
 from charrnn.models.architecture import Architecture
 from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
@@ -50,9 +50,11 @@ class Engine(Protocol):
     def update(self, learning_rate: float, factor: float) -> None:
         """Takes an optimizer step with the gradient, multiplied by `factor`."""
 
-    def validate(self, validation: BatchPass) -> Array:
-        """Scores the averaged parameters. Returns the sums of `ScoringNetwork.sums`, divided by the number of
-        predictions."""
+    def score(self, step: int, batch: Batch) -> Array:
+        """Scores a batch with the averaged parameters. Returns the sums of `ScoringNetwork.sums`.
+
+        step: the number of the batch in its pass. Step 0 starts from the zero state.
+        """
 
     @property
     def process_ids(self) -> Sequence[int]:

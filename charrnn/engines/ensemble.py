@@ -1,7 +1,7 @@
 """Runs several trained networks as one: an ensemble, whose probabilities, or predicted numbers, are means.
 
 The members read the same inputs and have the same outputs. Their cells and sizes may differ. The state of an ensemble
-is a vector that contains the states of its members, one after the other.
+(1, 1, B, N) contains for each stream the N values of the states (L, num_states, B, H) of all members.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class EnsembleNetwork(ScoringNetwork):
         # All members yield the same rows, because they have the same number of outputs.
         for parts in zip(*members, strict=True):
             yield parts[0][0], self.mean([outputs for _, outputs in parts])
+        state[...] = _join(states)
 
 
 class EnsembleStepper:
@@ -132,13 +133,17 @@ def _mean_numbers(outputs: list[Array]) -> Array:
 
 
 def _join(states: Sequence[Array]) -> Array:
-    return np.concatenate([state.ravel() for state in states])
+    """States (L, num_states, B, H) of members -> the state (1, 1, B, N) of the ensemble."""
+    by_stream = [np.moveaxis(state, 2, 0).reshape(state.shape[2], -1) for state in states]
+    return np.concatenate(by_stream, axis=1)[None, None]
 
 
 def _split(joined: Array, shaped_like: Sequence[Array]) -> list[Array]:
-    """The inverse of `_join`. The parts are views, so writing to them changes `joined`."""
-    bounds = np.cumsum([0, *(array.size for array in shaped_like)]).tolist()
-    return [
-        joined[start:stop].reshape(array.shape)
-        for start, stop, array in zip(bounds[:-1], bounds[1:], shaped_like, strict=True)
-    ]
+    """The inverse of `_join`."""
+    bounds = np.cumsum([0, *(array.size // array.shape[2] for array in shaped_like)]).tolist()
+    states = []
+    for start, stop, array in zip(bounds[:-1], bounds[1:], shaped_like, strict=True):
+        layers, num_states, streams, hidden = array.shape
+        part = joined[0, 0, :, start:stop].reshape(streams, layers, num_states, hidden)
+        states.append(np.ascontiguousarray(np.moveaxis(part, 0, 2)))
+    return states

@@ -9,6 +9,8 @@ import numpy as np
 from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 
+SORTED_SYMBOLS = 256  # number of symbols that are sorted first for top-p; they usually have enough probability
+
 
 def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
     """Logits (B, V) whose maximum in each row is 0 -> unnormalised probabilities (B, V), 0 for excluded symbols.
@@ -18,30 +20,50 @@ def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
     """
     p: Array = np.exp(logits if options.temperature == 1 else logits / max(options.temperature, 1e-6))
     if options.top_k or options.top_p < 1:
-        order = np.argsort(-p, axis=1, kind="stable")
+        width = options.top_k or SORTED_SYMBOLS  # the symbols that are sorted
+        order = _most_likely(p, width)
         ordered = np.take_along_axis(p, order, axis=1)
-        if options.top_k:
-            ordered[:, options.top_k :] = 0
         if options.top_p < 1:
+            total = (ordered if options.top_k else p).sum(axis=1, keepdims=True)
+            limit = max(options.top_p, 1e-9) * total
+            if not options.top_k and (ordered.sum(axis=1, keepdims=True) < limit).any():
+                order = _most_likely(p, p.shape[1])
+                ordered = np.take_along_axis(p, order, axis=1)
             more_likely = np.cumsum(ordered, axis=1) - ordered  # total of the symbols that are more likely
-            limit = max(options.top_p, 1e-9) * ordered.sum(axis=1, keepdims=True)
             ordered[:, 1:][more_likely[:, 1:] >= limit] = 0
+        p = np.zeros_like(p)
         np.put_along_axis(p, order, ordered, axis=1)
     if options.min_p:
         p[p < options.min_p * p.max(axis=1, keepdims=True)] = 0
     return p
 
 
-def choose(logits: Array, options: SamplingOptions, u: Array) -> tuple[Array, Array]:
+def _most_likely(p: Array, number: int) -> Array:
+    """The ids of the `number` most likely symbols of each row, in descending order of probability."""
+    if p.shape[1] <= max(number, SORTED_SYMBOLS):
+        return np.argsort(-p, axis=1, kind="stable")[:, :number]
+    # Finding the most likely symbols of a large vocabulary takes less time than sorting all of them.
+    ids = np.argpartition(-p, number, axis=1)[:, :number]
+    order = np.argsort(-np.take_along_axis(p, ids, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(ids, order, axis=1)
+
+
+def choose(logits: Array, options: SamplingOptions, u: Array, excluded: Array | None = None) -> tuple[Array, Array]:
     """Chooses a symbol for each stream. logits: (B, V). u: (B,), uniform random numbers in [0, 1).
+
+    excluded: (B, V), True for symbols that must not be chosen. In each row, at least one must be False.
 
     Returns ids (B,), and their nats (B,) before filtering.
     """
     shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+    allowed = shifted
+    if excluded is not None:
+        allowed = np.where(excluded, -np.inf, shifted)
+        allowed -= allowed.max(axis=1, keepdims=True)
     if options.greedy or options.temperature == 0:
-        ids = shifted.argmax(axis=1)
+        ids = allowed.argmax(axis=1)
     else:
-        p = filtered_probabilities(shifted, options)
+        p = filtered_probabilities(allowed, options)
         cumulative = np.add.accumulate(p, axis=1)
         # Inverts the cumulative distribution. The comparison with <= never chooses an excluded symbol. The minimum
         # keeps the threshold below the total even if the product is rounded up.

@@ -82,10 +82,10 @@ def read_curves(runs: Sequence[Run], x: str, *, is_full: bool = False) -> LossFi
     configs = [run.read_config() for run in runs]
     curves = []
     for label, run in zip(run_labels(runs, configs), runs, strict=True):
-        rows = [row for row in read_metrics(run.metrics) if row["train_loss"] is not None]
-        if rows:
-            columns = ([row[name] for row in rows] for name in (X_AXES[x], "train_loss", "val_loss"))
-            curves.append(Curve(label, *columns))
+        names = (X_AXES[x], "train_loss", "val_loss")
+        points = [[row[name] for name in names] for row in read_metrics(run.metrics) if row["train_loss"] is not None]
+        if points:
+            curves.append(Curve(label, *map(list, zip(*points, strict=True))))
     if not curves:
         raise RunError("nothing to plot: no evaluation yet")
     curves.sort(key=lambda curve: (not curve.has_validation, curve.best))

@@ -1,6 +1,6 @@
 """Checkpoints: safetensors files whose metadata describes the weights. README.md in this folder specifies the format.
 
-Loading checks the whole file, including its checksum. No other module uses the safetensors library.
+Loading checks the whole file, including its checksum. No other module reads or writes the format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from charrnn.errors import RunError
 from charrnn.models.architecture import Architecture
@@ -62,10 +61,25 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training": checkpoint.training,
     }
     tensors = checkpoint.weights | {TRAINING_PREFIX + name: tensor for name, tensor in checkpoint.tensors.items()}
-    # safetensors writes wrong data for a view that is not contiguous.
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata["sha256"] = _digest(metadata, tensors)
-    write_atomically(path, save(tensors, {METADATA_KEY: dump_json(metadata)}))
+    write_atomically(path, _header(metadata, tensors), *(tensor.ravel().data for tensor in tensors.values()))
+
+
+def _header(metadata: dict[str, Any], tensors: dict[str, Array]) -> bytes:
+    """The start of a safetensors file with these tensors: the size of a JSON object, and the object.
+
+    The file is not written by the safetensors library, because the library copies all tensors first.
+    """
+    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: dump_json(metadata)}}
+    start = 0
+    for name, tensor in tensors.items():
+        dtype = f"{tensor.dtype.kind.upper()}{8 * tensor.itemsize}"
+        entries[name] = {"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, start + tensor.nbytes]}
+        start += tensor.nbytes
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,10 @@ def parse_error_reason(error: Exception) -> str:
     return lines[0][:MAX_REASON] if lines else type(error).__name__
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Writes a temporary file in the same directory and renames it; syncs both. Raises StorageError.
+
+    parts: the content, in order, as bytes or other buffers. They are not copied.
 
     A symbolic link is not replaced, but the file that it points to. The temporary file has a short random name, so that
     it is valid for any file name and is not shared by two writers.
@@ -65,7 +68,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 sync_file(file.fileno())
             replace_file(temporary, target)
@@ -78,17 +82,27 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def read_regular(path: Path, max_size: int) -> bytes:
-    """The content of a regular file of at most `max_size` bytes. Does not wait for a pipe or read an endless device.
+    """The content of a regular file of at most `max_size` bytes.
 
     Raises OSError, and ValueError if the file is too large or not a regular file.
     """
-    with open(os.open(path, os.O_RDONLY | NONBLOCKING), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("not a regular file")
-        if status.st_size > max_size:
-            raise ValueError(f"{status.st_size:,} bytes is more than the limit of {max_size:,}")
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_size:
+            raise ValueError(f"{size:,} bytes is more than the limit of {max_size:,}")
         return file.read(max_size)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Opens a regular file for reading. Does not wait for a pipe or read an endless device.
+
+    Raises OSError, and ValueError if the file is not a regular file.
+    """
+    file = open(os.open(path, os.O_RDONLY | NONBLOCKING), "rb")  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError("not a regular file")
+    return file
 
 
 def checksum(path: Path) -> str:

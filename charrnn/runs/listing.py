@@ -64,12 +64,13 @@ def list_rows(root: Path | None = None, sort: str = "best_val_loss") -> list[Row
 
 def _results_so_far(run: Run) -> Row:
     """The values of a result, from the evaluations of a run that has no result yet."""
-    evaluations = read_metrics(run.metrics)
-    if not evaluations:
+    last: Row = {}
+    best: Row = {}
+    for last in read_metrics(run.metrics):
+        if last["val_loss"] is not None and (not best or last["val_loss"] < best["val_loss"]):
+            best = last
+    if not last:
         return {}
-    last = evaluations[-1]
-    validated = [evaluation for evaluation in evaluations if evaluation["val_loss"] is not None]
-    best: Row = min(validated, key=lambda evaluation: evaluation["val_loss"], default={})
     row: Row = {"steps": last["step"], "epochs": last["epoch"]}
     row |= {name: last[name] for name in Metrics.names() if name in RESULTS}
     row |= {name: best.get(name.removeprefix("best_")) for name in RESULTS if name.startswith("best_")}

@@ -35,7 +35,7 @@ def model_html(task: str, checkpoint: Checkpoint) -> str:
     evaluations: list[Row] = []
     if checkpoint.path in (run.best, run.last):
         try:
-            evaluations = read_metrics(run.metrics)
+            evaluations = list(read_metrics(run.metrics))
             facts |= _loss_facts(evaluations, run)
         except CharRNNError as error:  # damaged files do not prevent the model from being shown
             facts["run"] = str(error)

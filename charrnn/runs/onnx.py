@@ -336,7 +336,9 @@ def _add_output(graph: _Graph, architecture: Architecture, task: dict[str, Any],
         return
     scale = Standardizer.from_dict(task["output_scale"], architecture.output_size)
     numbers = graph.add("Mul", graph.add("Cast", outputs, to=TensorProto.DOUBLE), scale.std)
-    if task["targets"]:
+    if task["columns"][-1] in task["targets"]:  # the network predicts the changes of the last columns of its input
+        last = np.arange(architecture.input_size)[-architecture.output_size :]
+        changes = graph.add("Add", numbers, scale.mean)
+        graph.add("Add", graph.add("Gather", "rows", last, axis=2), changes, outputs=["predictions"])
+    else:
         graph.add("Add", numbers, scale.mean, outputs=["predictions"])
-    else:  # the network predicts the change to the next row
-        graph.add("Add", "rows", graph.add("Add", numbers, scale.mean), outputs=["predictions"])

@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Self, TypeVar
 
 from charrnn.errors import RunError, UsageError
-from charrnn.fields import CheckedFields, checked_field
+from charrnn.fields import LARGEST_INTEGER, CheckedFields, checked_field
 from charrnn.options import DataOptions, RunConfig
-from charrnn.runs.files import PARSE_ERRORS, parse_error_reason, read_regular
+from charrnn.runs.files import PARSE_ERRORS, open_regular, parse_error_reason, read_regular
 
 MAX_SIZE = 1 << 26  # bytes; a larger file was not written by charrnn
 # Options that must have a value in config.json. `training/defaults.py` chooses the values that the user does not give.
-RESOLVED = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers")
+RESOLVED = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers", "val_limit")
 BUDGETS = ("max_steps", "max_epochs", "max_minutes")  # at least one of them must have a value
 STATUSES = ("completed", "early_stopped", "interrupted", "diverged")
 
@@ -109,6 +111,15 @@ class Sample(CheckedFields):
     text: str = ""
 
 
+# The types of common values in metrics.jsonl.
+METRICS_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(Metrics.names(), (float, NoneType)),
+    **dict.fromkeys(("epoch", "seconds", "learning_rate", "chars_per_second"), (float,)),
+    **dict.fromkeys(("step", "chars"), (int,)),
+    "val_rmse": (NoneType,),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result(Report):
     """The result of a run: result.json. The scores are those of the last evaluation."""
@@ -164,30 +175,52 @@ def _check_paths(corpus: Any, data: DataOptions) -> None:
         os.fsencode(path)  # raises UnicodeEncodeError for a lone surrogate
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl: the evaluations so far. An incomplete last line, which a killed process can leave, is
-    ignored. Raises RunError if the file is damaged; a file that does not exist has no evaluations."""
-    return _read_lines(path, Metrics)
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the evaluations in metrics.jsonl, which can be a long file.
+
+    An incomplete last line, which a killed process can leave, is ignored. A file that does not exist has no
+    evaluations. Raises RunError if the file is damaged.
+    """
+    return _read_lines(path, _parse_metrics)
 
 
-def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Reads samples.jsonl: the samples so far. See `read_metrics`."""
-    return _read_lines(path, Sample)
+def read_samples(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the samples in samples.jsonl. See `read_metrics`."""
+    return _read_lines(path, lambda line: Sample.from_dict(json.loads(line)).to_dict())
 
 
-def _read_lines(path: Path, cls: type[CheckedFields]) -> list[dict[str, Any]]:
-    """Reads a file with an object of a class on each line."""
+def _read_lines(path: Path, parse: Callable[[bytes], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields the parsed lines of a file."""
+    if not path.exists():
+        return
+    number = 0
+    try:
+        with open_regular(path) as file:
+            while (line := file.readline(MAX_SIZE)).endswith(b"\n"):
+                number += 1
+                yield parse(line)
+            if len(line) == MAX_SIZE:
+                raise ValueError("the line is too long")
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from None
+    except PARSE_ERRORS as error:
+        raise RunError(f"{path}: damaged: line {number}: {parse_error_reason(error)}") from None
 
-    def parse(data: bytes) -> list[dict[str, Any]]:
-        rows = []
-        for number, line in enumerate(data.split(b"\n")[:-1], 1):
-            try:
-                rows.append(cls.from_dict(json.loads(line)).to_dict())
-            except PARSE_ERRORS as error:
-                raise ValueError(f"line {number}: {parse_error_reason(error)}") from None
-        return rows
 
-    return _read(path, parse) if path.exists() else []
+def _parse_metrics(line: bytes) -> dict[str, Any]:
+    """A line of metrics.jsonl. Raises one of PARSE_ERRORS."""
+    values = json.loads(line)
+    is_valid = isinstance(values, dict) and values.keys() == METRICS_TYPES.keys()
+    is_valid = is_valid and all(_is_plain(values[name], types) for name, types in METRICS_TYPES.items())
+    # The complete check takes much longer. It is only needed for unusual values, and for the message.
+    return values if is_valid else Metrics.from_dict(values).to_dict()
+
+
+def _is_plain(value: Any, types: tuple[type, ...]) -> bool:
+    """Whether a value has one of the types and is certain to be within all limits."""
+    if type(value) is int:
+        return int in types and 0 <= value <= LARGEST_INTEGER
+    return type(value) in types and (value is None or math.isfinite(value))
 
 
 def read_result(path: Path) -> dict[str, Any]:

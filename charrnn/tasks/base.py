@@ -79,8 +79,12 @@ class Task(Protocol):
 
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> BatchStream: ...
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> BatchPass | None:
-        """Returns the batches of the validation part, or None if nothing can be validated."""
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> BatchPass | None:
+        """Returns the batches of the validation part, or None if nothing can be validated.
+
+        limit: the number of symbols that are scored at most, approximately. They are spread evenly over the part. 0:
+        all.
+        """
 
     def window_notices(self, seq_length: int) -> Sequence[str]:
         """Messages for the user about the data at this sequence length."""
@@ -300,7 +304,13 @@ class GeneratesText(Protocol):
     lines: bool
 
     def sample_many(
-        self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
+        self,
+        prime: Array,
+        length: int,
+        seeds: list[int | None],
+        options: SamplingOptions,
+        *,
+        no_repeat_ngram: int = 0,
     ) -> Iterator[list[tuple[str, float]]]: ...
 
     def nats(self, ids: Array, *, lines: bool | None = None) -> Array: ...

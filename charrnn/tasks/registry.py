@@ -121,7 +121,7 @@ def _checkpoint_file(run: Run, checkpoint: str) -> Path:
     if not file.exists():
         raise RunError(
             f"{run.path}: this run has no {checkpoint} checkpoint yet",
-            f"charrnn train --resume {shell_quote(str(run.path))}",
+            f"train it further: charrnn train --resume {shell_quote(str(run.path))}",
         )
     return file
 

@@ -68,10 +68,10 @@ class WindowTask:
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
         return WindowStream(self.windows("train", seq_length), batch_size, seed)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> WindowPass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> WindowPass | None:
         if not self.has_validation or not self.windows("val", seq_length).num_scored:
             return None
-        return WindowPass(self.windows("val", seq_length), batch_size)
+        return WindowPass(self.windows("val", seq_length), batch_size, limit)
 
     def window_notices(self, seq_length: int) -> list[str]:
         shortened = int((self.encoded("train").lengths > seq_length).sum())

@@ -19,7 +19,7 @@ from charrnn.models.transfer import initial_parameters
 from charrnn.nn.optimizers import clip_factor
 from charrnn.options import ModelOptions, ResolvedTraining, SamplingOptions, TrainingOptions
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.system import peak_memory
+from charrnn.system import available_cores, peak_memory
 from charrnn.tasks.base import GeneratesText, Task
 from charrnn.tasks.language.corpus import Corpus
 from charrnn.tasks.language.task import LanguageTask
@@ -76,7 +76,7 @@ def measure(
         trained = make_model(Checkpoint(architecture, task.metadata(), engine.parameters.copy()))
         for _ in range(ROUNDS):
             rates["train"].append(_rate(step, turn_seconds) * engine.stream.symbols_per_step)
-            with threadpool_limits(options.workers):
+            with threadpool_limits(min(options.workers, available_cores())):
                 rates["sgemm"].append(_rate(multiply, turn_seconds) * 2 * SGEMM_SIZE**3 / 1e9)
                 if isinstance(trained, GeneratesText):
                     sample = partial(_write_sample, trained, options.seed)

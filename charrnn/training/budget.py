@@ -24,11 +24,15 @@ class Budget:
         seconds = None if train.max_minutes is None else train.max_minutes * 60
         return cls(min(limits, default=None), seconds)
 
-    def progress(self, step: int, seconds: float) -> float:
-        """The used fraction of the budget, from 0 to 1."""
+    def progress(self, step: int, seconds: float, reserved: float = 0.0) -> float:
+        """The used fraction of the budget, from 0 to 1.
+
+        reserved: seconds of the budget for the last evaluation. At least half of the budget is for training.
+        """
         progress = 0.0
         if self.steps is not None:
             progress = step / self.steps if self.steps else 1.0
         if self.seconds is not None:
-            progress = max(progress, seconds / self.seconds if self.seconds else 1.0)
+            available = max(self.seconds - reserved, self.seconds / 2)
+            progress = max(progress, seconds / available if available else 1.0)
         return min(1.0, progress)

@@ -25,6 +25,11 @@ DEFAULT_MINUTES = 5.0
 TASK_DEFAULTED = ("cell", "hidden_size", "embedding_size", "weight_decay", "schedule", "keep_best")
 SMALL_SIZES = (16, 32, 48)  # hidden sizes for very little data
 REFERENCE_SIZE = 256  # above this hidden size, the default learning rate is inversely proportional to the hidden size
+# The default of --val-limit. An evaluation takes about a third of the time of training on as many symbols, so these
+# limits give the last evaluation at most some per cent of the time.
+MAX_VALIDATED = 1_000_000
+MIN_VALIDATED = 200_000
+TRAINED_PER_VALIDATED = 8
 MIN_STREAMS_PER_WORKER = 8  # with fewer streams the matrix products are too small for another worker to help
 
 
@@ -64,31 +69,39 @@ def resolve_options(
     check_workers(train.workers, batch_size)
     chosen |= {"batch_size": batch_size, "seq_length": seq_length}
     chosen["workers"] = train.workers or default_workers(batch_size, jobs)
+    notices = []
+    if train.device == "cpu" and chosen["workers"] > available_cores():
+        notices.append(f"--workers {chosen['workers']}: slower than --workers {available_cores()}, the number of cores")
     if train.max_steps is None and train.max_epochs is None and train.max_minutes is None:
         chosen["max_minutes"] = DEFAULT_MINUTES
     check_device(replace(train, batch_size=batch_size))
-    # Three values are still missing. They depend on the architecture, but do not affect the speed or the budget.
+    # Four values are still missing. They depend on the architecture, but do not affect the speed or the budget.
     draft = ResolvedTraining(
-        **train.to_dict() | chosen | {"learning_rate": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0}
+        **train.to_dict() | chosen | {"learning_rate": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0, "val_limit": 0}
     )
     stream = task.training_stream(batch_size, seq_length, train.seed)
     budget = Budget.from_options(draft, stream.epoch_steps)
-    notices = []
     if "hidden_size" in unset:
         size = choose_hidden_size(model, draft, task, budget)
         if size != model.hidden_size:
-            reason = "fits the time budget on this machine" if budget.steps is None else "fits the data"
+            reason = "fits the data" if budget.steps is not None else "fits the data and the time on this machine"
             notices.append(f"hidden size {size}: {reason}; --hidden-size overrides it")
         model = replace(model, hidden_size=size)
     architecture = task.architecture(model)
     if draft.keep_best == "accuracy" and task.scores(np.zeros(architecture.num_sums)).accuracy is None:
         raise UsageError("--keep-best accuracy: the predictions of this task have no accuracy", "use --keep-best loss")
+    trained = trained_symbols(architecture, draft, budget, stream.symbols_per_step)
     dropout = 0.0
     if train.dropout is None or train.recurrent_dropout is None:
-        dropout = choose_dropout(architecture, draft, task, budget, stream.symbols_per_step)
+        dropout = choose_dropout(architecture, task, trained)
+    val_limit = train.val_limit
+    if val_limit is None:
+        val_limit = int(min(MAX_VALIDATED, max(MIN_VALIDATED, trained / TRAINED_PER_VALIDATED)))
+    notices += val_limit_notices(task, batch_size, seq_length, val_limit)
     resolved = replace(
         draft,
         learning_rate=choose_learning_rate(model, train, task),
+        val_limit=val_limit,
         dropout=dropout if train.dropout is None else train.dropout,
         recurrent_dropout=(
             round(defaults.recurrent_dropout_scale * dropout, 2)
@@ -115,16 +128,34 @@ def choose_hidden_size(model: ModelOptions, train: ResolvedTraining, task: Task,
     return size
 
 
-def choose_dropout(
-    architecture: Architecture, train: ResolvedTraining, task: Task, budget: Budget, symbols_per_step: float
+def trained_symbols(
+    architecture: Architecture, train: ResolvedTraining, budget: Budget, symbols_per_step: float
 ) -> float:
-    """The dropout rate for the number of weights, the amount of data and the number of epochs."""
-    characters = math.inf
+    """The number of symbols that a run can be trained on within its budget, as an estimate."""
+    symbols = math.inf
     if budget.steps is not None:
-        characters = budget.steps * symbols_per_step
+        symbols = budget.steps * symbols_per_step
     if budget.seconds is not None:
-        characters = min(characters, budget.seconds * chars_per_second(architecture, train))
-    epochs = characters / task.training_size
+        symbols = min(symbols, budget.seconds * chars_per_second(architecture, train))
+    return symbols
+
+
+def val_limit_notices(task: Task, batch_size: int, seq_length: int, limit: int) -> list[str]:
+    """A message for the user if an evaluation scores only a part of the validation data."""
+    whole = task.validation_pass(batch_size, seq_length)
+    part = task.validation_pass(batch_size, seq_length, limit)
+    if whole is None or part is None or part.predictions >= whole.predictions:
+        return []
+    sizes = f"{part.predictions:,} of {whole.predictions:,} predictions, spread evenly"
+    return [f"an evaluation scores {sizes}; --val-limit 0 scores all"]
+
+
+def choose_dropout(architecture: Architecture, task: Task, trained: float) -> float:
+    """The dropout rate for the number of weights, the amount of data and the number of epochs.
+
+    trained: the number of symbols that the run is trained on.
+    """
+    epochs = trained / task.training_size
     usual = default_dropout(architecture.weights_in_products, task.training_size, epochs)
     return round(task.defaults.dropout_scale * usual, 2)
 
@@ -146,5 +177,4 @@ def check_workers(workers: int | None, batch_size: int) -> None:
 
 def default_workers(batch_size: int, jobs: int = 1) -> int:
     """One worker for each core that this process may use, shared by `jobs` runs; fewer if the batch is small."""
-    cores = available_cores()
-    return max(1, min(cores // jobs, batch_size // MIN_STREAMS_PER_WORKER))
+    return max(1, min(available_cores() // jobs, batch_size // MIN_STREAMS_PER_WORKER))

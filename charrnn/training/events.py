@@ -21,6 +21,7 @@ class TrainingState(CheckedFields):
     grad_norm: float | None = None  # of the last step
     learning_rate: float = 0.0  # of the last step
     evaluated_step: int = -1  # step of the last evaluation
+    evaluation_seconds: float = checked_field(0.0, low=0)  # duration of the last evaluation
     train_loss: float | None = None  # mean over the steps between the last two evaluations
     val: Scores = field(default_factory=Scores)  # of the last evaluation
     best: Scores = field(default_factory=Scores)  # of the evaluation with the lowest validation loss
@@ -44,6 +45,13 @@ class Step:
     progress: float  # used fraction of the budget, from 0 to 1
     chars_per_second: float
     seconds_left: float  # estimated
+
+
+@dataclass(frozen=True)
+class Validating:
+    """A part of the validation data was scored."""
+
+    share: float  # of the validation data, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -76,4 +84,4 @@ class Done:
     result: dict[str, Any]  # the content of result.json
 
 
-Event = Step | Evaluated | Sampled | Saved | Done
+Event = Step | Validating | Evaluated | Sampled | Saved | Done

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
+from charrnn.corpus.files import find_files
 from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.stack import CELLS
-from charrnn.options import ResolvedTraining
+from charrnn.options import ResolvedTraining, RunConfig
 from charrnn.system import memory_limit
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 4  # copies of the weights in each worker, masked or in another layout
+# Bytes of memory that the data of a task need at most while they are read, per byte of their files, as measured.
+BYTES_PER_FILE_BYTE = {"lm": 5, "series": 16}
+BYTES_PER_RECORD_BYTE = 40  # of all other tasks
 
 
 def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
@@ -21,6 +27,23 @@ def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:
     buffers = train.batch_size * train.seq_length * floats_per_step
     copies = WEIGHT_COPIES * architecture.num_parameters * train.workers
     return Arena(architecture, train, "float32").size + FLOAT_BYTES * (copies + buffers)
+
+
+def check_data_memory(config: RunConfig) -> None:
+    """Raises OutOfMemoryError if the memory is too small for the data of a run, judging by the sizes of the files.
+    Raises CorpusError for a directory without files.
+
+    Standard input and pipes are not counted, and neither are the matrices of transcribe.
+    """
+    data = config.data
+    paths = find_files(config.corpus, data.glob)
+    paths += [path for path in (data.val_file, data.features) if path is not None]
+    size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+    required = size * BYTES_PER_FILE_BYTE.get(data.task, BYTES_PER_RECORD_BYTE)
+    available = memory_limit()
+    if available is not None and required > available:
+        problem = f"{_format_size(size)} of data need about {_format_size(required)} of memory"
+        raise OutOfMemoryError(f"{problem}; {_format_size(available)} is available", "train on a part of the data")
 
 
 def check_memory(architecture: Architecture, train: ResolvedTraining) -> None:

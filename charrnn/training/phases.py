@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from charrnn.engines.masks import draw_step_masks
 from charrnn.engines.numpy.engine import NumpyEngine
-from charrnn.engines.numpy.worker import GRADIENT, REDUCE, UPDATE, VALIDATE
+from charrnn.engines.numpy.worker import GRADIENT, REDUCE, SCORE, UPDATE
 from charrnn.models.architecture import Architecture
 from charrnn.nn.arrays import Array
 from charrnn.options import ModelOptions, ResolvedTraining, TrainingOptions
@@ -19,9 +19,9 @@ from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
 from charrnn.tasks.base import Task
 from charrnn.training.bench import training_step
 from charrnn.training.defaults import resolve_options
-from charrnn.training.trainer import EVALUATIONS, MIN_TRAINED_PER_VALIDATED, SAVE_SECONDS
+from charrnn.training.trainer import EVALUATIONS, MIN_STEPS_PER_VALIDATION_STEP, SAVE_SECONDS, SECONDS_PER_SAVE_SECOND
 
-NAMES = {GRADIENT: "gradient", REDUCE: "reduce", UPDATE: "update", VALIDATE: "evaluation"}
+NAMES = {GRADIENT: "gradient", REDUCE: "reduce", UPDATE: "update", SCORE: "evaluation"}
 REPEATS = 3  # timings of an evaluation and of a save
 
 
@@ -74,7 +74,7 @@ def measure_phases(task: Task, model: ModelOptions, train: TrainingOptions, seco
     run_seconds = options.max_minutes * 60
     architecture = task.architecture(resolved.model)
     stream = task.training_stream(options.batch_size, options.seq_length, options.seed)
-    validation = task.validation_pass(options.batch_size, options.seq_length)
+    validation = task.validation_pass(options.batch_size, options.seq_length, options.val_limit)
     start_time = time.perf_counter()
     with TimedEngine(architecture, options) as engine:
         step = training_step(engine, task)
@@ -92,19 +92,20 @@ def measure_phases(task: Task, model: ModelOptions, train: TrainingOptions, seco
         evaluation_seconds = 0.0
         evaluations = 0.0
         if validation is not None:
-            evaluation_seconds = _mean_seconds(lambda: engine.validate(validation), REPEATS)
-            min_steps = (
-                MIN_TRAINED_PER_VALIDATED * validation.predictions / stream.symbols_per_step
-            )  # between two evaluations
+            evaluation_seconds = validation.steps * _mean_seconds(
+                lambda: engine.score(0, validation.batch(0)), REPEATS * validation.steps
+            )
+            min_steps = MIN_STEPS_PER_VALIDATION_STEP * validation.steps  # between two evaluations
             min_seconds = min_steps * step_seconds + evaluation_seconds
             evaluations = min(EVALUATIONS, (run_seconds - start_seconds) / min_seconds)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "last.safetensors"
             checkpoint = Checkpoint(architecture, task.metadata(), engine.average, engine.tensors())
             save_seconds = _mean_seconds(lambda: save_checkpoint(path, checkpoint), REPEATS)
+    saves = min(max(evaluations, run_seconds / SAVE_SECONDS), run_seconds / (SECONDS_PER_SAVE_SECOND * save_seconds))
     rare = [
         Phase("evaluation", evaluation_seconds, evaluations),
-        Phase("save", save_seconds, max(evaluations, run_seconds / SAVE_SECONDS)),
+        Phase("save", save_seconds, saves),
         Phase("start", start_seconds, 1),
     ]
     num_steps = (run_seconds - sum(phase.seconds * phase.times for phase in rare)) / step_seconds

@@ -24,9 +24,10 @@ from charrnn.options import (
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, raising_run_error
 from charrnn.runs.directory import Run, create_run, find_run
 from charrnn.runs.files import checksum
+from charrnn.system import shell_quote
 from charrnn.tasks.registry import load_model, read_task
 from charrnn.training.defaults import TASK_DEFAULTED, check_workers, resolve_options
-from charrnn.training.memory import check_memory
+from charrnn.training.memory import check_data_memory, check_memory
 from charrnn.training.trainer import Trainer
 
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
@@ -110,6 +111,7 @@ def new_run(
     path: the run directory (default: numbered). source: the model to start from (--init-from). unset, jobs: see
     `resolve_options`.
     """
+    check_data_memory(config)
     task = read_task(config, source)
     model = config.model
     if source is not None:
@@ -141,12 +143,13 @@ def resumed_run(run: Run, config: RunConfig) -> Trainer:
     check_device(config.train)
     missing = [path for path in config.corpus if not os.path.exists(path)]
     if missing:
-        hint = f"if it has moved, give its new path: charrnn train --resume {run.path} FILE"
+        hint = f"if it has moved, give its new path: charrnn train --resume {shell_quote(str(run.path))} FILE"
         raise CorpusError(f"{missing[0]}: the corpus no longer exists", hint)
     checkpoint = load_checkpoint(run.last)
     _check_same_run(run, config, checkpoint)
     train = ResolvedTraining.from_options(config.train)
     check_workers(train.workers, train.batch_size)
+    check_data_memory(config)
     task = read_task(config, checkpoint)
     try:
         task.fit_batch(train.batch_size, train.seq_length)

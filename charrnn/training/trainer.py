@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from charrnn.corpus.batch import BatchPass
 from charrnn.engines.select import new_engine
 from charrnn.errors import DivergedError, RunError, UsageError, WorkerError
 from charrnn.models.architecture import Architecture, chrono_initialise
@@ -26,14 +27,20 @@ from charrnn.runs.reports import Metrics, Result
 from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.base import Task
 from charrnn.training.budget import Budget
-from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState
+from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState, Validating
 
 # Without --eval-every, the run is evaluated when it passes a milestone, which is a multiple of 1 / EVALUATIONS of its
-# budget. Since the last evaluation it must have trained on MIN_TRAINED_PER_VALIDATED characters per validation
-# character, so that validation takes at most about 4 % of the time.
+# budget. Since the last evaluation it must have taken MIN_STEPS_PER_VALIDATION_STEP training steps per batch of the
+# validation data, so that validation takes at most about 4 % of the time. All batches have the same numbers of time
+# steps and streams.
 EVALUATIONS = 20
-MIN_TRAINED_PER_VALIDATED = 8
-SAVE_SECONDS = 30.0  # time between saves without --save-every
+MIN_STEPS_PER_VALIDATION_STEP = 8
+VALIDATION_STEP_COST = 0.4  # time of a validation batch relative to a training step, before the first evaluation
+# Without --save-every, the run is saved after SAVE_SECONDS and at each evaluation, but not before
+# SECONDS_PER_SAVE_SECOND times the duration of the last save, so that saves take at most 5 % of the time.
+SAVE_SECONDS = 30.0
+SECONDS_PER_SAVE_SECOND = 20
+LEARNED_LOSS = 1e-3  # nats; the run ends when the training loss and the validation loss are lower
 MAX_LOSS_RATIO = 10  # the run has diverged if the loss exceeds about this multiple of the loss of a random guess
 
 
@@ -62,7 +69,7 @@ class Trainer:
         self.checkpoint = checkpoint
         self.notices = [*task.notices, *task.window_notices(self.train.seq_length), *notices]
         self.stream = task.training_stream(self.train.batch_size, self.train.seq_length, self.train.seed)
-        self.validation = task.validation_pass(self.train.batch_size, self.train.seq_length)
+        self.validation = task.validation_pass(self.train.batch_size, self.train.seq_length, self.train.val_limit)
         self.budget = Budget.from_options(self.train, self.stream.epoch_steps)
         self.state = TrainingState() if checkpoint is None else self._saved_state(checkpoint)
         self.signal: int | None = None  # the first signal that interrupted the run
@@ -125,26 +132,30 @@ class Trainer:
         self._update_seconds()
         # If the budget was raised, the run has passed fewer milestones than when it was saved.
         state.milestone = min(state.milestone, int(EVALUATIONS * self._progress()))
-        first_step = state.step
+        self.first_step = state.step
         loop_start = time.monotonic()
+        if state.step and self._evaluation_is_due(self._progress()):  # the run was interrupted during its validation
+            yield from self._evaluate()
         while not (status := self._status()):
             loss = self._step()
             self._update_seconds()
             progress = self._progress()
-            chars = (state.step - first_step) * self.stream.symbols_per_step
+            chars = (state.step - self.first_step) * self.stream.symbols_per_step
             rate = chars / max(time.monotonic() - loop_start, 1e-9)
             seconds_left = state.seconds * (1 / progress - 1) if progress else math.inf
             yield Step(state.step, loss, progress, rate, seconds_left)
             if self._evaluation_is_due(progress):
-                yield self._evaluate()
+                yield from self._evaluate()
             if self._sample_is_due():
                 yield self._sample()
             if self._save_is_due():
                 yield self._save()
             self._update_seconds()
         if status != "interrupted" and state.evaluated_step != state.step:
-            yield self._evaluate()
-            if not train.sample_every and self._sample_is_due():
+            yield from self._evaluate()
+            if state.evaluated_step != state.step:
+                status = "interrupted"
+            elif not train.sample_every and self._sample_is_due():
                 yield self._sample()
         yield self._save()
         yield self._finish(status)
@@ -153,16 +164,23 @@ class Trainer:
         self.state.seconds = time.monotonic() - self.start_time
 
     def _progress(self) -> float:
-        return self.budget.progress(self.state.step, self.state.seconds)
+        """The used fraction of the budget. Time for the last evaluation is reserved."""
+        state = self.state
+        reserved = state.evaluation_seconds
+        if not reserved and state.step and self.validation is not None:
+            reserved = VALIDATION_STEP_COST * self.validation.steps * state.seconds / state.step
+        return self.budget.progress(state.step, state.seconds, reserved)
 
     def _evaluation_is_due(self, progress: float) -> bool:
         state = self.state
+        if state.evaluated_step == state.step:
+            return False
         if self.train.eval_every:
             return state.step % self.train.eval_every == 0
-        trained = (state.step - max(0, state.evaluated_step)) * self.stream.symbols_per_step
-        validated = self.validation.predictions if self.validation else 0
+        steps = state.step - max(0, state.evaluated_step)
+        validation_steps = self.validation.steps if self.validation else 0
         is_milestone = int(EVALUATIONS * progress) != state.milestone
-        return is_milestone and trained >= MIN_TRAINED_PER_VALIDATED * validated
+        return is_milestone and steps >= MIN_STEPS_PER_VALIDATION_STEP * validation_steps
 
     def _sample_is_due(self) -> bool:
         if self.train.sample_every:
@@ -170,11 +188,13 @@ class Trainer:
         return self.samples_at_evaluations and self.state.evaluated_step == self.state.step
 
     def _save_is_due(self) -> bool:
-        if self.save_requested or self.state.evaluated_step == self.state.step:
+        state = self.state
+        every = self.train.save_every
+        if self.save_requested or (every and state.step % every == 0):
             return True
-        if self.train.save_every:
-            return self.state.step % self.train.save_every == 0
-        return time.monotonic() - self.save_time > SAVE_SECONDS
+        elapsed = time.monotonic() - self.save_time
+        is_wanted = state.evaluated_step == state.step or (not every and elapsed > SAVE_SECONDS)
+        return is_wanted and elapsed >= SECONDS_PER_SAVE_SECOND * self.save_seconds
 
     def _status(self) -> str | None:
         """The status with which the run ends now, or None if it continues."""
@@ -182,7 +202,16 @@ class Trainer:
             return "interrupted"
         if self.train.patience and self.state.stale_evaluations >= self.train.patience:
             return "early_stopped"
-        return "completed" if self.is_spent else None
+        return "early_stopped" if self._is_learned() else "completed" if self.is_spent else None
+
+    def _is_learned(self) -> bool:
+        """Whether the evaluation at this step found that nothing is left to learn. The first step of a process is not
+        such a step, so that a run can be resumed."""
+        state = self.state
+        if self.architecture.loss != "softmax" or not self.first_step < state.step == state.evaluated_step:
+            return False
+        losses = [state.train_loss, state.val.loss if self.validation else 0.0]
+        return all(loss is not None and loss < LEARNED_LOSS for loss in losses)
 
     def _step(self) -> float:
         """Takes one training step and returns the loss. If the loss or the gradient is not finite, the weights do not
@@ -206,12 +235,21 @@ class Trainer:
         hint = "the last good state is saved; try a lower --learning-rate"
         return DivergedError(f"diverged at step {self.state.step + 1}: {reason}", hint)
 
-    def _evaluate(self) -> Evaluated:
-        """Scores the averaged weights, writes the metrics, and saves the weights if they are the best so far."""
+    def _evaluate(self) -> Iterator[Event]:
+        """Scores the averaged weights, writes the metrics, and saves the weights if they are the best so far.
+
+        If the run is interrupted during the validation, nothing changes.
+        """
         state = self.state
+        start_time = time.monotonic()
+        is_best = True
+        if self.validation is not None:
+            means = yield from self._validate(self.validation)
+            if means is None:
+                return
+            is_best = self._set_scores(means)
         if state.loss_steps:
             state.train_loss = state.loss_sum / state.loss_steps
-        is_best = self._validate()
         if is_best:
             state.best = state.val
             state.best_step = state.step
@@ -235,14 +273,23 @@ class Trainer:
         state.metrics_size = append_line(self.run_directory.metrics, dump_json(metrics))
         if is_best:
             save_checkpoint(self.run_directory.best, self._averaged_model())
-        return Evaluated(metrics, is_best)
+        state.evaluation_seconds = time.monotonic() - start_time
+        yield Evaluated(metrics, is_best)
 
-    def _validate(self) -> bool:
-        """Computes the validation scores. Returns whether they are the best so far; True without validation data."""
+    def _validate(self, validation: BatchPass) -> Generator[Event, None, Array | None]:
+        """Scores the validation data. Returns the sums of `Engine.score`, divided by the number of predictions; None if
+        the run was interrupted."""
+        total = np.zeros(self.architecture.num_sums)
+        for step in range(validation.steps):
+            if self.signal is not None:
+                return None
+            total += self.engine.score(step, validation.batch(step))
+            yield Validating((step + 1) / validation.steps)
+        return total / validation.predictions
+
+    def _set_scores(self, means: Array) -> bool:
+        """Sets the scores of a validation. Returns whether they are the best so far."""
         state = self.state
-        if self.validation is None:
-            return True
-        means = self.engine.validate(self.validation)
         loss = float(means[0])
         if not math.isfinite(loss):
             raise self._diverged(f"the validation loss is {loss:g}")
@@ -267,6 +314,7 @@ class Trainer:
         """Saves the averaged weights and everything that a resumed run needs."""
         self.save_requested = False
         self._update_seconds()
+        start_time = time.monotonic()
         training = {
             "state": asdict(self.state),
             "config": self.config.to_dict(),
@@ -277,6 +325,7 @@ class Trainer:
         )
         save_checkpoint(self.run_directory.last, checkpoint)
         self.save_time = time.monotonic()
+        self.save_seconds = self.save_time - start_time
         return Saved(self.state.step)
 
     def _initialise(self) -> None:
@@ -303,7 +352,8 @@ class Trainer:
         path = self.run_directory.last
         if checkpoint.training.get("corpus") != self.task.fingerprint:
             problem = f"{path}: the corpus has changed since this run was started"
-            raise RunError(problem, "start a new run, or restore the corpus")
+            remedy = f"restore it, or train on it from these weights: train FILE --init-from {self.run_directory.path}"
+            raise RunError(problem, remedy)
         self.state = self._saved_state(checkpoint)
         saved = checkpoint.tensors
         required = self.engine.tensors()

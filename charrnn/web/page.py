@@ -24,9 +24,12 @@ from charrnn.tasks.language.model import TextModel
 SCRIPTS = ("engine.js", "text.js", "session.js", "textview.js", "page.js")
 
 
-def build_page(model: TextModel, *, float32: bool = False, units: Sequence[Mapping[str, Any]] = ()) -> str:
+def build_page(
+    model: TextModel, *, title: str | None = None, float32: bool = False, units: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The HTML of a page that contains the model and loads nothing else.
 
+    title: of the page; by default it names the corpus.
     float32: keep all bits of the weights; otherwise they are rounded to float16.
     units: units that the page offers, each with `probe`, `layer`, `unit` and `correlation`.
     Raises UsageError for weights that are out of the range of float16.
@@ -37,7 +40,7 @@ def build_page(model: TextModel, *, float32: bool = False, units: Sequence[Mappi
         raise UsageError("a weight is too large for float16", "use --float32")
     script = "\n".join(map(read_file, SCRIPTS))
     style = read_file("page.css")
-    texts = _texts(model, float32)
+    texts = _texts(model, float32) | ({} if title is None else {"title": title})
     parts = {
         "script": script,
         "style": style,

@@ -140,7 +140,7 @@ class RunReport:
         self.label = label
         self.row: Row = summary(run)
         self.evaluations = [row for row in read_metrics(run.metrics) if row["train_loss"] is not None]
-        self.samples = read_samples(run.samples)
+        self.samples = list(read_samples(run.samples))
 
     @property
     def loss(self) -> float | None:

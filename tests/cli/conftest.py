@@ -1,17 +1,14 @@
 """Runs commands in this process, or in another process where the operating system matters."""
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import shlex
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +182,10 @@ def started():
 
 def on_terminal(*arguments, columns=80, stream="stdout", **environment):
     """Runs a command with stdout or stderr on a terminal. Returns what the terminal shows, and the other stream."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    import fcntl
+    import termios
+
     parent, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLORTERM", "COLUMNS")}

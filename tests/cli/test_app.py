@@ -76,7 +76,8 @@ def test_a_help_page_has_the_summary_of_the_command_and_the_options_of_the_refer
     ("trian", 2, "no such command: trian", "did you mean train?"),
     ("--colour train", 2, "no such option: --colour"),
     ("sample --length -7", 2, "--length -7", "at least 0"),
-    ("sample --num-samples 10001", 2, "--num-samples 10001", "at most 10000"),
+    ("sample --num-samples 0", 2, "--num-samples 0", "at least 1"),
+    ("sample --no-repeat-ngram 1", 2, "--no-repeat-ngram 1", "at least 2"),
     ("sample --seed -7", 2, "--seed -7", "at least 0"),
     ("eval c.txt --per-line --per-char", 2, "--per-line", "--per-char", "cannot be used together"),
     ("eval c.txt --run r --model m", 2, "--run", "--model", "cannot be used together"),
@@ -150,6 +151,11 @@ def test_a_shell_can_complete_commands_and_options(tmp_path):
 
     assert complete("charrnn sa", 1) == ["sample"]
     assert complete("charrnn sample --temp", 2) == ["--temperature"]
+    for run in ("runs/fox-001", "runs/fox-002", "runs/hen", "fox-here"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "config.json").touch()
+    assert complete("charrnn sample fo", 2) == ["fox-001", "fox-002", "fox-here"]
+    assert complete("charrnn train --resume runs/fox", 3) == ["runs/fox-001", "runs/fox-002"]
 
 
 def test_commands_work_without_docstrings(process, monkeypatch):

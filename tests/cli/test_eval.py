@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ FIELDS = {
     "tag": {*COUNTS, "chars", "loss", "record_accuracy", *CLASSES},
     "translate": {*COUNTS, "chars", "loss", "exact", "cer", "wer"},
     "series": {"rows", "loss", "rmse", "mae", "rmse_of_last"},
-    "caption": {"records", "chars", "loss", "exact", "cer", "wer"},
+    "caption": {*COUNTS, "chars", "loss", "exact", "cer", "wer"},
 }
 
 
@@ -73,6 +74,27 @@ def test_lines_resets_the_state_at_each_line(charrnn, trained):
     assert reset[0]["loss"] == pytest.approx(reset[1]["loss"], rel=1e-5)
     carried = charrnn(*words, stdin="the fox\nthe fox\n").rows
     assert carried[1]["loss"] != pytest.approx(reset[1]["loss"], rel=1e-3)
+
+
+def test_a_window_resets_the_state_after_every_n_characters(charrnn, trained):
+    words = ["eval", "-", "--run", trained, "--json", "--per-char", "--window"]
+    losses = [row["loss"] for row in charrnn(*words, "4", stdin="the fox the fox ").rows]
+    assert losses[4:8] == pytest.approx(losses[12:], rel=1e-5)
+    carried = [row["loss"] for row in charrnn(*words, "100", stdin="the fox the fox ").rows]
+    assert carried[:4] == pytest.approx(losses[:4], rel=1e-5)
+    assert carried[4:] != pytest.approx(losses[4:], rel=1e-3)
+
+
+@pytest.mark.parametrize("end", ["", "the"])
+def test_a_text_of_several_sections_has_the_scores_of_its_lines(end, charrnn, trained, monkeypatch):
+    monkeypatch.setattr("charrnn.tasks.language.scoring.MAX_READER_LENGTH", 64)
+    text = "the quick brown fox\njumps over the lazy dog.\n" * 300 + end
+    words = ["eval", "-", "--run", trained, "--json"]
+    whole = charrnn(*words, stdin=text).json
+    lines = charrnn(*words, "--per-line", stdin=text).rows
+    assert whole["chars"] == len(text)
+    assert [row["text"] for row in lines] == text.splitlines()
+    assert sum(row["loss"] * row["chars"] for row in lines) / len(text) == pytest.approx(whole["loss"], rel=1e-5)
 
 
 def test_a_gzip_file_is_decompressed(charrnn, trained):
@@ -141,13 +163,15 @@ def test_the_skipped_symbols_are_counted(task_runs, charrnn, tmp_path):
 @error_cases(
     ("none.txt --run TRAINED", 3, "none.txt", "No such file"),
     ("- --run TRAINED", 3, "standard input", "empty"),
-    ("tab.txt --run TRAINED", 3, r"'\t' (U+0009)", "position 4", "--on-unknown skip"),
+    ("tab.txt --run TRAINED", 3, "tab.txt, line 1, column 5", r"'\t' (U+0009)", "--on-unknown skip"),
     ("tab.txt --run TRAINED --top 3", 2, "--top", "--per-char"),
+    ("tab.txt --run TRAINED --per-char --top 3 --window 8", 2, "--top", "--window"),
+    ("shapes.txt --run runs/caption --features shapes.csv --window 8", 2, "--window", "--task lm"),
     ("tab.txt --run TRAINED --features f.npy", 2, "--features", "trained without features"),
     ("shapes.txt --run runs/caption", 2, "--features"),
     ("shapes.txt --run runs/caption --features few.csv", 3, "few.csv", "2 rows", "80 lines"),
     ("shapes.txt --run runs/caption --features shapes.csv --per-line", 2, "--per-line", "--task lm"),
-    ("one.csv --run runs/series", 3, "one.csv", "one row", "two"),
+    ("one.csv --run runs/series", 3, "one.csv", "only one row", "at least 2"),
     ("empty.tsv --run runs/tag", 3, "empty.tsv", "no records"),
     ("new.tsv --run runs/classify", 3, "new.tsv, line 2, column 3", "'Ω'", "--on-unknown skip"),
     ("season.csv --run runs/series --errors 3", 2, "--errors", "--task series"),
@@ -169,3 +193,11 @@ def test_lines_need_a_line_feed_in_the_vocabulary(charrnn, train):
     Path("flat.txt").write_text("abcd" * 100)
     train("flat.txt", "--run", "r", "--max-steps", "1")
     charrnn("eval", "flat.txt", "--run", "r", "--lines").fails(2, "--lines", "line feed")
+
+
+def test_evaluation_on_the_training_file_is_reported(charrnn, trained, tmp_path):
+    shutil.copy(trained.parent / "corpus.txt", "copy.txt")
+    Path("link.txt").symlink_to(trained.parent / "corpus.txt")
+    assert "was trained on this file" in charrnn("eval", trained.parent / "corpus.txt", "--run", trained).err
+    assert "was trained on this file" in charrnn("eval", "link.txt", "--run", trained).err
+    assert charrnn("eval", "copy.txt", "--run", trained).err == ""

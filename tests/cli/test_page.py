@@ -54,7 +54,7 @@ def test_the_page_of_a_model_of_lines_resets_at_lines(charrnn, train, corpus):
     train(corpus, "--run", "r", "--lines", "--max-steps", "2")
     assert charrnn("page", "--run", "r", "-o", "page.HTM").code == 0
     model = read_model(Path("page.HTM"))
-    assert model["lines"] and model["codes"][model["start"]] == 10
+    assert model["recordEnd"] == model["start"] and model["codes"][model["start"]] == 10
 
 
 def test_a_page_offers_units_if_the_corpus_is_large_enough(charrnn, trained, monkeypatch):
@@ -74,3 +74,10 @@ def test_a_page_that_cannot_be_made_is_refused(charrnn, trained, task_directory)
         run = task_directory / "runs" / task
         charrnn("page", "--run", run, "-o", PAGE).fails(2, f"--task {task}", "--task lm")
     assert not PAGE.exists()
+
+
+def test_the_title_can_be_given_and_inputs_have_the_direction_of_their_text(charrnn, trained):
+    assert charrnn("page", "--run", trained, "-o", PAGE, "--title", "Fables & more").code == 0
+    assert read_title() == "Fables & more"
+    areas = re.findall("<textarea [^>]*>", PAGE.read_text(encoding="utf-8"))
+    assert areas and all('dir="auto"' in area for area in areas)

@@ -95,7 +95,7 @@ def test_a_line_without_a_known_character_has_no_answer(task, task_runs, charrnn
     answers = outcome.out.split("\n")
     assert [bool(answer.strip()) for answer in answers] == [True, False, False, True, False]
     assert outcome.err.splitlines() == [
-        "skipped 3 symbols that are not in the vocabulary, in 2 inputs",
+        "skipped 3 symbols outside the vocabulary, in 2 inputs",
         "no answer for 2 inputs without a known symbol: line 2, 3",
     ]
     rows = charrnn(*words, "--json", stdin=lines).rows
@@ -169,14 +169,14 @@ def test_a_series_is_predicted_row_by_row_and_continued_for_any_number_of_steps(
     ("odd.txt --run runs/tag --beam 3", 2, "--task tag", "--beam"),
     ("odd.txt --run runs/tag --steps 3", 2, "--steps", "--task series"),
     ("odd.txt --run runs/translate --beam 3 --temperature 1", 2, "--beam", "sampling"),
-    ("gap.csv --run runs/series", 3, "gap.csv, row 2, column b", "empty"),
+    ("gap.csv --run runs/series", 3, "gap.csv, line 3, column rain", "missing", "--missing"),
     ("other.csv --run runs/series", 3, "other.csv", "no column temperature"),
     ("season.csv --run runs/series --top 2", 2, "--task series", "--top"),
 )
 def test_a_mistake_is_named(task_runs, charrnn, tmp_path, arguments, code, facts):
     (tmp_path / "odd.txt").write_text("Ω\n")
     (tmp_path / "mixed.txt").write_text("isΩ\tquestion\n")
-    (tmp_path / "gap.csv").write_text("a,b\n1,2\n3,\n")
+    (tmp_path / "gap.csv").write_text("temperature,rain,visitors\n1,2,3\n3,,4\n5,6,7\n")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     places = {name: tmp_path / name for name in ("odd.txt", "mixed.txt", "gap.csv", "other.csv")}
     charrnn("predict", *(places.get(word, word) for word in arguments)).fails(code, *facts)

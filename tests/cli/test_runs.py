@@ -89,20 +89,29 @@ def test_groups_of_runs_are_compared_by_their_medians(charrnn, train, corpus):
     assert charrnn("runs", "--group-by", "cell", "--csv").out.splitlines()[0] == "cell,runs,median,least,greatest"
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", [30, 60, 100])
 def test_the_table_fits_the_terminal_and_does_not_cut_run_and_best_loss(train, corpus, columns):
     name = "a-run-with-a-rather-long-name"
     results = [train(corpus, "--run", f"runs/{name}-{n}", "--max-steps", "4", "--seed", n) for n in (1, 2)]
     shown, _ = on_terminal("runs", columns=columns)
     lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
-    assert max(map(len, lines)) <= columns
+    needed = len(f"{name}-1   best loss   completed   ")
+    assert max(map(len, lines)) <= max(columns, needed)
     for result in results:
         (line,) = [line for line in lines if Path(result["run"]).name in line]
-        assert f"{result['best_val_loss']:.4f}" in line
-    assert ("not shown" in " ".join(lines)) == (columns < 200)
+        assert f"{result['best_val_loss']:.4f}" in line and " completed " in line
+        assert ("lstm 1 x 8" in line) == (columns >= 100)
 
 
-def test_a_pipe_gets_one_line_for_each_run_with_the_options_that_differ(charrnn, three_runs, monkeypatch):
+def test_the_runs_are_grouped_by_task(charrnn, task_directory):
+    lines = charrnn("runs", task_directory / "runs").out.splitlines()
+    tasks = [line.split()[1] for line in lines if " completed" in line]
+    assert tasks == ["classify", "tag", "translate", "series", "caption"]
+    (classifier,) = [line for line in lines if " classify " in line]
+    assert re.search(r"gru 1 x 12 +[\d.]+ +[\d.]+% +\d:\d\d +completed", classifier)
+
+
+def test_a_pipe_gets_one_line_for_each_run(charrnn, three_runs, monkeypatch):
     name = "r" * 300
     Path(three_runs[0]["run"]).rename(f"runs/{name[:200]}")
     monkeypatch.setenv("COLUMNS", "40")
@@ -111,9 +120,9 @@ def test_a_pipe_gets_one_line_for_each_run_with_the_options_that_differ(charrnn,
     runs = [name[:200], *(Path(result["run"]).name for result in three_runs[1:])]
     for run, result in zip(runs, three_runs, strict=True):
         (line,) = [line for line in outcome.out.splitlines() if run in line]
-        assert f" {result['config']['model']['cell']} " in line
+        assert f" {result['config']['model']['cell']} 1 x 8 " in line
         assert f" {result['best_val_loss']:.4f} " in line and " completed " in line
-    assert "hidden_size 8" in outcome.out  # above the table, because all runs share it
+    assert len([line for line in outcome.out.splitlines() if " lm " in line]) == 3
 
 
 def remove_files(*kept):

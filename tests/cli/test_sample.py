@@ -1,19 +1,25 @@
 """charrnn sample: texts, seeds, primes, stop texts, captions and copied passages."""
 
+import base64
 import gzip
+import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from charrnn.cli import sample
+from charrnn.cli.app import main
 from charrnn.runs.directory import Run
 from charrnn.tasks.caption.vectors import to_matrices
 from charrnn.tasks.registry import load_model, read_run_task
 
-from .conftest import TEXT, error_cases, on_terminal
+from .conftest import TEXT, command, error_cases, on_terminal
 
 COPIES = ("sample", "--run", "run", "--seed", "3", "--greedy", "--length", "120", "--copies")
 
@@ -154,6 +160,25 @@ def test_an_unknown_byte_is_named_as_a_byte(charrnn, train):
     charrnn("sample", "--run", "r", "--prime", "aé", "-n", "3").fails(3, "byte 0xc3", "position 1")
 
 
+def test_a_model_of_bytes_reads_and_writes_any_bytes(charrnn, train, monkeypatch):
+    data = bytes(range(256)) * 4
+    Path("data.bin").write_bytes(data)
+    train("data.bin", "--bytes", "--run", "r", "--max-steps", "1")
+    Path("prime.bin").write_bytes(b"\xff\x00\xc3")
+    options = ("--run", "r", "--prime-file", "prime.bin", "-n", "50", "--seed", "1", "--temperature", "1")
+    row = charrnn("sample", *options, "--json").json
+    written = base64.b64decode(row["base64"])
+    assert len(written) == 50 and row["text"] == written.decode("utf-8", "replace")
+    with monkeypatch.context() as patch:
+        stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit):
+            main(["sample", *options])
+        assert stdout.buffer.getvalue() == b"\xff\x00\xc3" + written + b"\n"
+    rows = charrnn("eval", "data.bin", "--run", "r", "--per-line", "--json").rows
+    assert b"\n".join(base64.b64decode(row["base64"]) for row in rows) == data
+
+
 def test_unknown_characters_of_the_prime_can_be_skipped(charrnn, trained):
     options = ["--run", trained, "--seed", "1", "-n", "20", "--hide-prime"]
     outcome = charrnn("sample", *options, "--on-unknown", "skip", "--prime", "fÉox\t")
@@ -279,3 +304,50 @@ def test_copies_need_a_run_and_a_corpus_from_a_file(charrnn, train, trained_here
 def test_copies_need_a_corpus_that_was_kept(charrnn, train):
     train("-", "--run", "r", "--max-steps", "2", stdin=TEXT)
     charrnn("sample", "--run", "r", "--copies").fails(3, "r: ", "standard input")
+
+
+def test_a_backslash_and_n_are_a_line_feed_in_prime_and_stop(charrnn, trained):
+    options = ["--run", trained, "-n", "60", "--greedy", "--json"]
+    (row,) = charrnn("sample", *options, "--prime", r"dog.\nthe", "--stop", r"\n").rows
+    assert row["prime"] == "dog.\nthe" and "\n" not in row["text"]
+    Path("prime.txt").write_text(r"a\nb")
+    assert charrnn("sample", *options, "--prime-file", "prime.txt", "--on-unknown", "skip").rows[0]["prime"] == r"a\nb"
+
+
+def test_more_samples_than_are_generated_at_the_same_time_have_consecutive_seeds(charrnn, trained, monkeypatch):
+    options = ["--run", trained, "-n", "5", "--seed", "3", "--num-samples", "5", "--json"]
+    at_once = charrnn("sample", *options).rows
+    monkeypatch.setattr(sample, "MAX_STREAMS", 2)
+    rows = charrnn("sample", *options).rows
+    assert [row["seed"] for row in rows] == [3, 4, 5, 6, 7]
+    assert [row["text"] for row in rows] == [row["text"] for row in at_once]
+
+
+def test_unique_samples_differ(charrnn, trained):
+    options = ["--run", trained, "-n", "1", "--seed", "1", "--temperature", "2", "--json", "--num-samples"]
+    texts = [row["text"] for row in charrnn("sample", *options, "12").rows]
+    unique = [row["text"] for row in charrnn("sample", *options, "12", "--unique").rows]
+    assert len(set(texts)) < 12 == len(set(unique))
+    assert unique[: len(set(texts))] == list(dict.fromkeys(texts))
+    outcome = charrnn("sample", *options, "100", "--unique")
+    assert len(outcome.rows) < 100
+    assert "different samples" in outcome.err
+
+
+def test_no_ngram_of_the_given_length_is_repeated(charrnn, trained):
+    options = ["--run", trained, "-n", "200", "--seed", "1", "--json", "--prime", "the quick brown fox"]
+    for choice in (["--greedy"], ["--temperature", "0.5", "--num-samples", "3"]):
+        plain = charrnn("sample", *options, *choice).rows
+        guarded = charrnn("sample", *options, *choice, "--no-repeat-ngram", "6").rows
+        for row, has_repetition in [*((row, True) for row in plain), *((row, False) for row in guarded)]:
+            text = row["prime"] + row["text"]
+            ngrams = [text[n : n + 6] for n in range(len(text) - 5)]
+            assert (len(set(ngrams)) < len(ngrams)) == has_repetition
+
+
+def test_a_model_of_lines_writes_on_if_the_length_is_0(train, corpus):
+    train(corpus, "--lines", "--run", "r", "--max-steps", "60", "--lr", "0.02")
+    with subprocess.Popen(command("sample", "--run", "r", "-n", "0"), stdout=subprocess.PIPE) as child:
+        lines = [child.stdout.readline() for _ in range(3)]
+        child.terminate()
+    assert all(line.endswith(b"\n") for line in lines)

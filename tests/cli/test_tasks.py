@@ -85,7 +85,7 @@ def test_a_series_with_a_trend_is_predicted_as_well_as_by_repeating_the_last_val
     ("shapes.txt --features few.csv", 3, "few.csv", "2 rows", "80 lines"),
     ("shapes.txt --features missing.npy", 3, "missing.npy", "No such file"),
     ("few.csv --task series", 3, "few.csv", "header"),
-    ("gap.csv --task series", 3, "gap.csv, row 2, column b", "empty"),
+    ("gap.csv --task series", 3, "gap.csv, line 3, column b", "missing", "--missing"),
     ("dates.tsv --task tag", 3, "dates.tsv, line 1"),
     ("kinds.tsv --task classify --batch-size 999", 2, "--batch-size 999", "largest that fits"),
 )

@@ -59,9 +59,9 @@ def test_json_is_the_content_of_the_result_file(charrnn, corpus):
     assert result["parameters"] == sum(array.size for array in weights("r/best.safetensors").values())
 
 
-def test_a_run_directory_has_five_files(train, corpus):
+def test_a_run_directory_has_five_files_and_a_lock(train, corpus):
     train(corpus, "--run", "r", "--max-steps", "4")
-    names = {"config.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json"}
+    names = {".lock", "config.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json"}
     assert {path.name for path in Path("r").iterdir()} == names
 
 
@@ -123,10 +123,12 @@ def test_files_gzip_and_standard_input_are_the_same_corpus(train, corpus):
     Path("d.txt.gz").write_bytes(gzip.compress(text[:9].encode()) + gzip.compress(text[9:].encode()))
     plain = train(corpus, "--max-steps", "8")
     assert plain["config"]["corpus"] == [str(corpus.absolute())]
-    for files in (["a.txt", "b.txt"], ["c.txt.gz"], ["d.txt.gz"]):
-        assert is_same_run(train(*files, "--max-steps", "8"), plain)
+    for file in ("c.txt.gz", "d.txt.gz"):
+        assert is_same_run(train(file, "--max-steps", "8"), plain)
     assert is_same_run(train("-", "--max-steps", "8", stdin=text), plain)
-    assert not is_same_run(train("b.txt", "a.txt", "--max-steps", "8"), plain)
+    parts = train("a.txt", "b.txt", "--max-steps", "8")
+    assert not is_same_run(parts, plain)  # the state is reset at the start of b.txt
+    assert not is_same_run(train("b.txt", "a.txt", "--max-steps", "8"), parts)
     names = sorted(path.name for path in Path("runs").iterdir())
     assert names == ["a-001", "b-001", "c-001", "corpus-001", "d-001", "stdin-001"]
 
@@ -148,7 +150,7 @@ def test_texts_with_small_and_large_code_points_can_be_joined(train, charrnn, la
     Path("plain.txt").write_text("a-b " * 100)
     Path("rich.txt").write_text(f"a{largest}b " * 100, encoding="utf-8")
     result = train("plain.txt", "rich.txt", "plain.txt", "--run", "r", "--max-steps", "2")
-    assert result["vocabulary_size"] == 5
+    assert result["vocabulary_size"] == 6  # with the line feed between the files
     assert charrnn("eval", "plain.txt", "--run", "r", "--json").json["chars"] == 400
     assert charrnn("eval", "rich.txt", "--run", "r", "--json").json["chars"] == 400
     assert charrnn("sample", "--run", "r", "--prime", "a-b", "-n", "2").code == 0
@@ -378,3 +380,17 @@ def test_the_best_weights_have_the_lowest_loss_or_the_highest_accuracy(train, cr
 
 def test_accuracy_is_refused_as_criterion_for_predictions_that_have_none(charrnn, corpus):
     charrnn("train", corpus, "--keep-best", "accuracy", *SMALL).fails(2, "--keep-best accuracy", "--keep-best loss")
+
+
+def test_a_directory_of_documents_trains_and_a_sample_is_one_document(charrnn, train):
+    for number in range(1, 12):
+        Path(f"poems/{number}.txt").parent.mkdir(exist_ok=True)
+        Path(f"poems/{number}.txt").write_text(f"poem\n{number}\n\nroses are red\n")
+    result = train("poems", "--document-separator", r"\n%\n", "--max-steps", "2")
+    assert result["run"].endswith("poems-001") and result["config"]["corpus"] == [str(Path("poems").absolute())]
+    texts = [row["text"] for row in charrnn("sample", "-n", "300", "--num-samples", "9", "--json").rows]
+    assert not any("\n%\n" in text for text in texts) and min(map(len, texts)) < 300
+    assert charrnn("eval", "poems/1.txt", "--json").json["chars"] == 22
+    Path("poems/12.txt").write_text("a new one")
+    outcome = charrnn("train", "--resume", "poems-001", "--max-steps", "4", "--quiet")
+    outcome.fails(4, "the corpus has changed", "--init-from", "poems-001", is_pinned=False)

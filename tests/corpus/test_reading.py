@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from charrnn.corpus import reading
 from charrnn.corpus.encodings import binary_format, utf16_or_32
+from charrnn.corpus.escapes import to_bytes
 from charrnn.corpus.reading import ByteReader, TextReader, make_reader, read_text
-from charrnn.corpus.vocabulary import DOCUMENT_END
+from charrnn.corpus.vocabulary import DOCUMENT_END, Vocabulary
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions
 
@@ -225,7 +226,16 @@ def test_a_large_file_is_read_in_chunks(tmp_path, monkeypatch):
 @given(text=st.text(st.sampled_from("a\r\nß—中😀\ufeff")))
 def test_read_text_returns_the_whole_text(tmp_path, text):
     path = write(tmp_path / "a.txt", text.encode())
-    assert read_text(str(path)) == unix_lines(text.removeprefix("\ufeff"))
+    expected = text.removeprefix("\ufeff")
+    assert read_text(str(path), Vocabulary.of_texts(["a"])) == unix_lines(expected)
+    assert read_text(str(path), Vocabulary.of_texts(["\r"])) == expected
+
+
+@in_tmp_path
+@given(data=st.binary())
+def test_read_text_keeps_all_bytes_for_a_vocabulary_of_bytes(tmp_path, data):
+    path = write(tmp_path / "a", data)
+    assert to_bytes(read_text(str(path), Vocabulary(np.arange(256), is_bytes=True))) == data
 
 
 @in_tmp_path

@@ -62,7 +62,7 @@ def test_any_lines_are_read_or_refused_with_their_line(tmp_path, lines, name, he
         ("a.tsv", "id\tlabel\ttext\n1\tx\tgood\n", {"columns": "text,label"}, [("good", "x")]),
         ("a.tsv", "text\tlabel\ngood\tx\n", {"header": True}, [("good", "x")]),
         ("a.csv", 'text,label\n"good, ""very""\nindeed",x\n', {"header": True}, [('good, "very"\nindeed', "x")]),
-        ("a.txt", "__label__x a good one\n__label__y bad\n", {}, [("a good one", "x"), ("bad", "y")]),
+        ("a.txt", "__label__x a good one\n__label__y\tbad\n", {}, [("a good one", "x"), ("bad", "y")]),
         (
             "a.dict",
             ";;; A\tcomment\n".replace("\t", " ") + "AB  EY1 B\nBE   B IY1\n",

@@ -37,7 +37,8 @@ def read(tmp_path):
         ("a,b\n1,x\n", "line 2, column b: 'x' is not a number"),
         ("a,b\n1,inf\n", "line 2, column b: inf is not a finite number"),
         ("a,b\n1,1e999\n", "line 2, column b: 1e999 is not a finite number"),
-        ('a,b\n1,"1,234"\n', "line 2, column b: '1,234' is not a number"),
+        ('a,b\n1,"1,234"\n', "line 2, column b: '1,234' is not a number .*without thousands separators"),
+        ("a b\n1 2\n", "line 2, column a b: '1 2' is not a number .separate cells with commas, semicolons or tabs"),
         ("a;b\n1;1.234,5\n", "line 2, column b: '1.234,5' is not a number"),
         ("a;b\n1,5;2\n1,5;2.5\n", "line 2, column a: 1,5 has a decimal comma, but .*line 3, column b: 2.5 has a"),
         ("a;b\n1,5;2.5\n", "has a decimal comma, but"),
@@ -134,6 +135,11 @@ def test_a_blank_line_is_a_missing_value_of_a_single_column_and_nothing_otherwis
 
 def test_a_quoted_cell_keeps_its_line_breaks(read):
     assert read('a,b\n1,"x\r\ny, ""z"""\n', keep_texts=["b"]).texts("b") == ['x\ny, "z"']
+
+
+def test_a_message_lists_a_few_of_many_names():
+    assert tables.list_names(["a", "b"]) == "a, b"
+    assert tables.list_names([str(n) for n in range(3000)]).endswith("18, 19, ... (3,000 in total)")
 
 
 def test_rows_and_columns_can_be_selected(read):

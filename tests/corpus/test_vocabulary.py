@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.escapes import readable, to_bytes
+from charrnn.corpus.vocabulary import DOCUMENT_END, Vocabulary
 from charrnn.errors import CorpusError
 
 quick = settings(max_examples=150, deadline=None)
@@ -30,7 +31,9 @@ def test_any_bytes_survive_conversion_to_ids(data):
     vocabulary = vocabulary_of(data, is_bytes=True)
     ids = vocabulary.codes_to_ids(np.frombuffer(data, np.uint8))
     assert vocabulary.codes[ids].astype(np.uint8).tobytes() == data
-    assert vocabulary.decode(ids) == data.decode("utf-8", "replace")
+    assert to_bytes(vocabulary.decode(ids)) == data
+    assert readable(vocabulary.decode(ids)) == data.decode("utf-8", "replace")
+    assert vocabulary.encode(vocabulary.decode(ids)).tolist() == ids.tolist()
 
 
 @quick
@@ -146,3 +149,25 @@ def test_unknown_characters_are_found_with_their_positions(text, known):
     found = vocabulary.find_unknown(text)
     assert [position for position, _ in found] == [n for n, c in enumerate(text) if c not in known]
     assert all(description == vocabulary.describe(ord(text[position])) for position, description in found)
+
+
+def test_texts_are_encoded_in_the_normal_form_of_the_vocabulary():
+    composed = Vocabulary.of_texts(["cafe\u0301"], form="NFC")
+    assert composed.encode("caf\u00e9").tolist() == composed.encode("cafe\u0301").tolist()
+    assert composed.decode(composed.encode("cafe\u0301")) == "caf\u00e9"
+    assert Vocabulary.from_dict(composed.to_dict()).form == "NFC"
+
+
+def test_the_separator_of_documents_is_one_symbol():
+    codes = np.array([10, 97, 98, DOCUMENT_END], np.uint32)
+    vocabulary = Vocabulary(codes, separator="\n\n")
+    ids = vocabulary.encode("a\n\nb\n")
+    assert ids.tolist() == [1, vocabulary.document_end, 2, 0] and vocabulary.start == vocabulary.document_end
+    assert vocabulary.decode(ids) == "a\n\nb\n" and vocabulary.symbols()[-1] == "\n\n"
+    assert Vocabulary.from_dict(vocabulary.to_dict()).separator == "\n\n"
+
+
+@pytest.mark.parametrize("damage", [{"normalize": "NFX"}, {"separator": ""}, {"separator": 1}, {"separator": "%"}])
+def test_damaged_metadata_is_refused(damage):
+    with pytest.raises(ValueError, match=r"normal form|end of a document"):
+        Vocabulary.from_dict(vocabulary_of("ab").to_dict() | damage)

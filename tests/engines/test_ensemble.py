@@ -50,7 +50,8 @@ def test_scored_outputs_are_mean_probabilities_and_the_states_are_carried(device
         ]
         (outputs,) = [outputs for _, outputs in ensemble.outputs(batch, state)]
         np.testing.assert_allclose(log_softmax(outputs), mean_log_p(logits), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(state, np.concatenate([each.ravel() for each in states]), rtol=0, atol=1e-12)
+    expected = np.concatenate([np.moveaxis(each, 2, 0).reshape(B, -1) for each in states], axis=1)
+    np.testing.assert_allclose(state[0, 0], expected, rtol=0, atol=1e-12)
 
 
 def test_outputs_that_are_numbers_are_averaged():

@@ -28,7 +28,7 @@ from charrnn.nn.parameters import initialise, named_views
 from charrnn.options import ResolvedTraining
 from charrnn.seeding import Purpose, random_generator
 from charrnn.system import SAVE_SIGNALS, STOP_SIGNALS
-from charrnn.tasks.language.scoring import text_nats
+from charrnn.tasks.language.scoring import TextScorer
 from charrnn.tasks.language.streams import TextPass
 
 B = 5
@@ -122,7 +122,9 @@ def train(engine):
         loss, norm = engine.gradient(step)
         engine.update(LEARNING_RATE, clip_factor(norm, CLIP_NORM))
         numbers += [loss, norm]
-    numbers.append(engine.validate(TextPass(VALIDATION_TEXT, B, T))[0])
+    validation = TextPass(VALIDATION_TEXT, B, T)
+    total = sum(engine.score(step, validation.batch(step)) for step in range(validation.steps))
+    numbers.append(total[0] / validation.predictions)
     return engine.parameters.copy(), engine.average.copy(), engine.tensors()["state"].copy(), np.array(numbers)
 
 
@@ -149,7 +151,7 @@ def train_without_workers(architecture, options):
         optimizer.update(flat, grads, moments[: optimizer.num_moments], step + 1, LEARNING_RATE)
         average = average + (flat - average) / (1 + 0.1 * step)
         numbers += [loss, norm]
-    numbers.append(text_nats(NumpyBackend(), architecture, average, VALIDATION_TEXT).mean())
+    numbers.append(TextScorer(NumpyBackend(), architecture, average).nats(VALIDATION_TEXT).mean())
     return flat, average, state, np.array(numbers)
 
 

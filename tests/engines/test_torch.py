@@ -98,7 +98,8 @@ def train_engine(architecture, train, stream, validation, steps):
             loss, norm = engine.gradient(step)
             engine.update(train.learning_rate, clip_factor(norm, 0.5))
             numbers += [loss, norm]
-        scores = engine.validate(validation)
+        total = sum(engine.score(step, validation.batch(step)) for step in range(validation.steps))
+        scores = total / validation.predictions
         arrays = {"average": engine.average, **engine.tensors()}
         arrays = {name: array.copy() for name, array in arrays.items()}
     return {**arrays, "losses and norms": np.array(numbers), "validation": scores}
@@ -192,7 +193,7 @@ def test_a_batch_without_scored_steps_has_loss_0_and_gradient_0(device):
         assert engine.gradient(0) == (0, 0)
         engine.update(0.01, 1.0)
         np.testing.assert_array_equal(engine.parameters, parameters)
-        np.testing.assert_array_equal(engine.validate(Unscored()), [0, 0])
+        np.testing.assert_array_equal(engine.score(0, Unscored().batch(0)), [0, 0])
 
 
 def train_run(path, config=None, *, device=None, stop_after=None):

@@ -72,7 +72,9 @@ STEPS = """
             loss, norm = engine.gradient(step)
             engine.update(0.01, clip_factor(norm, 0.3))
             numbers += [loss, norm]
-        scores = engine.validate(Stream())
+        validation = Stream()
+        total = sum(engine.score(step, validation.batch(step)) for step in range(validation.steps))
+        scores = total / validation.predictions
         np.savez(path, average=engine.average, numbers=np.array(numbers), scores=scores, **engine.tensors())
 """
 

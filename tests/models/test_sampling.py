@@ -55,6 +55,19 @@ def test_examples_computed_by_hand(options, expected):
         np.testing.assert_allclose(distribution(np.log(P) + offset, **options), expected, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [0.01, 2.0])
+@pytest.mark.parametrize("options", [{"top_p": 0.7}, {"top_k": 300}, {"top_k": 20, "top_p": 0.5}, {"top_k": 5}])
+def test_a_large_vocabulary_is_filtered_like_a_sorted_list(scale, options):
+    """With the small scale, 70 % of the probability are in far more symbols than are sorted at first."""
+    logits = np.random.default_rng(1).normal(0, scale, 2000)
+    p = np.sort(np.exp(logits) / np.exp(logits).sum())[::-1][: options.get("top_k", 2000)]
+    more_likely = np.cumsum(p) - p
+    kept = p[more_likely < options.get("top_p", 1.0) * p.sum()]
+    actual = distribution(logits, **options)
+    np.testing.assert_allclose(np.sort(actual)[::-1][: len(kept)], kept / kept.sum(), rtol=1e-9)
+    assert np.count_nonzero(actual) == len(kept)
+
+
 @pytest.mark.parametrize("options", [{"greedy": True}, {"temperature": 0.0}, {"greedy": True, "temperature": 2.0}])
 @pytest.mark.parametrize("u", [0.0, 0.5, JUST_BELOW_1])
 def test_greedy_takes_the_most_likely_symbol(options, u):

@@ -3,13 +3,15 @@
 Skipped if PyTorch is not installed.
 """
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.numbers import Table
+from charrnn.corpus.tables import read_table
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import WindowPass, Windows
 from charrnn.models.architecture import Architecture
@@ -167,9 +169,12 @@ def language_task(options):
 
 
 def series_task(targets, labels, options):
-    cells = [[str(n), str(n * n % 7), "xy"[n % 3 == 0] if labels else str(n % 3)] for n in range(9)]
-    table = Table("t.csv", ("a", "b", "c"), cells)
-    columns = Columns.from_tables([table], [9], targets)
+    lines = [f"{n},{n * n % 7},{'xy'[n % 3 == 0] if labels else n % 3}\n" for n in range(9)]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "t.csv")
+        path.write_text("".join(["a,b,c\n", *lines]))
+        table = read_table(str(path), [], keep_texts=["c"])
+    columns = Columns.from_tables([table], [9], table.names, targets)
     records = columns.records([table, table], [slice(3, None), slice(None)])
     batch = SequencePass(records, 2, 20).batch(0)
     batch = replace(batch, reset_mask=None, loss_mask=batch.loss_mask.astype(np.float64))

@@ -45,6 +45,7 @@ OPTIONS = {
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "workers": 1,
+    "val_limit": 0,
     "max_steps": 10,
 }
 

@@ -109,6 +109,17 @@ def test_saving_is_deterministic(tmp_path):
     assert len(contents) == 1
 
 
+def test_a_save_needs_no_memory_for_copies_of_the_tensors(tmp_path):
+    checkpoint = make_checkpoint(training=True)
+    checkpoint = replace(checkpoint, tensors=checkpoint.tensors | {"moments": np.zeros((2, 1 << 20), np.float32)})
+    tracemalloc.start()
+    save_checkpoint(tmp_path / "a", checkpoint)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    assert load_file(tmp_path / "a")["training.moments"].shape == (2, 1 << 20)
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_failed_save_leaves_the_old_file_and_no_temporary_file(tmp_path, monkeypatch, function, code):

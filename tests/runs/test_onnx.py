@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from charrnn.corpus.batch import Batch
-from charrnn.corpus.numbers import Standardizer, Table
+from charrnn.corpus.numbers import Standardizer
 from charrnn.corpus.pairs import join_sources
+from charrnn.corpus.tables import read_table
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.errors import StorageError
 from charrnn.models.architecture import Architecture
@@ -237,18 +238,27 @@ def test_a_tagger_has_the_logits_of_each_tag_after_the_delay(embedding_size, exp
     assert np.abs(logits - without_ngrams)[delay:].max() > 0.1, "the n-grams have an effect"
 
 
-@pytest.mark.parametrize("targets", [[], ["b"], ["c"]], ids=["next row", "target", "labels"])
-def test_a_series_has_rows_and_predictions_in_their_own_units(targets, export):
-    numbers = [[str(1.7e9 + n * 0.01), str(n * n % 7)] for n in range(9)]  # column a is far from zero and varies little
+@pytest.mark.parametrize(
+    ("targets", "history"),
+    [([], True), (["b"], True), (["b"], False), (["c"], False)],
+    ids=["next row", "target with history", "target", "labels"],
+)
+def test_a_series_has_rows_and_predictions_in_their_own_units(targets, history, export, tmp_path):
     third_column = ["y" if n % 3 == 0 else "x" for n in range(9)] if targets == ["c"] else ["1"] * 9
-    table = Table("t.csv", ("a", "b", "c"), [[*row, cell] for row, cell in zip(numbers, third_column, strict=True)])
-    columns = Columns.from_tables([table], [9], targets)
+    # Column a is far from zero and varies little.
+    lines = [f"{1.7e9 + n * n % 5 * 0.01},{n * n % 7},{third_column[n]}\n" for n in range(9)]
+    (tmp_path / "t.csv").write_text("".join(["a,b,c\n", *lines]))
+    table = read_table(str(tmp_path / "t.csv"), [], keep_texts=["c"])
+    columns = Columns.from_tables([table], [9], table.names, targets, history=history)
     architecture = columns.architecture(ModelOptions(hidden_size=H))
     checkpoint = make_checkpoint({"name": "series", **columns.to_dict()}, architecture)
     exported = export(checkpoint)
     rows = table.numbers(columns.inputs)
-    outputs, _ = exported.run(rows[:, None])
     expected = Forecaster(checkpoint).predict_rows(rows)
+    if history and targets:  # a step reads the other columns of a row and the target of the row before
+        rows = np.concatenate([rows[1:, :2], rows[:-1, 2:]], axis=1)
+        expected = expected[1:]
+    outputs, _ = exported.run(rows[:, None])
     if targets == ["c"]:
         assert [columns.labels[n] for n in outputs[:, 0].argmax(axis=1)] == expected
     else:

@@ -6,6 +6,7 @@ import pytest
 
 from charrnn.errors import RunError
 from charrnn.options import ModelOptions, RunConfig
+from charrnn.runs import reports
 from charrnn.runs.directory import Run
 from charrnn.runs.files import append_line, dump_json
 from charrnn.runs.reports import Metrics, Result, read_config, read_metrics, read_result
@@ -31,7 +32,7 @@ def assert_damaged(path, read, reason):
 def test_reports_are_read_as_they_were_written(run):
     append_line(run.metrics, dump_json(METRICS.to_dict()))
     run.write_json(run.result, RESULT.to_dict())
-    assert read_metrics(run.metrics) == [METRICS.to_dict()]
+    assert list(read_metrics(run.metrics)) == [METRICS.to_dict()]
     assert read_result(run.result) == RESULT.to_dict()
     assert Metrics.from_dict(METRICS.to_dict()) == METRICS
 
@@ -52,11 +53,24 @@ def test_an_incomplete_last_line_of_the_metrics_is_ignored(run):
     append_line(run.metrics, dump_json(METRICS.to_dict()))
     with run.metrics.open("a") as file:
         file.write('{"step": 14, "epo')
-    assert read_metrics(run.metrics) == [METRICS.to_dict()]
+    assert list(read_metrics(run.metrics)) == [METRICS.to_dict()]
 
 
 def test_a_run_without_metrics_has_no_evaluations(run):
-    assert read_metrics(run.metrics) == []
+    assert list(read_metrics(run.metrics)) == []
+
+
+def test_the_metrics_of_a_long_run_are_read_one_by_one(run, monkeypatch):
+    """The whole file may be larger than the limit of a line."""
+    monkeypatch.setattr(reports, "MAX_SIZE", 1000)
+    rows = [METRICS.to_dict() | {"step": n, "val_rmse": {"a": 1.0} if n % 2 else None} for n in range(50)]
+    run.metrics.write_text("".join(dump_json(row) + "\n" for row in rows))
+    assert run.metrics.stat().st_size > 10 * reports.MAX_SIZE
+    assert list(read_metrics(run.metrics)) == rows
+    assert next(read_metrics(run.metrics)) == rows[0]
+    with run.metrics.open("a") as file:
+        file.write(1000 * " ")
+    assert_damaged(run.metrics, lambda path: list(read_metrics(path)), "line 50: the line is too long")
 
 
 @pytest.mark.parametrize(
@@ -72,12 +86,12 @@ def test_a_run_without_metrics_has_no_evaluations(run):
 def test_damaged_metrics_are_reported_with_file_and_line(run, changes, reason):
     append_line(run.metrics, dump_json(METRICS.to_dict()))
     append_line(run.metrics, json.dumps(METRICS.to_dict() | changes))
-    assert_damaged(run.metrics, read_metrics, f"line 2: {reason}")
+    assert_damaged(run.metrics, lambda path: list(read_metrics(path)), f"line 2: {reason}")
 
 
 def test_a_line_that_is_not_an_object_is_reported_with_its_number(run):
     run.metrics.write_text("[1]\n")
-    assert_damaged(run.metrics, read_metrics, "line 1: expected an object with named values")
+    assert_damaged(run.metrics, lambda path: list(read_metrics(path)), "line 1: expected an object with named values")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +146,7 @@ def test_a_report_with_a_missing_value_is_refused_with_its_name(run):
         values = METRICS.to_dict()
         del values[name]
         run.metrics.write_text(dump_json(values) + "\n")
-        assert_damaged(run.metrics, read_metrics, f"line 1: {name} is missing")
+        assert_damaged(run.metrics, lambda path: list(read_metrics(path)), f"line 1: {name} is missing")
 
 
 def test_a_configuration_with_an_unknown_group_is_refused(run):

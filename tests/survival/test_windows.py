@@ -60,9 +60,12 @@ def test_a_run_that_is_killed_and_resumed_on_windows_has_the_bits_of_this_system
     process.kill()
     process.communicate()
     assert all_workers_end()
+    temporary = tmp_path / "run" / ".last.safetensors.tmp"
+    temporary.unlink(missing_ok=True)  # left by the kill
     process = windows("train", "--resume", "run", "--quiet")
     with open("run/last.safetensors", "rb"):  # as a virus scanner does: the file cannot be replaced meanwhile
-        wait_for(tmp_path / "run" / ".last.safetensors.tmp", process)
+        wait_for(temporary, process)
+        time.sleep(0.5)
     finish(process)
     assert all_workers_end()
     here = train_arguments(Path("here"), "corpus.txt", workers=2, steps=STEPS)

@@ -1,13 +1,12 @@
 """The trials of a study: who owns them, how many exist, and which studies and folders are refused."""
 
-import os
-
 import pytest
 
 optuna = pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
 from charrnn.errors import RunError  # noqa: E402
 from charrnn.runs.directory import list_runs  # noqa: E402
+from charrnn.sweep.locks import lock_child  # noqa: E402
 from charrnn.sweep.space import grid_points  # noqa: E402
 from charrnn.sweep.storage import load_study, open_storage  # noqa: E402
 from charrnn.sweep.study import Study  # noqa: E402
@@ -128,12 +127,12 @@ def test_a_trial_is_not_taken_over_while_its_child_process_is_alive(open_study):
     second = open_study()
     with first:
         first.next_trial()
-        inherited = os.dup(first.owner_lock)
+        child_lock = lock_child(first.owners.owner_file)
     with second:
         assert second.next_trial().number == 1
         assert second.next_trial() is None
         assert second.other_owners_exist()
-        os.close(inherited)
+        child_lock.release()
         assert second.next_trial().number == 0
         assert not second.other_owners_exist()
 
@@ -150,7 +149,16 @@ def test_the_files_of_dead_owners_are_deleted(open_study):
 def test_the_file_of_an_owner_stays_while_its_trial_can_be_resumed(open_study):
     with open_study() as first:
         first.next_trial()
-    assert [path.name for path in first.owners.directory.iterdir()] == [first.owners.this_process]
+    assert first.owners.owner_file.exists()
+
+
+def test_a_child_whose_owner_was_killed_before_it_could_lock_its_file_does_not_train(open_study):
+    with open_study() as first:
+        first.next_trial()
+        owner = first.owners.owner_file
+    assert lock_child(owner) is None
+    with open_study() as second:
+        assert second.next_trial().number == 0
 
 
 # several folders

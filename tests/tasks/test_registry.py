@@ -40,6 +40,7 @@ RESOLVED = {  # config.json has a value for each of these options
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "workers": 1,
+    "val_limit": 0,
     "max_steps": 1,
 }
 tasks = pytest.mark.parametrize("name", FILES)

@@ -24,6 +24,7 @@ RESOLVED = {
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
     "workers": 2,
+    "val_limit": 50,
 }
 
 
@@ -60,12 +61,22 @@ def test_default_dropout_rises_with_weights_and_epochs_and_falls_with_the_length
     assert default_dropout(280_000, 1_000_000, 0) == 0
 
 
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch):
+    monkeypatch.setattr("charrnn.training.defaults.available_cores", lambda: 2)
+
+
 @pytest.fixture
 def series(tmp_path):
-    """A function that reads a series task with 90 rows."""
+    """A function that reads a series task with 90 rows. The past of a given target is not an input."""
     path = tmp_path / "s.csv"
     path.write_text("a,b\n" + "1,2\n3,1\n5,2\n" * 30)
-    return lambda target=None: read_task(RunConfig.from_options([str(path)], {"task": "series", "target": target}))
+
+    def read(target=None):
+        options = {"task": "series", "target": target, "target_history": target is None}
+        return read_task(RunConfig.from_options([str(path)], options))
+
+    return read
 
 
 @pytest.mark.parametrize(("target", "cell", "learning_rate"), [(None, "gru", 0.002), (["b"], "lstm", 0.008)])
@@ -127,3 +138,11 @@ def test_few_records_have_small_batches(records, batch_size, tmp_path):
     pairs.write_text("".join(f"{n}\t{n * n}\n" for n in range(records)))
     task = read_task(RunConfig.from_options([str(pairs)], {"task": "translate"}))
     assert task.fit_batch(None, None)[0] == batch_size
+
+
+def test_more_workers_than_cores_are_said_to_be_slower(series):
+    train = TrainingOptions(**RESOLVED | {"workers": 4}, max_steps=9)
+    resolved = resolve_options(ModelOptions("rnn", 250, 2), train, series())
+    assert resolved.notices == ["--workers 4: slower than --workers 2, the number of cores"]
+    train = TrainingOptions(**RESOLVED, max_steps=9)
+    assert resolve_options(ModelOptions("rnn", 250, 2), train, series()).notices == []

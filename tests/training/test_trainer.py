@@ -1,11 +1,13 @@
 """The training loop. A run that was interrupted or killed, and then resumed, equals an uninterrupted run."""
 
 import dataclasses
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOption
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.runs.directory import Run
 from charrnn.tasks.tag import coding
-from charrnn.training.events import Done, Evaluated, Saved, Step
+from charrnn.training.events import Done, Evaluated, Saved, Step, Validating
 from charrnn.training.start import new_run, resumed_run
 
 DATA = Path(__file__).parents[2] / "data"
@@ -177,6 +179,19 @@ def test_resuming_a_completed_run_changes_nothing(tmp_path):
     assert read_run(tmp_path / "run") == before
 
 
+def test_a_resumed_run_does_not_keep_the_arrays_of_its_checkpoint(tmp_path):
+    train(tmp_path / "run", make_config(tmp_path), stop_after=6)
+    trainer = make_resumed(tmp_path / "run")
+    arrays = [trainer.checkpoint.parameters, *trainer.checkpoint.tensors.values()]
+    references = [weakref.ref(array if array.base is None else array.base) for array in arrays]
+    del arrays
+    events = trainer.run()
+    assert isinstance(next(events), Step)
+    gc.collect()
+    assert [reference() for reference in references] == [None] * len(references)
+    events.close()
+
+
 def test_a_completed_run_continues_with_a_larger_budget(tmp_path):
     train(tmp_path / "run", make_config(tmp_path, max_steps=6))
     train(tmp_path / "whole", make_config(tmp_path, max_steps=12, eval_every=6))
@@ -314,6 +329,81 @@ def test_a_run_is_saved_at_multiples_of_save_every_and_at_its_end(tmp_path):
     assert [event.step for event in events if isinstance(event, Saved)] == [6, 12, 15]
 
 
+@pytest.mark.parametrize("step", [8, 15])
+def test_a_run_that_is_interrupted_during_a_validation_stops_at_once_and_can_be_resumed(tmp_path, step):
+    config = make_config(tmp_path)
+    train(tmp_path / "whole", config)
+    trainer = new_run(tmp_path / "stopped", config)
+    events = []
+    for event in trainer.run():
+        events.append(event)
+        if isinstance(event, Validating) and trainer.state.step == step:
+            trainer.interrupt(signal.SIGINT)
+    assert [type(event) for event in events[-3:]] == [Validating, Saved, Done]
+    assert (events[-1].result["status"], events[-1].result["steps"]) == ("interrupted", step)
+    resume(tmp_path / "stopped")
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("kinds.tsv", "classify"), ("dates.tsv", "translate"), ("shapes.txt", "caption")]
+)
+def test_a_limit_of_the_validation_scores_fewer_predictions_and_is_said(tmp_path, name, task):
+    config = make_task_config(tmp_path, name, task)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=0.5))
+    whole = new_run(tmp_path / "whole", config)
+    limited_train = dataclasses.replace(config.train, val_limit=300)
+    limited = new_run(tmp_path / "limited", dataclasses.replace(config, train=limited_train))
+    number, total = limited.validation.predictions, whole.validation.predictions
+    assert 0 < number < total
+    assert f"{number:,} of {total:,} predictions" in limited.notices[-1] and "--val-limit 0" in limited.notices[-1]
+    assert not any("--val-limit" in notice for notice in whole.notices)
+    scored = sum(limited.validation.batch(step).num_scored for step in range(limited.validation.steps))
+    assert scored == number
+
+
+def test_the_default_limit_of_the_validation_depends_on_the_budget(tmp_path):
+    limits = {}
+    for steps in (10, 100_000, 10**7):
+        limits[steps] = new_run(tmp_path / str(steps), make_config(tmp_path, max_steps=steps)).train.val_limit
+    assert limits == {10: 200_000, 100_000: 562_500, 10**7: 1_000_000}
+
+
+def test_time_for_the_last_evaluation_is_reserved(tmp_path):
+    trainer = new_run(tmp_path / "run", make_config(tmp_path, max_steps=None, max_minutes=1.0))
+    trainer.state.step = 10
+    trainer.state.seconds = 30.0
+    trainer.state.evaluation_seconds = 0.0
+    seconds_per_step = 3.0
+    estimated = 0.4 * seconds_per_step * trainer.validation.steps
+    assert trainer._progress() == pytest.approx(30 / max(30, 60 - estimated))
+    trainer.state.evaluation_seconds = 12.0
+    assert trainer._progress() == pytest.approx(30 / 48)
+    trainer.state.seconds = 48.0
+    assert trainer.is_spent
+
+
+def test_a_save_that_takes_long_is_rare(tmp_path, monkeypatch):
+    """Each save takes 30 s on the clock of the trainer, and each step 1 s."""
+    times = {"now": 0.0}
+
+    def save(path, checkpoint):
+        times["now"] += 30.0
+
+    monkeypatch.setattr("charrnn.training.trainer.save_checkpoint", save)
+    monkeypatch.setattr("charrnn.training.trainer.time.monotonic", lambda: times["now"])
+    trainer = new_run(tmp_path / "run", make_config(tmp_path, max_steps=1500, eval_every=50))
+    saved = []
+    for event in trainer.run():
+        if isinstance(event, Step):
+            times["now"] += 1.0
+        if isinstance(event, Saved):
+            saved.append(event.step)
+        if trainer.state.step == 1400:
+            break
+    assert saved and np.diff([0, *saved]).min() >= 300
+
+
 def test_a_run_with_a_changed_corpus_cannot_be_resumed(tmp_path):
     train(tmp_path / "run", make_config(tmp_path), stop_after=3)
     (tmp_path / "corpus.txt").write_text("something else\n" * 200)
@@ -340,3 +430,12 @@ def test_a_diverged_run_raises_an_error_and_keeps_finite_weights(tmp_path, learn
         train(tmp_path / "run", config)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
     assert np.isfinite(load_checkpoint(tmp_path / "run" / "last.safetensors").parameters).all()
+
+
+def test_a_run_ends_when_nothing_is_left_to_learn(tmp_path):
+    (tmp_path / "hello.txt").write_text("hello")
+    options = {"hidden_size": 16, "max_steps": 3000, "eval_every": 20, "learning_rate": 0.02, "workers": 1}
+    config = RunConfig.from_options([str(tmp_path / "hello.txt")], options)
+    result = list(new_run(tmp_path / "run", config).run())[-1].result
+    assert result["status"] == "early_stopped"
+    assert result["train_loss"] < 1e-3 and result["steps"] < 3000

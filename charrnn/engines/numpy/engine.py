@@ -22,9 +22,9 @@ from typing import Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.corpus.batch import BatchPass, BatchStream
+from charrnn.corpus.batch import Batch, BatchStream
 from charrnn.engines.numpy.arena import Arena
-from charrnn.engines.numpy.worker import GRADIENT, REDUCE, UPDATE, VALIDATE, Worker
+from charrnn.engines.numpy.worker import GRADIENT, REDUCE, SCORE, UPDATE, Worker
 from charrnn.engines.processes import start_child
 from charrnn.errors import OutOfMemoryError, WorkerError
 from charrnn.models.architecture import Architecture
@@ -109,12 +109,9 @@ class NumpyEngine:
         self.arena.current[...] = 1 - self.arena.current
         self.is_consistent = True
 
-    def validate(self, validation: BatchPass) -> Array:
-        total = np.zeros(self.architecture.num_sums)
-        for step in range(validation.steps):
-            self.arena.put(step, validation.batch(step))
-            total += self.run(VALIDATE)
-        return total / validation.predictions
+    def score(self, step: int, batch: Batch) -> Array:
+        self.arena.put(step, batch)
+        return self.run(SCORE)
 
     def run(self, phase: bytes) -> Array:
         """Runs a phase on all workers. Returns the sum of their results. Raises WorkerError if a worker has died."""

@@ -23,7 +23,7 @@ from charrnn.system import open_shared_memory
 GRADIENT = b"g"
 REDUCE = b"r"
 UPDATE = b"u"
-VALIDATE = b"v"
+SCORE = b"s"
 
 UPDATE_BLOCK = 1 << 15  # parameters updated at a time, so that the optimizer's operands stay in the cache
 SLICE_UNIT = 16  # float32 numbers in a cache line, so that no two workers write to the same cache line
@@ -46,7 +46,7 @@ class Worker:
         self.is_matrix: Array | None = None
         if train.weight_decay:
             self.is_matrix = matrix_mask(architecture.specs(), np.empty_like(arena.parameters))
-        self.phases = {GRADIENT: self.gradient, REDUCE: self.reduce, UPDATE: self.update, VALIDATE: self.validate}
+        self.phases = {GRADIENT: self.gradient, REDUCE: self.reduce, UPDATE: self.update, SCORE: self.score}
 
     def run(self, phase: bytes) -> None:
         """Runs a phase and stores its result in the arena."""
@@ -94,7 +94,7 @@ class Worker:
         optimizer.update(parameters, grads, arena.moments[:, block], number, learning_rate)
         update_average(arena.average[block], parameters, number)
 
-    def validate(self) -> Array:
+    def score(self) -> Array:
         """Scores this worker's streams with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a new
         pass."""
         if self.arena.step == 0:

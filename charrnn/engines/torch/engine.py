@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from charrnn.corpus.batch import Batch, BatchPass, BatchStream
+from charrnn.corpus.batch import Batch, BatchStream
 from charrnn.engines.masks import DrawMasks, draw_masks, draw_step_masks
 from charrnn.engines.processes import partition, torchrun_variable
 from charrnn.engines.torch.device import Graph, draw_masks_on_device, prepare_device, raising_out_of_memory
@@ -210,15 +209,8 @@ class TorchEngine:
         optimizer.update(parameters, self.grads, self.flat["moments"], number, learning_rate)
         update_average(self.flat["average"], parameters, number)
 
-    def validate(self, validation: BatchPass) -> Array:
-        total = np.zeros(self.architecture.num_sums)
-        for step in range(validation.steps):
-            total += self.score(step, validation.batch(step))
-        return total / validation.predictions
-
     @in_all_processes
     def score(self, step: int, batch: Batch) -> Array:
-        """Scores a batch with the averaged parameters (see `ScoringNetwork.sums`). Step 0 starts a new pass."""
         if step == 0:
             self.pass_state = self._zero_state()
         with torch.no_grad():

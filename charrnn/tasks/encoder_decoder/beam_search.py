@@ -21,7 +21,11 @@ from charrnn.nn.arrays import Array
 from charrnn.nn.losses import log_softmax
 from charrnn.options import SamplingOptions
 
+MAX_REPEATS = 16  # number of values up to which `largest` searches for one value at a time
 MAX_STREAMS = 256  # hypotheses per group of sources
+# A target has at most this many symbols, so that a network that does not end its targets ends in a reasonable time.
+MIN_LIMIT = 1000
+LIMIT_PER_SOURCE_STEP = 20
 Hypothesis = tuple[Array, float]  # the ids of a target, without the end symbol, and its log probability
 T = TypeVar("T")
 
@@ -38,13 +42,15 @@ class Decoder:
     def search(self, sources: Sequence[Array], *, beam: int, limit: int) -> list[list[Hypothesis]]:
         """Finds up to `beam` targets of each source, in descending order of probability.
 
-        limit: the maximum length of a target. With beam 1, the search is greedy.
+        limit: the maximum length of a target. With beam 1, the search is greedy. A target is also limited by the length
+        of its source.
         """
 
         def search_group(group: list[int]) -> list[list[Hypothesis]]:
             stepper = self._read_sources([sources[n] for n in group], beam)
             logits = stepper.step([self.end] * (len(group) * beam))
-            return BeamSearch(stepper, len(group), beam, limit, self.end).run(logits)
+            limits = np.array([_limit(sources[n], limit) for n in group])
+            return BeamSearch(stepper, limits, beam, self.end).run(logits)
 
         return _map_groups(search_group, sources, max(1, MAX_STREAMS // beam))
 
@@ -67,7 +73,9 @@ class Decoder:
             stepper = self._read_sources([sources[n] for n in group], 1)
             for i in [self.end, *prime.tolist()]:
                 logits = stepper.step([i] * len(group))
-            return draw_texts(stepper.step, logits, options, [uniforms[n] for n in group], self.end, limit)
+            limits = [_limit(sources[n], limit) for n in group]
+            drawn = draw_texts(stepper.step, logits, options, [uniforms[n] for n in group], self.end, max(limits))
+            return [(ids[:limit], nats[:limit]) for (ids, nats), limit in zip(drawn, limits, strict=True)]
 
         return _map_groups(draw_group, sources, MAX_STREAMS)
 
@@ -77,6 +85,11 @@ class Decoder:
         return self.backend.decoder(self.architecture, self.parameters, source, beam)
 
 
+def _limit(source: Array, limit: int) -> int:
+    """The maximum length of the target of a source."""
+    return min(limit, MIN_LIMIT + LIMIT_PER_SOURCE_STEP * len(source))
+
+
 class Candidates(NamedTuple):
     """Hypotheses with one more symbol, the best first."""
 
@@ -84,87 +97,126 @@ class Candidates(NamedTuple):
     parents: Array  # (N, C), the hypotheses of the beam that they extend
     ids: Array  # (N, C), the symbols that they add
 
+    def take(self, order: Array) -> Candidates:
+        """The candidates with the given indices (N, K)."""
+        sources = np.arange(len(order))[:, None]
+        return Candidates(*(array[sources, order] for array in self))
+
 
 class BeamSearch:
     """A beam search for N sources.
 
     Each step extends the hypotheses by one symbol, removes the hypotheses that end, and keeps the best of the others.
+    The symbols of a hypothesis are stored once: each step stores the new symbols and the parents that they extend.
     """
 
-    def __init__(self, stepper: DecoderStepper, num_sources: int, beam: int, limit: int, end: int) -> None:
+    def __init__(self, stepper: DecoderStepper, limits: Array, beam: int, end: int) -> None:
+        """limits: (N,), the maximum length of a target of each source."""
         self.stepper = stepper
+        self.limits = limits
         self.beam = beam
-        self.limit = limit
         self.end = end
+        num_sources = len(limits)
         self.log_p = np.full((num_sources, beam), -np.inf)
         self.log_p[:, 0] = 0  # at first all hypotheses of a source are the same, so only one counts
-        self.targets = np.zeros((num_sources, beam, limit), np.uint32)
-        self.ended: list[list[Hypothesis]] = [[] for _ in range(num_sources)]
-        self.is_active = np.ones(num_sources, bool)  # whether a source can still get a better target
+        self.parents: list[Array] = []  # (N, K) for each step
+        self.ids: list[Array] = []  # (N, K) for each step
+        self.is_active = limits > 0  # whether a source can still get a better target
+        # The best K results of each source, in descending order: the log probability, the length of the target, and
+        # the rank that the hypothesis had after its last symbol.
+        self.result_log_p = np.full((num_sources, beam), -np.inf)
+        self.result_lengths = np.zeros((num_sources, beam), np.int64)
+        self.result_ranks = np.zeros((num_sources, beam), np.int64)
 
     def run(self, logits: Array) -> list[list[Hypothesis]]:
         """Returns up to K targets of each source. logits (N K, V): the logits of the first symbol."""
-        for length in range(self.limit):
+        length = 0  # of the hypotheses
+        first_streams = np.arange(len(self.limits))[:, None] * self.beam
+        while self.is_active.any():
+            if length:
+                self.stepper.select_streams((first_streams + self.parents[-1]).ravel())
+                logits = self.stepper.step(self.ids[-1].ravel())
             candidates = self._expand(logits)
-            self._retire(candidates, length)
-            parents, ids = self._select(candidates)
-            self._deactivate()
-            if not self.is_active.any():
-                break
-            sources = np.arange(len(parents))[:, None]
-            self.targets = self.targets[sources, parents]
-            self.targets[:, :, length] = ids
-            self.stepper.select_streams((sources * self.beam + parents).ravel())
-            logits = self.stepper.step(ids.ravel())
-        self._add_unfinished()
-        return [hypotheses[: self.beam] for hypotheses in self.ended]
+            ends = candidates.ids == self.end
+            # Only the best K candidates can end.
+            self._add_results(candidates, ends & (np.arange(ends.shape[1]) < self.beam), length)
+            kept = self._select(candidates, ends)
+            self.log_p = kept.log_p
+            self.parents.append(kept.parents)
+            self.ids.append(kept.ids)
+            length += 1
+            unfinished = kept._replace(parents=np.broadcast_to(np.arange(self.beam), kept.parents.shape))
+            self._add_results(unfinished, (self.limits == length)[:, None], length)
+            # An unfinished hypothesis cannot overtake K better results: it is never more likely than its prefix.
+            self.is_active &= (self.limits > length) & (self.result_log_p[:, -1] < self.log_p[:, 0])
+        return self._results()
 
     def _expand(self, logits: Array) -> Candidates:
         """The best 2 K extensions of the hypotheses of each source. At most K of them end, so K others remain."""
         num_sources, beam = self.log_p.shape
         num_symbols = logits.shape[1]
         extended = self.log_p[:, :, None] + log_softmax(logits).reshape(num_sources, beam, num_symbols)
-        extended = extended.reshape(num_sources, -1)
-        number = min(2 * beam, extended.shape[1])
-        best = np.argpartition(-extended, number - 1, axis=1)[:, :number]
-        order = np.argsort(-np.take_along_axis(extended, best, axis=1), axis=1)
-        best = np.take_along_axis(best, order, axis=1)
-        parents, ids = np.divmod(best, num_symbols)
-        return Candidates(np.take_along_axis(extended, best, axis=1), parents, ids)
+        log_p, best = largest(extended.reshape(num_sources, -1), 2 * beam)
+        return Candidates(log_p, *np.divmod(best, num_symbols))
 
-    def _retire(self, candidates: Candidates, length: int) -> None:
-        """Adds each of the best K candidates to the ended hypotheses if its last symbol is `end`."""
-        ends = candidates.ids[:, : self.beam] == self.end
-        for n, rank in zip(*np.nonzero(ends & self.is_active[:, None]), strict=True):
-            log_p = float(candidates.log_p[n, rank])
-            if np.isfinite(log_p):
-                target = self.targets[n, candidates.parents[n, rank], :length].copy()
-                self.ended[n].append((target, log_p))
-
-    def _select(self, candidates: Candidates) -> tuple[Array, Array]:
-        """The best K candidates that do not end: their parents and ids (N, K)."""
-        ends = candidates.ids == self.end
+    def _select(self, candidates: Candidates, ends: Array) -> Candidates:
+        """The best K candidates that do not end."""
         order = np.argsort(ends, axis=1, kind="stable")[:, : self.beam]  # those that end come last
-        self.log_p = np.take_along_axis(np.where(ends, -np.inf, candidates.log_p), order, axis=1)
-        parents = np.take_along_axis(candidates.parents, order, axis=1)
-        return parents, np.take_along_axis(candidates.ids, order, axis=1)
+        return candidates._replace(log_p=np.where(ends, -np.inf, candidates.log_p)).take(order)
 
-    def _deactivate(self) -> None:
-        """Stops the search of each source that has K finished hypotheses more likely than all unfinished ones.
+    def _add_results(self, candidates: Candidates, chosen: Array, length: int) -> None:
+        """Adds the chosen candidates (N, C) of active sources to the results. Their parents have the given length."""
+        log_p = np.where(chosen & self.is_active[:, None], candidates.log_p, -np.inf)
+        if not np.isfinite(log_p).any():
+            return
+        log_p = np.concatenate([self.result_log_p, log_p], axis=1)
+        lengths = np.concatenate([self.result_lengths, np.full_like(candidates.parents, length)], axis=1)
+        ranks = np.concatenate([self.result_ranks, candidates.parents], axis=1)
+        order = np.argsort(-log_p, axis=1, kind="stable")[:, : self.beam]
+        sources = np.arange(len(order))[:, None]
+        self.result_log_p = log_p[sources, order]
+        self.result_lengths = lengths[sources, order]
+        self.result_ranks = ranks[sources, order]
 
-        An unfinished hypothesis cannot overtake them, because a hypothesis is never more likely than its prefix.
-        """
-        for n in np.flatnonzero(self.is_active).tolist():
-            self.ended[n].sort(key=lambda hypothesis: -hypothesis[1])
-            is_full = len(self.ended[n]) >= self.beam
-            self.is_active[n] = not is_full or self.ended[n][self.beam - 1][1] < self.log_p[n, 0]
+    def _results(self) -> list[list[Hypothesis]]:
+        """The targets of the results, from their last symbols to their first ones."""
+        targets = np.zeros((*self.log_p.shape, int(self.result_lengths.max(initial=0))), np.uint32)
+        ranks = self.result_ranks
+        sources = np.arange(len(ranks))[:, None]
+        for step in reversed(range(targets.shape[2])):
+            has_step = step < self.result_lengths
+            targets[:, :, step] = self.ids[step][sources, ranks]
+            ranks = np.where(has_step, self.parents[step][sources, ranks], ranks)
+        return [
+            [
+                (targets[n, k, : self.result_lengths[n, k]], float(log_p))
+                for k, log_p in enumerate(self.result_log_p[n].tolist())
+                if log_p > -np.inf
+            ]
+            for n in range(len(targets))
+        ]
 
-    def _add_unfinished(self) -> None:
-        """Appends the hypotheses that have reached the maximum length."""
-        for n in np.flatnonzero(self.is_active).tolist():
-            for rank in range(self.beam):
-                if self.log_p[n, rank] > -np.inf:
-                    self.ended[n].append((self.targets[n, rank], float(self.log_p[n, rank])))
+
+def largest(values: Array, number: int) -> tuple[Array, Array]:
+    """The largest values of each row of (N, M), in descending order, and their indices. Both are (N, number).
+
+    If there are fewer values than `number`, the rest are -inf, with any index.
+    """
+    rows = np.arange(len(values))[:, None]
+    if MAX_REPEATS < number < values.shape[1]:
+        best = np.argpartition(-values, number - 1, axis=1)[:, :number]
+        best = best[rows, np.argsort(-values[rows, best], axis=1)]
+        return values[rows, best], best
+    # For few values, this takes a seventh of the time.
+    remaining = values.copy()
+    found = np.empty((len(values), number), values.dtype)
+    best = np.empty((len(values), number), np.int64)
+    for n in range(number):
+        places = remaining.argmax(axis=1)
+        best[:, n] = places
+        found[:, n] = remaining[rows[:, 0], places]
+        remaining[rows[:, 0], places] = -np.inf
+    return found, best
 
 
 def _map_groups(function: Callable[[list[int]], list[T]], sources: Sequence[Array], size: int) -> list[T]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.pieces import NORMAL_FORMS, normalise
+from charrnn.corpus.similar import SKIP, unknown_hint
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 
@@ -102,7 +103,8 @@ class Symbols:
             symbol = error.args[0]
             kind = "character" if self.separator is None else "symbol"
             problem = f"{kind} {symbol!r} at position {symbols.index(symbol)} is not in the vocabulary"
-            raise CorpusError(problem, "skip it with --on-unknown skip") from None
+            hint = unknown_hint(symbol, self) if len(symbol) == 1 else SKIP
+            raise CorpusError(problem, hint) from None
 
     def find_unknown(self, text: str) -> list[tuple[int, str]]:
         """The position and the description of each character or symbol of a text that is not in the vocabulary.

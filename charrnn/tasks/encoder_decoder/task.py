@@ -138,10 +138,10 @@ class SourceTask:
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> PairStream:
         return PairStream(self._shortened("train", seq_length), batch_size, seed)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> PairPass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> PairPass | None:
         if not self.has_validation:
             return None
-        return PairPass(self._shortened("val", seq_length), batch_size)
+        return PairPass(self._shortened("val", seq_length), batch_size, limit)
 
     def window_notices(self, seq_length: int) -> list[str]:
         records = self.encoded("train")

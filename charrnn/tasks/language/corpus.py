@@ -68,6 +68,9 @@ def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
     files = _read_files(paths, reader, file_end)
     val_files = _read_files([data.val_file] if data.val_file else [], reader, file_end)
     notices = reader.notices()
+    if files.without_end and data.separator is None:
+        names_without_end = name_files(list(map(display_name, files.without_end)))
+        notices.append(f"{names_without_end}: no line feed at the end; one is added before the next file")
     form = "none" if data.bytes else data.normalize
     vocabulary = Vocabulary.from_chunks([*files.chunks, *val_files.chunks], data.bytes, form, data.separator)
     ids = _join_ids(files.chunks, vocabulary)
@@ -97,27 +100,32 @@ def load_corpus(paths: Sequence[str], data: DataOptions) -> Corpus:
 
 
 class Files(NamedTuple):
-    """The codes of some files, joined, and the places of the first code of each file but the first."""
+    """The codes of some files, joined."""
 
     chunks: list[Array]
-    starts: Array
+    starts: Array  # the places of the first code of each file but the first
+    without_end: list[str]  # the files that did not end in `file_end`, so that it was added
 
 
 def _read_files(paths: Sequence[str], reader: CodeReader, file_end: int) -> Files:
     """Reads and joins files. A file that does not end in `file_end` gets it if another file follows."""
     chunks: list[Array] = []
     starts: list[int] = []
+    without_end: list[str] = []
     length = 0
+    previous = ""
     for path in paths:
         if length:
             if chunks[-1][-1] != file_end:
+                without_end.append(previous)
                 chunks.append(np.array([file_end]))
                 length += 1
             starts.append(length)
         for chunk in reader.codes(path):
             chunks.append(chunk)
             length += len(chunk)
-    return Files(chunks, np.unique(np.array([start for start in starts if start < length], np.int64)))
+            previous = path
+    return Files(chunks, np.unique(np.array([start for start in starts if start < length], np.int64)), without_end)
 
 
 def _starts_within(starts: Array, start: int, stop: int) -> Array:

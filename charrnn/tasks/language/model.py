@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.vocabulary import TextPlace, Vocabulary
 from charrnn.engines.base import Backend, Stepper
 from charrnn.errors import CorpusError, RunError, UsageError, converting_errors
 from charrnn.models.architecture import Architecture
 from charrnn.models.sampling import choose
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
-from charrnn.options import DataOptions, SamplingOptions
+from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel, skips_unknown
 from charrnn.tasks.data import DataFiles, write_text
-from charrnn.tasks.language.scoring import text_metrics, text_nats
+from charrnn.tasks.language.scoring import TextScorer, text_metrics
 from charrnn.tasks.language.streams import NO_STARTS
-from charrnn.tasks.language.writing import StoppableText
+from charrnn.tasks.language.writing import NgramGuard, StoppableText, excluded_symbols
 
 RECORD_END = "\n"
+
+
+class ScoredSection(NamedTuple):
+    """A section of a text."""
+
+    ids: Array  # (n,)
+    nats: Array  # (n,), the loss of each character
 
 
 class TextModel(TrainedModel):
@@ -85,22 +92,28 @@ class TextModel(TrainedModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
         on_unknown: str = "error",
+        no_repeat_ngram: int = 0,
         **options: Any,
     ) -> Iterator[str]:
         """Yields a text that continues `prime`, in pieces, as it is written.
 
         length: number of characters; 0 for an endless text.
-        stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line.
+        stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line,
+            unless the text is endless.
         on_unknown: "error" or "skip", for characters of the prime that are not in the vocabulary.
+        no_repeat_ngram: see `sample_many`.
         options: the fields of SamplingOptions.
 
-        Raises CorpusError for an unknown character, UsageError for an option out of range.
+        A byte model can write bytes that are not UTF-8. They are escaped: `"".join(sample).encode("utf-8",
+        "surrogateescape")` gives the bytes. Raises CorpusError for an unknown character, UsageError for an option out
+        of range.
         """
         if length < 0:
             raise UsageError(f"length {length}: must be at least 0")
         ids = self.vocabulary.encode(prime, skip_unknown=skips_unknown(on_unknown))
-        text = StoppableText([*stop, *self.stops])
-        for (piece, _), *_ in self.sample_many(ids, length, [seed], SamplingOptions.from_dict(options)):
+        text = StoppableText([*stop, *(self.stops if length else [])])
+        sampling = SamplingOptions.from_dict(options)
+        for (piece, _), *_ in self.sample_many(ids, length, [seed], sampling, no_repeat_ngram=no_repeat_ngram):
             yield text.add(piece)
             if text.done:
                 return
@@ -108,21 +121,33 @@ class TextModel(TrainedModel):
             yield rest
 
     def sample_many(
-        self, prime: Array, length: int, seeds: list[int | None], options: SamplingOptions
+        self,
+        prime: Array,
+        length: int,
+        seeds: list[int | None],
+        options: SamplingOptions,
+        *,
+        no_repeat_ngram: int = 0,
     ) -> Iterator[list[tuple[str, float]]]:
         """Writes several samples at once. Yields a list for each character, with the (text, nats) of each sample.
 
         prime: ids. seeds: one for each sample, so that a sample does not depend on the others. A byte model writes one
         byte at a time; the text is empty until the bytes form a character.
+        no_repeat_ngram: if it is 2 or more, no sample has this many characters in a row that it or the prime already
+        contains.
         """
         stepper = self._new_stepper(len(seeds))
         uniforms = [np.random.default_rng(seed).random for seed in seeds]
         symbols = self.vocabulary.symbols()
-        decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in seeds]
+        decoders = [codecs.getincrementaldecoder("utf-8")("surrogateescape") for _ in seeds]
         logits = self._read(stepper, self.prepend_start(prime), len(seeds))
+        guards = [NgramGuard(no_repeat_ngram, prime.tolist()) for _ in seeds if no_repeat_ngram]
         written = 0
         while True:
-            ids, nats = choose(logits, options, np.array([uniform() for uniform in uniforms]))
+            excluded = excluded_symbols(guards, logits.shape[1])
+            ids, nats = choose(logits, options, np.array([uniform() for uniform in uniforms]), excluded)
+            for guard, i in zip(guards, ids.tolist(), strict=False):
+                guard.add(i)
             written += 1
             is_last = written == length
             texts = [symbols[i] for i in ids.tolist()]
@@ -140,24 +165,42 @@ class TextModel(TrainedModel):
         """Mean nats per character of a text. Raises CorpusError for unknown characters and for an empty text."""
         return float(self.nats(self.vocabulary.encode(text)).mean(dtype=np.float64))
 
-    def nats(self, ids: Array, *, lines: bool | None = None) -> Array:
+    def nats(self, ids: Array, *, lines: bool | None = None, window: int | None = None) -> Array:
         """The loss in nats of each character of a text, given the characters before it.
 
         lines: whether the state is reset at each line (default: as in training).
+        window: if given, the state is also reset after every `window` characters.
 
         Raises CorpusError if the text is empty.
         """
-        if not len(ids):
-            raise CorpusError("the text is empty")
-        nats = self.prediction_nats(self.prepend_start(ids), self.record_end(lines))
-        if not np.isfinite(nats).all():
-            raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
-        return nats
+        return np.concatenate([section.nats for section in self.score_sections([ids], lines=lines, window=window)])
 
-    def prediction_nats(self, ids: Array, record_end: int | None, file_starts: Array = NO_STARTS) -> Array:
-        """The nats of each prediction ids[1:]. The state is reset after each `record_end`, and at `file_starts`."""
+    def score_sections(
+        self,
+        chunks: Iterable[Array],
+        *,
+        lines: bool | None = None,
+        window: int | None = None,
+        file_starts: Array = NO_STARTS,
+    ) -> Iterator[ScoredSection]:
+        """Scores a text, given in chunks of ids, section by section. See `nats`.
+
+        file_starts: the positions of characters before which the state is also reset, in ascending order.
+        """
+        scorer = TextScorer(
+            self.backend, self.architecture, self.parameters, self.record_end(lines), window, file_starts
+        )
+        last = None  # the last id of the section before
         with threadpool_limits(1):
-            return text_nats(self.backend, self.architecture, self.parameters, ids, record_end, file_starts)
+            for ids in _resize_chunks(chunks, scorer.size):
+                first = self.vocabulary.start if last is None else last
+                nats = scorer.nats(np.concatenate([[first], ids]).astype(np.intp))
+                if not np.isfinite(nats).all():
+                    raise RunError(f"{self.checkpoint.path}: a loss is not finite because the weights are too large")
+                yield ScoredSection(ids, nats)
+                last = ids[-1]
+        if last is None:
+            raise CorpusError("the text is empty")
 
     def most_likely(
         self, ids: Array, top: int, *, lines: bool | None = None
@@ -212,22 +255,23 @@ class TextModel(TrainedModel):
 
     def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
         """The ids of the characters of a text file. Raises CorpusError."""
-        from charrnn.corpus.reading import display_name, make_reader  # not needed to write text
+        return np.concatenate(list(self.read_chunks(path, skip_unknown=skip_unknown)))
 
-        vocabulary = self.vocabulary
-        data = DataOptions(
-            bytes=vocabulary.is_bytes,
-            newline="keep" if "\r" in vocabulary else "lf",
-            normalize=vocabulary.form,
-            document_separator=vocabulary.separator,
-        )
-        chunks = list(make_reader(data).codes(path))
-        if not chunks:
-            raise CorpusError(f"{display_name(path)}: the text is empty")
-        return vocabulary.codes_to_ids(np.concatenate(chunks), skip_unknown=skip_unknown)
+    def read_chunks(self, path: str, *, skip_unknown: bool = False) -> Iterator[Array]:
+        """Yields the ids of the characters of a text file in chunks. Raises CorpusError."""
+        from charrnn.corpus.reading import display_name, vocabulary_reader  # not needed to write text
+
+        start = TextPlace(display_name(path))
+        place = start
+        for codes in vocabulary_reader(self.vocabulary).codes(path):
+            yield self.vocabulary.codes_to_ids(codes, skip_unknown=skip_unknown, place=place)
+            place = place.advance(codes)
+        if place == start:
+            raise CorpusError(f"{start.file}: the text is empty")
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        return text_metrics(self.nats(self.read_ids(file.path, skip_unknown=file.skip_unknown)))
+        chunks = self.read_chunks(file.path, skip_unknown=file.skip_unknown)
+        return text_metrics(section.nats for section in self.score_sections(chunks))
 
     def _new_stepper(self, streams: int) -> Stepper:
         return self.backend.stepper(self.architecture, self.parameters, streams)
@@ -244,3 +288,21 @@ class TextModel(TrainedModel):
         if record_end is not None:
             stepper.reset(np.flatnonzero(ids == record_end).tolist())
         return stepper.step(ids)
+
+
+def _resize_chunks(chunks: Iterable[Array], size: int) -> Iterator[Array]:
+    """Joins and splits chunks, so that all have `size` elements, except the last one, which is not empty."""
+    parts: list[Array] = []
+    missing = size  # elements
+    for chunk in chunks:
+        rest = chunk
+        while len(rest) >= missing:
+            yield np.concatenate([*parts, rest[:missing]])
+            rest = rest[missing:]
+            parts = []
+            missing = size
+        if len(rest):
+            parts.append(rest)
+            missing -= len(rest)
+    if parts:
+        yield np.concatenate(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from charrnn.corpus.escapes import readable
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
@@ -27,7 +28,7 @@ PREVIEW_LENGTH = 200  # characters
 class LanguageTask:
     """A text to train a language model on. See tasks.base.Task."""
 
-    defaults = TaskDefaults()
+    defaults = TaskDefaults(max_weights_per_symbol=50)  # limits the size for texts of less than about 10,000 characters
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
@@ -86,11 +87,11 @@ class LanguageTask:
         start = corpus.vocabulary.start if corpus.record_end is None else None
         return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed, corpus.train_starts)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> TextPass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> TextPass | None:
         if not self.has_validation:
             return None
         corpus = self.corpus
-        return TextPass(corpus.val, batch_size, seq_length, corpus.record_end, corpus.val_starts)
+        return TextPass(corpus.val, batch_size, seq_length, corpus.record_end, corpus.val_starts, limit)
 
     def window_notices(self, seq_length: int) -> list[str]:
         return []
@@ -102,11 +103,11 @@ class LanguageTask:
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         model = TextModel(checkpoint)
         steps = model.sample_many(model.vocabulary.encode(""), PREVIEW_LENGTH, [seed], SamplingOptions())
-        return "".join(text for ((text, _),) in steps)
+        return readable("".join(text for ((text, _),) in steps))
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         corpus = self.corpus
         if len(corpus.test) < 2:
             return None
-        nats = TextModel(checkpoint).prediction_nats(corpus.test, corpus.record_end, corpus.test_starts)
-        return text_metrics(nats)
+        sections = TextModel(checkpoint).score_sections([corpus.test[1:]], file_starts=corpus.test_starts)
+        return text_metrics(section.nats for section in sections)

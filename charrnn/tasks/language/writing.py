@@ -1,8 +1,12 @@
-"""A sample that ends before a stop text."""
+"""What bounds a sample: stop texts, and a guard against repetition."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from charrnn.nn.arrays import Array
 
 
 class StoppableText:
@@ -36,3 +40,40 @@ class StoppableText:
         released = self.pending[:size]
         self.pending = self.pending[size:]
         return released
+
+
+class NgramGuard:
+    """Finds the symbols with which a text would repeat n symbols in a row that it already contains.
+
+    This is the option no_repeat_ngram_size of fairseq and of Hugging Face Transformers.
+    """
+
+    def __init__(self, n: int, ids: Iterable[int]) -> None:
+        """n: at least 2. ids: the start of the text."""
+        self.n = n
+        self.last: tuple[int, ...] = ()  # up to n - 1 symbols at the end of the text
+        self.followers: dict[tuple[int, ...], set[int]] = {}  # what has followed each n - 1 symbols
+        for i in ids:
+            self.add(i)
+
+    def add(self, i: int) -> None:
+        """Appends a symbol to the text."""
+        if len(self.last) == self.n - 1:
+            self.followers.setdefault(self.last, set()).add(i)
+        self.last = (*self.last, i)[1 - self.n :]
+
+    def repeating(self) -> list[int]:
+        """The symbols that must not follow."""
+        return sorted(self.followers.get(self.last, ()))
+
+
+def excluded_symbols(guards: Sequence[NgramGuard], size: int) -> Array | None:
+    """The symbols (B, V) that the guards of B texts exclude, or None. V = size. If a guard excludes all symbols, it is
+    ignored."""
+    repeating = [guard.repeating() for guard in guards]
+    if not any(repeating):
+        return None
+    excluded = np.zeros((len(guards), size), bool)
+    for row, ids in zip(excluded, repeating, strict=True):
+        row[ids] = len(ids) < size
+    return excluded

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.numbers import Standardizer
+from charrnn.corpus.reading import display_name
 from charrnn.corpus.tables import Table
 from charrnn.corpus.windows import Records
 from charrnn.errors import CorpusError, UsageError
@@ -232,6 +233,13 @@ def fill_missing(table: Table, columns: Sequence[str], rule: str) -> Array:
     return values
 
 
+def check_rows(table: Table, required: int) -> None:
+    """Raises CorpusError if a table has fewer rows than required, which is at most 2."""
+    if len(table) < required:
+        problem = "only one row has a value in every column" if len(table) else "no row has a value in every column"
+        raise CorpusError(f"{display_name(table.path)}: {problem}", f"at least {required} are needed")
+
+
 def missing_error(table: Table, row: int, column: str) -> CorpusError:
     problem = f"{table.place(table.lines[row], column)}: the value is missing"
     return CorpusError(problem, "train with --missing drop, previous or mean, or leave the column out with --ignore")
@@ -244,7 +252,9 @@ def _known_means(table: Table, columns: Sequence[str], values: Sequence[Array]) 
     counts = is_known.sum(axis=0)
     if not counts.all():
         column = columns[int(np.argmin(counts))]
-        raise CorpusError(f"{table.path}: column {column} has no value in the training part", f"use --ignore {column}")
+        raise CorpusError(
+            f"{display_name(table.path)}: column {column} has no value in the training part", f"use --ignore {column}"
+        )
     with np.errstate(over="ignore"):
         means: Array = np.where(is_known, every, 0).sum(axis=0) / counts
     return means

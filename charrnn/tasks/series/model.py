@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.corpus.batch import Batch
 from charrnn.corpus.reading import display_name
-from charrnn.corpus.tables import Table, read_table
+from charrnn.corpus.tables import Table, list_names, read_table
 from charrnn.corpus.windows import Records
 from charrnn.engines.base import Backend, Stepper
 from charrnn.errors import CorpusError, UsageError, converting_errors
@@ -21,7 +21,7 @@ from charrnn.nn.losses import cross_entropy_forward
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
 from charrnn.tasks.data import DataFiles, temporary_files, write_table
-from charrnn.tasks.series.columns import Columns, complete_rows
+from charrnn.tasks.series.columns import Columns, check_rows, complete_rows
 from charrnn.tasks.series.sequences import SequencePass
 
 MAX_SEQ_LENGTH = 256  # steps read at a time
@@ -94,9 +94,9 @@ class Forecaster(TrainedModel):
         values = self._check_rows(rows)
         known = _known_rows(values[:, len(columns.others) :])
         if columns.others and len(values) < known + steps:
-            targets = ", ".join(columns.targets)
+            targets = list_names(columns.targets)
             problem = f"--steps {steps}: {len(values) - known} rows follow the last row with a value of {targets}"
-            hint = f"append rows with {', '.join(columns.others)} and without {targets}"
+            hint = f"append rows with {list_names(columns.others)} and without {targets}"
             raise UsageError(problem, hint)
         return self._continue(values, known + steps - 1)[known - 1 :]
 
@@ -111,7 +111,7 @@ class Forecaster(TrainedModel):
         if columns.has_history:
             known = _known_rows(table.numbers(columns.targets))
             if not known:
-                raise CorpusError(f"{display_name(path)}: no row has a value of {', '.join(columns.targets)}")
+                raise CorpusError(f"{display_name(path)}: no row has a value of {list_names(columns.targets)}")
         kept = np.ones(len(table), bool)
         if columns.missing == "drop":
             kept = complete_rows(table, columns.others)
@@ -140,9 +140,7 @@ class Forecaster(TrainedModel):
         if columns.missing == "drop":
             numbers = columns.others if columns.labels else columns.names
             table = table.select_rows(complete_rows(table, numbers, columns.targets if columns.labels else ()))
-        if len(table) < 1 + columns.has_history:
-            problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
-            raise CorpusError(problem, "at least two are needed" if columns.has_history else "")
+        check_rows(table, 1 + columns.has_history)
         return self.evaluate_tables([table], [slice(None)])
 
     def evaluate_tables(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
@@ -243,19 +241,19 @@ class Forecaster(TrainedModel):
         for name in names:
             if name not in table.names:
                 problem = f"{display_name(table.path)}: no column {name}, which the model reads"
-                raise CorpusError(problem, f"its columns are {', '.join(table.names)}")
+                raise CorpusError(problem, f"its columns are {list_names(table.names)}")
 
     def _check_rows(self, rows: Any) -> Array:
         values = np.asarray(rows, np.float64)
         columns = self.columns
         inputs = columns.inputs
         if values.ndim != 2 or values.shape[1] != len(inputs) or not len(values):
-            raise CorpusError(f"the model needs rows of {len(inputs)} numbers: {', '.join(inputs)}")
+            raise CorpusError(f"the model needs rows of {len(inputs)} numbers: {list_names(inputs)}")
         required = values.copy()
         if columns.has_history and columns.others:
             known = _known_rows(values[:, len(columns.others) :])
             if not known:
-                raise CorpusError(f"no row has a value of {', '.join(columns.targets)}")
+                raise CorpusError(f"no row has a value of {list_names(columns.targets)}")
             required[known:, len(columns.others) :] = 0
         if not np.isfinite(required).all():
             raise CorpusError("the rows contain a number that is not finite")

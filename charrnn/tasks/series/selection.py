@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from charrnn.corpus.reading import display_name
-from charrnn.corpus.tables import Table
+from charrnn.corpus.tables import Table, list_names
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import DataOptions
 
@@ -36,7 +36,7 @@ def select_columns(tables: Sequence[Table], data: DataOptions, notices: list[str
     for option, names in (("--target", targets), ("--columns", chosen), ("--ignore", ignored)):
         for name in names:
             if not any(name in table.names for table in tables):
-                raise UsageError(f"{option} {name}: no such column", f"the columns are {', '.join(tables[0].names)}")
+                raise UsageError(f"{option} {name}: no such column", f"the columns are {list_names(tables[0].names)}")
             if names.count(name) > 1:
                 raise UsageError(f"{option} {name}: given more than once")
             if name in targets and option == "--ignore":
@@ -60,8 +60,8 @@ def select_columns(tables: Sequence[Table], data: DataOptions, notices: list[str
     if set(rest[1:]) - set(not_inputs) and rest[0] not in targets and _is_index(rest[0], tables):
         left_out[rest[0]] = "an index"
     if left_out:
-        parts = ", ".join(f"{name} ({reason})" for name, reason in left_out.items())
-        notices.append(f"columns left out: {parts}; --columns chooses the columns")
+        parts = [f"{name} ({reason})" for name, reason in left_out.items()]
+        notices.append(f"columns left out: {list_names(parts)}; --columns chooses the columns")
     rest = [name for name in names if name not in left_out]
     if not rest:
         raise CorpusError(f"{display_name(tables[0].path)}: no column of numbers")

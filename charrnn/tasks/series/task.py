@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus.reading import display_name
-from charrnn.corpus.tables import Table, read_table
-from charrnn.errors import CorpusError, UsageError
+from charrnn.corpus.tables import Table, list_names, read_table
+from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
 from charrnn.nn.arrays import Array
@@ -24,7 +24,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.files import dump_json
 from charrnn.runs.reports import Scores
 from charrnn.tasks.base import TaskDefaults
-from charrnn.tasks.series.columns import Columns, complete_rows
+from charrnn.tasks.series.columns import Columns, check_rows, complete_rows
 from charrnn.tasks.series.model import Forecaster
 from charrnn.tasks.series.selection import select_columns
 from charrnn.tasks.series.sequences import SegmentStream, SequencePass
@@ -46,9 +46,9 @@ class SeriesTask:
         self.split_points = split_points
         self.notices = notices
         self.fingerprint = _fingerprint(tables, columns)
-        # A short series is soon memorised, so a lower learning rate is used to predict changes.
+        # A short series is soon memorised, so a lower learning rate is used to predict the next row.
         self.defaults = TaskDefaults(max_weights_per_symbol=3)
-        if columns.has_history:
+        if columns.has_history and not columns.others:
             self.defaults = replace(self.defaults, cell="gru", learning_rate_scale=0.25)
         training_tables = self._first_rows([val for val, _ in split_points])
         self.training_records = columns.records(training_tables, [slice(None)] * len(tables))
@@ -65,16 +65,14 @@ class SeriesTask:
         tables = [read_table(path, notices, data.encoding, keep_texts=targets) for path in config.corpus]
         if known is not None and set(known.names) - set(tables[0].names):
             problem = "--init-from: the model was trained on other columns"
-            raise UsageError(problem, f"it needs {', '.join(known.names)}")
+            raise UsageError(problem, f"it needs {list_names(known.names)}")
         _describe_layouts(tables, notices)
         names = select_columns(tables, data, notices)
         missing = data.missing or "error"
         if missing == "drop":
             tables = _drop_incomplete(tables, names, targets, notices)
         for table in tables:
-            if len(table) < MIN_TRAINING_ROWS:
-                problem = f"{display_name(table.path)}: {len(table)} rows with values in all columns"
-                raise CorpusError(problem, f"at least {MIN_TRAINING_ROWS} are needed")
+            check_rows(table, MIN_TRAINING_ROWS)
         split_points = [_split_points(len(table), data) for table in tables]
         if data.val_fraction and not any(test > val for val, test in split_points):
             notices.append("too few rows to validate on; all are used to train")
@@ -82,6 +80,11 @@ class SeriesTask:
         columns = Columns.from_tables(
             tables, training_rows, names, targets, history=data.target_history, missing=missing
         )
+        if columns.labels:
+            parts = [table.select_rows(slice(rows)) for table, rows in zip(tables, training_rows, strict=True)]
+            absent = set(columns.labels).difference(*(part.texts(targets[0]) for part in parts))
+            if absent:
+                notices.append(f"labels that do not occur in the training part: {list_names(sorted(absent))}")
         if known is not None:
             columns = columns.with_scales_of(known)
         return cls(tables, columns, split_points, notices)
@@ -104,7 +107,7 @@ class SeriesTask:
         test_rows = sum(len(table) - test for table, (_, test) in zip(self.tables, self.split_points, strict=True))
         files = "1 file" if len(self.tables) == 1 else f"{len(self.tables)} files"
         columns = self.columns
-        predicted = ", ".join(columns.targets)
+        predicted = list_names(columns.targets)
         if columns.labels:
             predicted += f" ({len(columns.labels)} labels)"
         if columns.has_history and not columns.others:
@@ -135,7 +138,8 @@ class SeriesTask:
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> SegmentStream:
         return SegmentStream(self.training_records, batch_size, seq_length, seed)
 
-    def validation_pass(self, batch_size: int, seq_length: int) -> SequencePass | None:
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> SequencePass | None:
+        """See Task. The limit is not used: all rows are scored."""
         if not self.has_validation:
             return None
         tables = self._first_rows([test for _, test in self.split_points])

@@ -52,6 +52,17 @@ def log_probabilities(decoder, source, targets):
     return -losses.sum(axis=0)
 
 
+@pytest.mark.parametrize("number", [1, 4, 16, 17, 40, 60])
+def test_the_largest_values_of_each_row_are_found(number):
+    values = np.random.default_rng(number).normal(size=(5, 40))
+    values[1, 7:] = -np.inf
+    found, places = beam_search.largest(values, number)
+    padded = np.concatenate([values, np.full((5, 60), -np.inf)], axis=1)
+    np.testing.assert_array_equal(found, -np.sort(-padded, axis=1)[:, :number])
+    is_value = found > -np.inf
+    np.testing.assert_array_equal(np.take_along_axis(values, places, axis=1)[is_value], found[is_value])
+
+
 @cells
 @attention
 @pytest.mark.parametrize(("source", "embedding_size"), [("ids", 0), ("ids", 3), ("numbers", 0)])
@@ -95,7 +106,7 @@ def plain_beam_search(decoder, source, beam, limit):
         unfinished = [candidate for candidate in candidates if candidate[1][-1] != END][:beam]
         if len(ended) >= beam and ended[beam - 1] >= unfinished[0]:
             return ended[:beam]
-    return [*ended, *unfinished][:beam]
+    return sorted([*ended, *unfinished], reverse=True)[:beam]
 
 
 @attention
@@ -142,6 +153,20 @@ def test_the_targets_of_a_source_do_not_depend_on_the_other_sources(attends, sou
     for first, second in zip(together, alone, strict=True):
         assert [target.tolist() for target, _ in first] == [target.tolist() for target, _ in second]
         np.testing.assert_allclose([p for _, p in first], [p for _, p in second], rtol=0, atol=1e-9)
+
+
+def test_the_length_of_a_target_is_limited_by_the_length_of_its_source(monkeypatch):
+    monkeypatch.setattr(beam_search, "MIN_LIMIT", 3)
+    monkeypatch.setattr(beam_search, "LIMIT_PER_SOURCE_STEP", 2)
+    decoder = make_decoder()
+    named = named_views(decoder.architecture.specs(), decoder.parameters)
+    named["head.bias"][END] = -30.0  # makes the end symbol very unlikely
+    limits = [3 + 2 * len(source) for source in IDS]
+    assert [len(target) for ((target, _), *_) in decoder.search(IDS, beam=2, limit=10**8)] == limits
+    uniforms = [np.random.default_rng(1).random for _ in IDS]
+    drawn = decoder.draw(IDS, SamplingOptions(), uniforms, limit=10**8, prime=NOTHING)
+    assert [len(target) for target, _ in drawn] == limits
+    assert [len(target) for ((target, _), *_) in decoder.search(IDS, beam=2, limit=4)] == [4] * len(IDS)
 
 
 @attention

@@ -25,6 +25,15 @@ def test_without_a_separator_every_text_survives_encoding(texts):
         assert symbols.decode(ids) == text
 
 
+def test_decomposed_symbols_are_composed_again_when_they_are_written():
+    symbols = Symbols.from_texts(["\ud55c\uae00", "\u00e9"], None, form="NFD")
+    assert symbols.size == 1 + 6 + 2  # the end, six jamo, e and its accent
+    assert len(symbols.encode("\ud55c\uae00")) == 6
+    assert symbols.decode(symbols.encode("\ud55c\uae00e\u0301")) == "\ud55c\uae00\u00e9"
+    assert symbols.written_symbols("\ud55c\uae00") == ["\ud55c", "\uae00"]
+    assert Symbols.from_dict(json.loads(json.dumps(symbols.to_dict()))).form == "NFD"
+
+
 @quick
 @given(texts, separators)
 def test_with_a_separator_the_symbols_of_every_text_survive_encoding(texts, separator):
@@ -103,6 +112,7 @@ def test_the_error_for_an_unknown_symbol_names_its_position(separator, text, mes
         {"separator": 1},
         {"separator": "x" * 101},
         {"separator": ["x"]},
+        {"normalize": "nfq"},
     ],
 )
 def test_damaged_metadata_are_refused(damage):
@@ -110,7 +120,7 @@ def test_damaged_metadata_are_refused(damage):
         Symbols.from_dict({"symbols": ["a", "b"], "separator": None, "normalize": "NFC"} | damage)
 
 
-@pytest.mark.parametrize("key", ["symbols", "separator"])
+@pytest.mark.parametrize("key", ["symbols", "separator", "normalize"])
 def test_incomplete_metadata_are_refused(key):
     values = Symbols.from_texts(["ab"], None).to_dict()
     del values[key]

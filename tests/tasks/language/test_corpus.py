@@ -62,6 +62,9 @@ def test_a_file_without_a_line_feed_at_its_end_gets_one_if_another_file_follows(
     corpus = load_files(tmp_path, "one", "two\n", "", "three", val_fraction=0.0, **options)
     assert decode(corpus, "train") == "one\ntwo\nthree"
     assert corpus.train_starts.tolist() == [4, 8]
+    assert [notice for notice in corpus.notices if "no line feed at the end" in notice] == [
+        f"{tmp_path / '0.txt'}: no line feed at the end; one is added before the next file"
+    ]
 
 
 def test_the_fingerprint_depends_on_the_text_and_on_the_file_boundaries(tmp_path):
@@ -186,7 +189,7 @@ def test_the_option_lines_needs_a_line_feed(tmp_path):
 
 
 @in_tmp_path
-@given(text=st.text(st.characters(exclude_characters="\r\0"), min_size=2), more=st.text(min_size=1))
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=2), more=st.text(min_size=1))
 def test_a_larger_vocabulary_does_not_change_the_text(tmp_path, text, more):
     assume(len(text.removeprefix("\ufeff")) > 1)
     corpus = load(tmp_path, text, val_fraction=0.0)

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from charrnn.corpus.vocabulary import Vocabulary
+from charrnn.corpus.escapes import readable, to_bytes
+from charrnn.corpus.vocabulary import DOCUMENT_END, Vocabulary
 from charrnn.errors import CorpusError, RunError, UsageError
 from charrnn.models.architecture import Architecture
 from charrnn.nn.parameters import count_parameters
@@ -167,14 +168,33 @@ def test_a_sample_depends_on_its_seed_and_not_on_the_other_samples(cell, dtype):
     assert model.sample("ab", length=120, seed=7) == together[0]
 
 
-def test_a_sample_of_a_byte_model_has_whole_characters_and_replaces_invalid_bytes():
+def test_a_sample_of_a_byte_model_has_whole_characters_and_loses_no_byte():
     model = make_model(symbols="a\xc3\xa9", is_bytes=True)
+    ids = model.vocabulary.encode("a")
     texts = []
     for seed in range(5):
         pieces = list(model.stream("a", length=30, seed=seed, temperature=1.0))
         assert len(pieces) == 30
-        texts.append("".join(pieces))
+        text = "".join(pieces)
+        texts.append(readable(text))
+        assert len(to_bytes(text)) == 30
+        steps = model.sample_many(ids, 30, [seed], SamplingOptions(temperature=1.0))
+        nats = [nats for ((_, nats),) in steps]
+        expected = model.nats(model.vocabulary.encode("a" + text))[-30:]
+        np.testing.assert_allclose(nats, expected, rtol=1e-9, atol=1e-12)  # of the same bytes
     assert set("".join(texts)) == set("aé\ufffd")
+
+
+def test_a_sample_of_a_model_of_documents_ends_at_the_end_of_a_document():
+    architecture = Architecture(cell="gru", hidden_size=9, input_size=4, output_size=4)
+    flat = np.random.default_rng(5).normal(0, 0.8, count_parameters(architecture.specs()))
+    vocabulary = Vocabulary(np.array([10, 97, 98, DOCUMENT_END], np.uint32), separator="\n\n")
+    model = TextModel(Checkpoint(architecture, {"name": "lm", **vocabulary.to_dict(), "lines": False}, flat))
+    texts = ["".join(model.sample(length=200, seed=seed, temperature=1.0)) for seed in range(9)]
+    assert all("\n\n" not in text for text in texts) and len(set(map(len, texts))) > 1
+    np.testing.assert_allclose(  # the state restarts
+        model.nats(vocabulary.encode("ab\n\nba"))[3:], model.nats(vocabulary.encode("ba")), rtol=1e-12
+    )
 
 
 def test_a_sample_of_length_0_does_not_end():

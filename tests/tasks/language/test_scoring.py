@@ -13,7 +13,7 @@ from charrnn.models.transfer import initial_parameters
 from charrnn.nn.parameters import named_views
 from charrnn.nn.stack import CELLS
 from charrnn.tasks.language import scoring
-from charrnn.tasks.language.scoring import SEQ_LENGTH, text_nats
+from charrnn.tasks.language.scoring import SEQ_LENGTH, TextScorer
 from charrnn.tasks.language.streams import TextStream
 
 V = 7
@@ -38,8 +38,10 @@ def readers(monkeypatch):
     return set_readers
 
 
-def nats_of(architecture, flat, ids, record_end=None):
-    return text_nats(new_backend(), architecture, flat, ids, record_end)
+def nats_of(architecture, flat, ids, record_end=None, **options):
+    """The nats of each prediction ids[1:], section by section."""
+    scorer = TextScorer(new_backend(), architecture, flat, record_end, **options)
+    return np.concatenate([scorer.nats(ids[start : start + scorer.size + 1]) for start in scorer.section_starts(ids)])
 
 
 def plain_nats(architecture, flat, ids, record_end=None):
@@ -70,7 +72,6 @@ def test_one_reader_equals_a_plain_loop(cell, embedding_size, length):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_state_is_reset_after_each_record_with_any_number_of_readers(cell, number, readers):
-    """Records are shorter than the warm-up of a reader, so the result is exact."""
     readers(number)
     architecture = make_architecture(cell, num_layers=2)
     flat = random_parameters(architecture)
@@ -79,9 +80,22 @@ def test_the_state_is_reset_after_each_record_with_any_number_of_readers(cell, n
     actual = nats_of(architecture, flat, ids, record_end=3)
     np.testing.assert_allclose(actual, plain_nats(architecture, flat, ids, record_end=3), rtol=0, atol=1e-12)
     assert np.abs(actual - plain_nats(architecture, flat, ids)).max() > 1e-3
-    starts = np.flatnonzero(ids == 3)
-    by_place = text_nats(new_backend(), architecture, flat, ids, file_starts=starts)
-    np.testing.assert_array_equal(by_place, actual)
+
+
+@pytest.mark.parametrize("window", [None, 90])
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_state_is_reset_at_file_starts_in_all_sections(number, window, readers, monkeypatch):
+    readers(number)
+    monkeypatch.setattr(scoring, "MAX_READER_LENGTH", SEQ_LENGTH)
+    architecture = make_architecture("lstm", num_layers=2)
+    flat = random_parameters(architecture)
+    ids = np.random.default_rng(1).integers(0, V - 1, 1000)
+    starts = np.array([1, 64, 65, 192, 200, 384, 500, 998])  # some are at the starts of sections
+    ids[starts] = V - 1  # no other place has this id
+    actual = nats_of(architecture, flat, ids, window=window, file_starts=starts)
+    np.testing.assert_array_equal(actual, nats_of(architecture, flat, ids, V - 1, window=window))
+    if window is None:
+        np.testing.assert_allclose(actual, plain_nats(architecture, flat, ids, V - 1), rtol=0, atol=1e-12)
 
 
 def cyclic_text(size):
@@ -116,6 +130,46 @@ def test_several_readers_agree_with_one_on_a_trained_network(cell, number, reade
     readers(1)
     one = nats_of(architecture, flat, ids)
     readers(number)
-    several = nats_of(architecture, flat, ids)
-    assert several.mean() == pytest.approx(one.mean(), abs=1e-3)
-    np.testing.assert_allclose(several, one, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(nats_of(architecture, flat, ids), one, rtol=0, atol=1e-3)
+
+
+def latch():
+    """A GRU of one unit that reads symbol 1 once and then remembers it for ever. Afterwards it predicts symbol 2."""
+    architecture = make_architecture("gru", 1)
+    flat = np.zeros(architecture.num_parameters)
+    named = named_views(architecture.specs(), flat)
+    named["rnn.bias_ih_l0"][1] = 40.0  # the update gate keeps the state ...
+    named["rnn.weight_ih_l0"][1, 1] = -80.0  # ... but not at symbol 1
+    named["rnn.weight_ih_l0"][2, 1] = 20.0  # which sets it to 1
+    named["head.weight"][2, 0] = 12.0
+    return architecture, flat
+
+
+@pytest.mark.parametrize("sections", [1, 4])
+def test_a_state_that_is_never_forgotten_reaches_the_end_of_the_text(sections, readers, monkeypatch):
+    readers(7)
+    size = 20_000
+    monkeypatch.setattr(scoring, "MAX_READER_LENGTH", -(-size // (sections * 7 * SEQ_LENGTH)) * SEQ_LENGTH)
+    architecture, flat = latch()
+    ids = np.full(size, 2)
+    ids[300] = 1
+    nats = nats_of(architecture, flat, ids)
+    assert (nats[:299] > 1).all()
+    assert (nats[301:] < 0.001).all()
+    ids[300] = 2
+    assert (nats_of(architecture, flat, ids) > 1).all()
+
+
+@pytest.mark.parametrize("window", [1, 3, SEQ_LENGTH, 100, 5000])
+@pytest.mark.parametrize("record_end", [None, 3])
+def test_in_windows_the_state_is_reset_at_the_start_of_each_window(window, record_end, readers, monkeypatch):
+    readers(4)
+    monkeypatch.setattr(scoring, "MAX_READER_LENGTH", 50)
+    architecture = make_architecture("lstm")
+    flat = random_parameters(architecture)
+    ids = np.random.default_rng(1).integers(0, V, 1001)
+    actual = nats_of(architecture, flat, ids, record_end, window=window)
+    expected = [
+        plain_nats(architecture, flat, ids[start : start + window + 1], record_end) for start in range(0, 1000, window)
+    ]
+    np.testing.assert_allclose(actual, np.concatenate(expected), rtol=0, atol=1e-12)

@@ -114,3 +114,15 @@ def test_a_pass_scores_every_pair_once_after_a_warm_up(pairs, b, t):
         assert resets(batch)[places == 0].all()
     assert sorted(scored) == list(range(pairs))
     assert text_pass.predictions == pairs
+
+
+@quick
+@given(st.integers(2, 1500), st.integers(1, 6), st.integers(1, 40), st.integers(1, 2000))
+def test_a_limited_pass_scores_parts_that_are_spread_evenly(pairs, b, t, limit):
+    text_pass = TextPass(np.arange(pairs + 1), b, t, limit=limit)
+    scored = [places[places >= 0] for places in map(text_pass.places, range(text_pass.steps))]
+    places = np.sort(np.concatenate(scored))
+    assert len(np.unique(places)) == len(places) == text_pass.predictions
+    assert min(limit, pairs) - b < len(places) < limit + b
+    gaps = np.diff([-1, *places.tolist(), pairs])
+    assert gaps.max() <= -(-pairs // b) + b

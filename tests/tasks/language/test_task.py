@@ -46,9 +46,11 @@ def test_a_batch_fits_the_corpus_or_the_error_names_the_largest_that_does(pairs,
     assert all(given in (None, size) for given, size in zip((batch_size, seq_length), fitted, strict=True))
 
 
-def read(tmp_path, text, **options):
-    (tmp_path / "text.txt").write_text(text)
-    config = RunConfig.from_options([str(tmp_path / "text.txt")], {"hidden_size": 4} | options)
+def read(tmp_path, *texts, **options):
+    paths = [tmp_path / f"text{n}.txt" for n in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    config = RunConfig.from_options(list(map(str, paths)), {"hidden_size": 4} | options)
     task = read_task(config)
     architecture = task.architecture(config.model)
     return task, Checkpoint(architecture, task.metadata(), initial_parameters(architecture, 1))
@@ -65,6 +67,18 @@ def test_the_test_part_is_scored_like_a_text_of_its_own(lines, tmp_path):
     assert result["loss"] == pytest.approx(TextModel(checkpoint).score(test_text), rel=1e-6)
     task, checkpoint = read(tmp_path, text, lines=lines)
     assert task.evaluate_test(checkpoint) is None
+
+
+def test_each_file_of_the_test_part_is_scored_like_a_text_of_its_own(tmp_path):
+    texts = ["abc\ncab\n" * 5, "bac\nbca\n" * 3, "cab\n"]
+    task, checkpoint = read(tmp_path, *texts, test_fraction=0.7)
+    model = TextModel(checkpoint)
+    test_text = task.corpus.vocabulary.decode(task.corpus.test[1:])
+    in_first_file = test_text.removesuffix(texts[1] + texts[2])
+    assert 0 < len(in_first_file) < len(texts[0])
+    nats = [len(text) * model.score(text) for text in (in_first_file, *texts[1:])]
+    assert task.evaluate_test(checkpoint)["loss"] == pytest.approx(sum(nats) / len(test_text), rel=1e-5)
+    assert model.score(test_text) != pytest.approx(sum(nats) / len(test_text), rel=1e-3)
 
 
 def test_a_preview_depends_on_the_seed(tmp_path):

@@ -185,7 +185,7 @@ def test_invalid_rows_and_tables_are_refused(tmp_path, tabulate):
     with pytest.raises(UsageError, match="leave --steps out"):
         make_model(tabulate(), ["b"], history=False).forecast(ROWS[:, :1], 3)
     (tmp_path / "one.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CorpusError, match=r"one\.csv: 1 rows with values in all columns"):
+    with pytest.raises(CorpusError, match=r"one\.csv: only one row has a value"):
         model.evaluate_file(EvaluationFile(str(tmp_path / "one.csv")))
     (tmp_path / "other.csv").write_text("a,c\n1,2\n2,3\n")
     with pytest.raises(CorpusError, match=r"other\.csv: no column b, which the model reads \(its columns are a, c\)"):

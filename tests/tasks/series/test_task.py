@@ -92,9 +92,9 @@ def test_a_sequence_length_longer_than_the_data_is_refused_with_the_largest_that
     ("texts", "options", "message"),
     [
         (["a,b\n1,2\n2,3\n", "a,c\n1,2\n2,3\n"], {}, "no column b, but"),
-        (["a,b\n1,2\n"], {}, "1 rows with values in all columns"),
+        (["a,b\n1,2\n"], {}, "only one row has a value in every column"),
         (["a,b\n1,2\n3,x\n"], {}, "line 3, column b: 'x' is not a number"),
-        (["a,b\n1,2\n3,\n4,\n"], {"missing": "drop"}, "1 rows with values in all columns"),
+        (["a,b\n1,2\n3,\n4,\n"], {"missing": "drop"}, "only one row has a value in every column"),
         (["a;b\n1,5;2\n2,5;3.5\n"], {}, "decimal comma"),
     ],
 )
@@ -130,6 +130,14 @@ def test_a_validation_part_without_known_labels_is_not_validated(tmp_path):
     task = read(tmp_path, "a,c\n" + labels, target=["c"], missing="mean")
     assert task.has_validation
     assert task.validation_pass(4, 16) is None
+
+
+def test_the_user_is_told_which_labels_cannot_be_learned(tmp_path):
+    text = "a,c\n" + "".join(f"{n % 3},{'xyz'[n // 14]}\n" for n in range(40))
+    assert read(tmp_path, text, target=["c"], val_fraction=0.3).notices == [
+        "labels that do not occur in the training part: z"
+    ]
+    assert read(tmp_path, text, target=["c"]).notices == []
 
 
 def test_the_fingerprint_covers_the_values_and_labels_that_are_read(tmp_path):

@@ -8,6 +8,7 @@ from charrnn.models.transfer import initial_parameters
 from charrnn.nn.parameters import named_views
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import END
 from charrnn.tasks.registry import make_model, read_task
 
@@ -39,6 +40,18 @@ def test_records_are_split_and_encoded(tmp_path):
     assert (task.coding.longest, task.vocabulary_size, task.training_size) == (2, 9, 42 * (3 + 3))
     assert "10 source symbols, 8 target symbols, 42 records to train on, 12 to validate, 6 to test" in task.describe()
     assert task.has_validation and task.notices == []
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_predictions_are_scored_in_the_composed_form(tmp_path, form):
+    text = "a\t\uac00\nb\tge\u0301\n" * 3
+    model = make_model(make_checkpoint(tmp_path, text, normalize=form))
+    records = [SourceRecord("a", "\uac00"), SourceRecord("b", "g\u00e9")]
+    model.predict = lambda sources, **_: [[("\uac00", -1.0)], [("g\u00e9", -1.0)]]
+    scores = model.evaluate_records(records)
+    assert (scores["exact"], scores["cer"], scores["chars"]) == (1, 0, 3)
+    decomposed = [SourceRecord("a", "\u1100\u1161"), SourceRecord("b", "ge\u0301")]
+    assert model.evaluate_records(decomposed) == scores
 
 
 def test_separators_divide_sources_and_targets_into_symbols(tmp_path):
