@@ -1,32 +1,52 @@
 """Character-level recurrent networks on the CPU, with NumPy.
 
->>> model = charrnn.load("runs/fables-001")  # a run directory, or a checkpoint file
->>> "".join(model.sample(prime="The Fox", length=200))
->>> model.score("The Fox said nothing.")  # nats per character
+train    trains a model: charrnn.train("corpus.txt", max_minutes=2)
+start    the same, step by step: yields Step, Evaluated, Sampled, Saved and Done
+load     loads a trained model, which has the methods predict, evaluate and sample
+runs     the options and results of all runs, as a list of dicts
+Error    the base class of all errors that a user can correct
 """
 
 from __future__ import annotations
 
+import importlib
+
+from charrnn.errors import CharRNNError as Error
+
 TYPE_CHECKING = False  # the constant of `typing`, without the time that importing `typing` takes
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from charrnn.tasks.base import TrainedModel
+    from charrnn.api import Training, load, start, train
+    from charrnn.training.events import Done, Evaluated, Sampled, Saved, Step
 
 __version__ = "0.1.0"
+__all__ = [
+    "Done",
+    "Error",
+    "Evaluated",
+    "Sampled",
+    "Saved",
+    "Step",
+    "Training",
+    "load",
+    "runs",
+    "start",
+    "train",
+]
+MODULES = {  # they are imported when they are used, because `charrnn --help` does not need NumPy
+    **dict.fromkeys(("Training", "load", "start", "train"), "charrnn.api"),
+    **dict.fromkeys(("Done", "Evaluated", "Sampled", "Saved", "Step"), "charrnn.training.events"),
+}
 
 
-def load(path: str | Path, *, checkpoint: str = "best", device: str = "cpu") -> TrainedModel:
-    """Loads a trained model.
+def __getattr__(name: str) -> object:
+    if name == "runs":
+        return importlib.import_module("charrnn.runs")
+    if name not in MODULES:
+        raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
+    value = getattr(importlib.import_module(MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-    path: a run directory, the name of a run, or a checkpoint file.
-    checkpoint: "best" or "last", if the path is a run.
-    device: "cpu" for NumPy. Other devices need PyTorch.
 
-    The class of the model depends on its task. A language model is a TextModel. Raises RunError.
-    """
-    # Imported here, because `charrnn --help` does not need NumPy.
-    from charrnn.engines.select import new_backend
-    from charrnn.tasks.registry import load_model
-
-    return load_model(path, checkpoint=checkpoint, backend=new_backend(device))
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,14 @@
 Any other exception is a bug: exit code 1, with a traceback.
 """
 
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from charrnn.system import shell_quote
+
 
 class CharRNNError(Exception):
     """An error that the user can correct. str() gives the message, followed by the hint in parentheses."""
@@ -66,3 +74,32 @@ class WorkerError(CharRNNError):
     """A worker process ended during a run."""
 
     exit_code = 4
+
+
+@contextlib.contextmanager
+def needs_extra(name: str, library: str) -> Iterator[None]:
+    """Context manager that raises UsageError if an import in its body fails because `library` is not installed.
+
+    name: the extra of charrnn that installs the library.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise
+        raise UsageError(
+            f"{library} (extra {name}) is not installed", f"{shell_quote(sys.executable)} -m pip install {library}"
+        ) from None
+
+
+@contextlib.contextmanager
+def converting_errors() -> Iterator[None]:
+    """Context manager and decorator that converts errors of the system, and of a missing PyTorch, to errors of this
+    module. Functions that users call from Python have it."""
+    try:
+        with needs_extra("torch", "torch"):
+            yield
+    except MemoryError:
+        raise OutOfMemoryError("out of memory") from None
+    except OSError as error:
+        raise StorageError(f"{error.filename or 'system error'}: {error.strerror or error}") from None

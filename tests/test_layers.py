@@ -10,13 +10,13 @@ PACKAGE = Path(__file__).parents[1] / "charrnn"
 # from its own layer as long as no two modules import each other.
 LAYERS = [
     *("system", "errors", "seeding", "fields", "options", "nn", "corpus", "models", "runs", "engines", "tasks"),
-    *("charrnn", "training", "analysis", "plots", "web", "sweep", "cli", "__main__"),
+    *("training", "api", "charrnn", "analysis", "plots", "web", "sweep", "cli", "__main__"),
 ]
 # The modules that may import a library, as prefixes of their names.
 LIBRARIES = {
     "typer": ("charrnn.cli",),
     "rich": ("charrnn.cli",),
-    "tqdm": ("charrnn.cli",),
+    "tqdm": ("charrnn.cli", "charrnn.api"),
     "safetensors": ("charrnn.runs",),
     "filelock": ("charrnn.system", "charrnn.sweep.locks"),
     "onnx": ("charrnn.runs",),
@@ -24,6 +24,9 @@ LIBRARIES = {
     "sqlalchemy": ("charrnn.sweep",),
     "matplotlib": ("charrnn.plots",),
     "plotext": ("charrnn.plots",),
+    "tensorboardX": ("charrnn.training.loggers",),
+    "wandb": ("charrnn.training.loggers",),
+    "mlflow": ("charrnn.training.loggers",),
     "torch": ("charrnn.engines", "charrnn.training.bench"),
 }
 EVERYWHERE = {"numpy", "threadpoolctl"}

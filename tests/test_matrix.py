@@ -28,6 +28,7 @@ eval               0      0         0    0          0       0       0        0  
 view               0      0         2    2          0       2       2        2           0
 page               0      0         2    2          2       2       2        2           2
 plot               0      0         0    0          0       0       0        0           0
+report             0      0         0    0          0       0       0        0           0
 plot --gradients   0      0         2    2          2       2       2        2           2
 export             0      0         0    0          0       0       0        0           0
 info               0      0         0    0          0       0       0        0           0
@@ -36,7 +37,7 @@ sweep              0      0         0    0          0       0       0        0  
 bench              0      0         0    0          0       0       0        0           0
 """
 ENGINES = {"numpy": "cpu", "torch": "torch"}  # values of --device
-OUTPUT_FILES = {"page": "page.html", "export": "network.onnx"}
+OUTPUT_FILES = {"page": "page.html", "report": "report.html", "export": "network.onnx"}
 EXTRAS = {"plot": "plotext", "plot --gradients": "plotext", "export": "onnx", "sweep": "optuna"}
 MODEL = ("--hidden-size", "4")
 BATCH = ("--batch-size", "2", "--seq-length", "12", "--workers", "1")
@@ -107,6 +108,7 @@ def arguments(command, task, device, run):
         "eval": ("eval", data.corpus, "--run", run, *data.use, "--device", device),
         "view": ("view", data.inputs, "--run", run),
         "page": ("page", "--run", run, "--output", "page.html"),
+        "report": ("report", run, "--output", "report.html"),
         "plot": ("plot", run, "--terminal"),
         "plot --gradients": ("plot", "--gradients", run, "--steps", "3", "--terminal"),
         "export": ("export", "--run", run, "network.onnx"),

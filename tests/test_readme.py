@@ -144,10 +144,9 @@ def test_the_python_example_runs_as_written(runs, capsys):
     (example,) = blocks("python")
     variables = {}
     exec(compile(example, "README.md", "exec"), variables)
-    text, loss = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    text, answers = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert len(text) == 200
-    assert 0 < float(loss) < 10
-    assert sum(variables["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert answers.startswith("[{'label': ")
 
 
 def test_the_top_readme_is_short_and_has_an_index():

@@ -40,6 +40,7 @@ COMMANDS = {
     "sweep": Command("sweep", "sweep", "Search for good options by training many runs on one corpus."),
     "plot": Command("plot", "plot", "Draw the losses of runs, the trials of a sweep, or the flow of gradients."),
     "export": Command("export", "export", "Save a trained network as an ONNX file."),
+    "report": Command("report", "report", "Make a web page that shows runs: curves, samples and options."),
     "page": Command("page", "page", "Make a web page that contains a model and generates text."),
 }
 DESCRIPTION = "Train character-level RNN, LSTM and GRU networks on the CPU, and use them."

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import typing
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +15,10 @@ import typer
 from charrnn.cli.parameters import OUTPUT_PANEL, read_config
 from charrnn.cli.terminal import print_stderr
 from charrnn.errors import RunError, UsageError
+from charrnn.errors import needs_extra as needs_extra  # for the commands
 from charrnn.fields import flag
 from charrnn.options import DataOptions, ModelOptions, RunConfig, check_exclusive
-from charrnn.system import shell_join, shell_quote
+from charrnn.system import shell_join
 
 if typing.TYPE_CHECKING:
     from charrnn.tasks.base import TrainedModel
@@ -125,22 +126,6 @@ def check_choice(option: str, value: str, *choices: str) -> None:
 def given_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, on the command line or in a TOML file."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-@contextlib.contextmanager
-def needs_extra(name: str, library: str) -> Iterator[None]:
-    """Context manager that raises UsageError if an import in its body fails because `library` is not installed.
-
-    name: the extra of charrnn that installs the library.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != library:
-            raise
-        raise UsageError(
-            f"{library} (extra {name}) is not installed", f"{shell_quote(sys.executable)} -m pip install {library}"
-        ) from None
 
 
 ON_BY_DEFAULT = [

@@ -22,7 +22,6 @@ from charrnn.cli.arguments import (
     OnUnknown,
     Runs,
     as_text_model,
-    check_choice,
     check_pairs,
     load_model,
     refuse_run_as_file,
@@ -107,22 +106,18 @@ def evaluate(
     --per-line, --per-char, --lines and --window are for language models. With --per-line --json, a model of bytes also
     prints the exact bytes of each line as base64.
     """
-    from charrnn.tasks.base import DescribesVectors, EvaluationFile, GeneratesText, PredictsRecords
+    from charrnn.tasks.base import EvaluationFile, GeneratesText, skips_unknown
 
-    check_choice("--on-unknown", on_unknown, "error", "skip")
+    skip_unknown = skips_unknown(on_unknown)
     check_pairs(per_line=per_line, per_char=per_char)
     if top is not None and not per_char:
         raise UsageError("--top needs --per-char")
     check_pairs(top=top, window=window)
     refuse_run_as_file(file)
     loaded = load_model(runs or [], model, checkpoint, device=device)
-    skip_unknown = on_unknown == "skip"
-    if features is not None and not isinstance(loaded, DescribesVectors):
-        raise UsageError("--features: this model was trained without features")
-    if (columns is not None or header) and not isinstance(loaded, PredictsRecords):
-        raise UsageError(f"--columns and --header: not options of a model of --task {loaded.task}")
-    if errors is not None and not loaded.lists_errors:
-        raise UsageError(f"--errors: not an option of a model of --task {loaded.task}")
+    data = DataOptions(columns=columns, header=header)
+    evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
+    evaluation_file.check_supported(loaded)
     given = {"--per-line": per_line, "--per-char": per_char, "--lines": lines, "--window": window is not None}
     needing_text = [name for name, is_given in given.items() if is_given]
     if needing_text or isinstance(loaded, GeneratesText):
@@ -130,8 +125,6 @@ def evaluate(
         chunks = text_model.read_chunks(file, skip_unknown=skip_unknown)
         _evaluate_text(text_model, chunks, per_line, per_char, top, lines, window, json_output=json_output)
     else:
-        data = DataOptions(columns=columns, header=header)
-        evaluation_file = EvaluationFile(file, features, skip_unknown, data, errors or 0)
         _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
     if _is_training_file(file, loaded):
         print_stderr(f"{file}: the model was trained on this file, so the result says little about other files")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.arguments import CheckpointOption, ModelOption, RunOption, load_text_model, refuse_to_overwrite
+from charrnn.cli.report import check_html_path
 from charrnn.cli.terminal import print_stderr
 from charrnn.cli.view import MIN_SEARCHED_CHARS, SEARCHED_CHARS, validation_ids
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError
 
 if TYPE_CHECKING:
     from charrnn.tasks.language.model import TextModel
@@ -44,8 +45,7 @@ def page(
     The page is a single file that needs no server and no network. If the corpus of the run is available, the page
     offers the units that view --find finds.
     """
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--output {output}: must end in .html")
+    check_html_path(output)
     loaded = load_text_model(run, model, checkpoint)
     refuse_to_overwrite(output, [loaded.checkpoint.path.parent])
     from charrnn.runs.files import write_atomically

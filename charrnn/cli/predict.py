@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +19,6 @@ from charrnn.cli.arguments import (
     ModelOption,
     OnUnknown,
     Runs,
-    check_choice,
     given_options,
     load_model,
     model_option,
@@ -30,14 +28,13 @@ from charrnn.cli.parameters import with_options
 from charrnn.cli.terminal import format_count, print_json, print_stderr
 from charrnn.corpus.record_files import RecordFormat
 from charrnn.errors import CorpusError, UsageError
-from charrnn.options import DataOptions, SamplingOptions, select_options
+from charrnn.options import DataOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from charrnn.corpus.record_files import TextRecord
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 
 MAX_NUMBERS = 10  # line numbers in a message
-OPTION_NAMES = {"top": "--top", "beam": "--beam", "sampling": "the sampling options"}
 
 Input = Annotated[
     str, typer.Argument(help="File with one input per line, or a CSV file, optionally .gz; - is standard input.")
@@ -113,23 +110,12 @@ def predict(
     """
     from charrnn.tasks.base import ForecastsRows, PredictionOptions, PredictsRecords
 
-    check_choice("--on-unknown", on_unknown, "error", "skip")
     refuse_run_as_file(input)
     loaded = load_model(runs or [], model, checkpoint, methods=["predict_records", "predict_table"], device=device)
-    sampling_options = given_options(options)
-    prediction = PredictionOptions(
-        top=top,
-        beam=beam,
-        sampling=select_options(SamplingOptions, sampling_options) if sampling_options else None,
-        seed=secrets.randbits(32) if seed is None else seed,
-        skip_unknown=on_unknown == "skip",
+    prediction = PredictionOptions.from_options(
+        top=top, beam=beam, seed=seed, on_unknown=on_unknown, **given_options(options)
     )
-    supported = loaded.prediction_options if isinstance(loaded, PredictsRecords) else ()
-    for name, text in OPTION_NAMES.items():
-        if getattr(prediction, name) is not None and name not in supported:
-            raise UsageError(f"a model of --task {loaded.task} does not support {text}")
-    if prediction.sampling is not None and (beam is not None or top is not None):
-        raise UsageError("the sampling options cannot be used with --beam or --top")
+    prediction.check_supported(loaded)
     record_format = RecordFormat.from_options(columns, header)
     if isinstance(loaded, ForecastsRows):
         if columns is not None or header:

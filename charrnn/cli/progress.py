@@ -103,7 +103,7 @@ class TrainingDisplay:
                 if metrics["val_loss"] is not None:
                     self.val_text = f" val {metrics['val_loss']:.3f}"
                 self.bar.print(evaluation_line(metrics))
-            case Sampled(text):
+            case Sampled(text) if self.trainer.train.sample_every:
                 self.bar.print(f"--- sample ---\n{text}\n--------------")
             case Done(result):
                 if result["status"] in ("completed", "early_stopped"):

@@ -22,7 +22,6 @@ from charrnn.cli.terminal import (
     print_table,
     table_width,
 )
-from charrnn.errors import RunError
 from charrnn.options import TASKS
 from charrnn.system import shell_quote
 
@@ -100,18 +99,16 @@ def runs(
     The runs are grouped by task, because losses of different tasks cannot be compared. --columns shows other fields.
     Runs that are unfinished or broken are marked.
     """
-    from charrnn.runs.directory import list_runs, runs_root
-    from charrnn.runs.listing import Condition, flat_value, group_rows, parse_field, sort_rows, summary
+    from charrnn.runs.directory import runs_root
+    from charrnn.runs.listing import Condition, flat_value, group_rows, list_rows, parse_field
 
     check_pairs(json=json_output, csv=csv_output, columns=columns, group_by=group_by)
     shown = [parse_field(name, "--columns") for name in columns.split(",")] if columns else []
     groups = [parse_field(name, "--group-by") for name in group_by.split(",")] if group_by else []
     conditions = [Condition.parse(text) for text in where or []]
     directory = root or runs_root()
-    if root is not None and not root.is_dir():
-        raise RunError(f"{root}: no such directory")
-    all_rows = [summary(run) for run in list_runs(directory)]
-    rows = sort_rows([row for row in all_rows if all(condition.holds(row) for condition in conditions)], sort)
+    all_rows = list_rows(root, sort)
+    rows = [row for row in all_rows if all(condition.holds(row) for condition in conditions)]
     if all_rows and not rows:
         print_stderr(f"none of the {len(all_rows)} runs matches")
     if groups:

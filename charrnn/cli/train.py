@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,16 +18,15 @@ from charrnn.cli.arguments import (
     given_options,
     needs_extra,
 )
-from charrnn.cli.parameters import with_options
+from charrnn.cli.parameters import OUTPUT_PANEL, with_options
 from charrnn.cli.signals import exit_interrupted, interrupting, postpone_saves
 from charrnn.cli.terminal import print_json
 from charrnn.errors import UsageError
-from charrnn.fields import flag
-from charrnn.options import DataOptions, ModelOptions, RunConfig, TrainingOptions, absolute_paths, check_exclusive
+from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.system import shell_quote
 
 if TYPE_CHECKING:
-    from charrnn.runs.directory import Run
+    from charrnn.training.observers import Observer
     from charrnn.training.trainer import Trainer
 
 CorpusArgument = Annotated[
@@ -69,6 +67,27 @@ InitFrom = Annotated[
 ]
 
 
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="Show the progress in live.html in the run directory, a page that refreshes itself.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Log to tensorboard, wandb or mlflow (extra loggers). Repeatable.",
+        show_default=False,
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+
+
 @with_options(ModelOptions, DataOptions, TrainingOptions)
 def train(
     corpus: CorpusArgument = None,
@@ -77,6 +96,8 @@ def train(
     resume_or_start: ResumeOrStart = False,
     init_from: InitFrom = None,
     config: ConfigFile = None,  # read by its callback
+    live: Live = False,
+    log: Log = None,
     json_output: Json = False,
     quiet: Quiet = False,
     **options: Any,
@@ -106,6 +127,8 @@ def train(
     from charrnn.cli.progress import TrainingDisplay
     from charrnn.engines.processes import torchrun_variable
     from charrnn.runs.directory import Run
+    from charrnn.training.observers import Observers
+    from charrnn.training.start import resume_run, resume_same_run, start_run
 
     postpone_saves()
     check_pairs(run=run, resume=resume, init_from=init_from, resume_or_start=resume_or_start)
@@ -118,15 +141,26 @@ def train(
 
             follow()
             return
-        if resume_or_start and run is not None and Run(run).config.exists():
-            trainer = _resume_same(run, corpus, given)
+        if log:
+            from charrnn.training.loggers import check_trackers
+
+            check_trackers(log)
+        if resume is not None:
+            trainer = resume_run(resume, corpus or [], given)
+        elif resume_or_start and run is not None and Run(run).config.exists():
+            trainer = resume_same_run(run, corpus or [], given)
         else:
-            trainer = _start(corpus, given, run, init_from) if resume is None else _resume(resume, corpus, given)
+            trainer = start_run(corpus or [], given, run=run, init_from=init_from)
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
+            observers = Observers(_observers(trainer, log or [], live=live), display.bar.print)
+            if live:
+                display.bar.print(f"live page: {trainer.run_directory.live.absolute().as_uri()}")
+            observers.begin()
             for event in trainer.run():
                 result = display.show(event) or result
+                observers.show(event)
     finally:  # also if the run diverged
         if json_output and result is not None:
             print_json(result)
@@ -135,64 +169,16 @@ def train(
         exit_interrupted(trainer.signal, f"charrnn train --resume {path}")
 
 
-def _start(corpus: list[str] | None, options: dict[str, Any], run: Path | None, init_from: Path | None) -> Trainer:
-    """Creates a run and returns its trainer."""
-    from charrnn.tasks.registry import load_model
-    from charrnn.training.defaults import TASK_DEFAULTED
-    from charrnn.training.start import new_run
+def _observers(trainer: Trainer, trackers: list[str], *, live: bool) -> dict[str, Observer]:
+    """The observers that were asked for. They get a sample at each evaluation."""
+    observers: dict[str, Observer] = {}
+    if trackers:
+        from charrnn.training.loggers import make_loggers  # not needed without --log
 
-    if not corpus:
-        raise UsageError("no corpus to train on", "charrnn train FILE")
-    check_exclusive(options | {"init_from": init_from})
-    config = RunConfig.from_options(corpus, options)
-    source = load_model(init_from).checkpoint if init_from else None
-    return new_run(run, config, source, unset=[name for name in TASK_DEFAULTED if name not in options])
+        observers |= make_loggers(trackers, trainer)
+    if live:
+        from charrnn.web.report import LivePage
 
-
-def _resume_same(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
-    """The trainer that continues the run of an earlier command with --resume-or-start and the same options."""
-    from charrnn.runs.directory import Run
-    from charrnn.training.start import RESUMABLE
-
-    if not corpus:
-        raise UsageError("no corpus to train on", "charrnn train FILE --run DIR --resume-or-start")
-    run = Run(path)
-    saved = run.read_config().to_options()
-    given = RunConfig.from_options(corpus, options).to_options()
-    for name in options:
-        if name not in RESUMABLE and saved.get(name) != given.get(name):
-            values = f"{saved.get(name, 'not set')} in this run, not {given.get(name, 'not set')}"
-            problem = f"{path}: {flag(name)} is {values}"
-            raise UsageError(problem, "give another --run, or the options with which this run was started")
-    changes = {name: value for name, value in options.items() if name in RESUMABLE}
-    return _resumed(run, corpus, changes)
-
-
-def _resume(path: Path, corpus: list[str] | None, options: dict[str, Any]) -> Trainer:
-    """The trainer that resumes an existing run."""
-    from charrnn.runs.directory import Run, find_run
-    from charrnn.training.start import BUDGETS, RESUMABLE
-
-    for name in options:
-        if name not in RESUMABLE:
-            raise UsageError(f"{flag(name)} cannot be changed with --resume", "to start a new run, see --init-from")
-    budgets = [name for name in BUDGETS if name in options]
-    trainer = _resumed(Run(find_run(path)), corpus, options)
-    if trainer.is_spent and budgets:
-        given = ", ".join(f"{flag(name)} {options[name]:g}" for name in budgets)
-        done = f"{trainer.state.step:,} steps and {trainer.state.seconds / 60:.1f} minutes"
-        raise UsageError(f"{given}: the run has already used {done}", "give a larger budget")
-    return trainer
-
-
-def _resumed(run: Run, corpus: list[str] | None, changes: dict[str, Any]) -> Trainer:
-    """The trainer that continues a run with some options changed. A budget replaces all budgets of the run."""
-    from charrnn.training.start import BUDGETS, resumed_run
-
-    config = run.read_config()
-    if any(name in changes for name in BUDGETS):
-        changes = dict.fromkeys(BUDGETS) | changes
-    config = dataclasses.replace(config, train=TrainingOptions.from_dict(config.train.to_dict() | changes))
-    if corpus:
-        config = dataclasses.replace(config, corpus=absolute_paths(corpus))
-    return resumed_run(run, config)
+        observers["--live"] = LivePage(trainer)
+    trainer.samples_at_evaluations = bool(observers)
+    return observers

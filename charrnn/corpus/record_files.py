@@ -124,7 +124,7 @@ class RecordParser:
                     continue
                 if self._blank is not None:
                     raise CorpusError(f"{self._blank.place}: a blank line", "only the last lines may be blank")
-                if line.text.startswith(COMMENT) and self.kind in ("", "blanks"):
+                if line.text.startswith(COMMENT) and self.columns is None and self.kind in ("", "blanks"):
                     continue
             is_first = not self.kind
             if is_first:

@@ -22,7 +22,7 @@ from charrnn.system import is_locked, lock_file
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
 LOCK = ".lock"
 # The files that a new run may have written before it was killed. A directory with no other files counts as empty.
-LEFT_BY_KILL = (LOCK, TEMPORARY_FILES, "last.safetensors")
+LEFT_BY_KILL = (LOCK, TEMPORARY_FILES, "last.safetensors", "data", "logs.json", "tensorboard", "wandb")
 MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
 
@@ -41,6 +41,18 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
+    def samples(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs.json"
+
+    @property
+    def live(self) -> Path:
+        return self.path / "live.html"
+
+    @property
     def best(self) -> Path:
         return self.path / "best.safetensors"
 
@@ -51,6 +63,11 @@ class Run:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def data(self) -> Path:
+        """The directory of the data of a run that was trained from Python with data in memory."""
+        return self.path / "data"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -7,11 +7,12 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from charrnn.errors import CharRNNError, UsageError
+from charrnn.errors import CharRNNError, RunError, UsageError
 from charrnn.options import ALIASES, DataOptions, ModelOptions, TrainingOptions
-from charrnn.runs.directory import Run
+from charrnn.runs.directory import Run, list_runs, runs_root
 from charrnn.runs.reports import Metrics, Result, read_metrics, read_result
 
 Row = dict[str, Any]
@@ -49,6 +50,16 @@ def summary(run: Run) -> Row:
     except (CharRNNError, OSError) as error:
         row |= {"status": "broken", "error": str(error)}
     return row
+
+
+def list_rows(root: Path | None = None, sort: str = "best_val_loss") -> list[Row]:
+    """The summaries of all runs in a directory (default: `runs`, or $CHARRNN_RUNS), sorted by a field.
+
+    Raises RunError if a directory is given that does not exist, UsageError for an unknown field.
+    """
+    if root is not None and not root.is_dir():
+        raise RunError(f"{root}: no such directory")
+    return sort_rows([summary(run) for run in list_runs(root or runs_root())], sort)
 
 
 def _results_so_far(run: Run) -> Row:

@@ -1,5 +1,5 @@
-"""The JSON files of a run: config.json, metrics.jsonl and result.json. Each file has one reader, which checks it
-completely. README.md in this folder specifies the files."""
+"""The JSON files of a run: config.json, metrics.jsonl, samples.jsonl and result.json. Each file has one reader, which
+checks it completely. README.md in this folder specifies the files."""
 
 from __future__ import annotations
 
@@ -103,6 +103,14 @@ class Metrics(Report):
     chars_per_second: float
 
 
+@dataclass(frozen=True)
+class Sample(CheckedFields):
+    """Sample output of the model during training: a line of samples.jsonl."""
+
+    step: int = checked_field(0, low=0)
+    text: str = ""
+
+
 # The types of common values in metrics.jsonl.
 METRICS_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(Metrics.names(), (float, NoneType)),
@@ -173,6 +181,16 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
     An incomplete last line, which a killed process can leave, is ignored. A file that does not exist has no
     evaluations. Raises RunError if the file is damaged.
     """
+    return _read_lines(path, _parse_metrics)
+
+
+def read_samples(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the samples in samples.jsonl. See `read_metrics`."""
+    return _read_lines(path, lambda line: Sample.from_dict(json.loads(line)).to_dict())
+
+
+def _read_lines(path: Path, parse: Callable[[bytes], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields the parsed lines of a file."""
     if not path.exists():
         return
     number = 0
@@ -180,7 +198,7 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
         with open_regular(path) as file:
             while (line := file.readline(MAX_SIZE)).endswith(b"\n"):
                 number += 1
-                yield _parse_metrics(line)
+                yield parse(line)
             if len(line) == MAX_SIZE:
                 raise ValueError("the line is too long")
     except OSError as error:

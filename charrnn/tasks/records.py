@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from charrnn.options import DataOptions, ModelOptions, RunConfig
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.base import EvaluationFile, TaskDefaults, TrainedModel
+from charrnn.tasks.data import DataFiles, write_pairs
 from charrnn.tasks.scoring import mean_loss
 from charrnn.tasks.vocabularies import ids_in, source_vocabulary
 from charrnn.tasks.windowed import WindowTask, split_records
@@ -201,7 +203,7 @@ class RecordTask(WindowTask):
         return self.model_class(checkpoint).preview(self.parts["val"] or self.parts["train"])
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        return self.model_class(checkpoint).evaluate(self.parts["test"]) if self.parts["test"] else None
+        return self.model_class(checkpoint).evaluate_records(self.parts["test"]) if self.parts["test"] else None
 
 
 class RecordModel(TrainedModel):
@@ -221,6 +223,10 @@ class RecordModel(TrainedModel):
         if Architecture.from_options(self.architecture, **sizes) != self.architecture:
             raise ValueError("the task metadata does not match the weights")
         return coding
+
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_pairs(folder, data)
 
     def score(self, source: str, output: str) -> float:
         """The mean loss of the scored steps of a record. Raises CorpusError for an unknown character or output."""
@@ -258,7 +264,7 @@ class RecordModel(TrainedModel):
         return {"records": len(pairs), "skipped": sum(skipped), "unanswered": unanswered}
 
     @abstractmethod
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
+    def evaluate_records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
         """Returns the metrics of `charrnn eval`: those of `count_records`, `loss`, and others.
 
         With `errors`, `errors` is a list of up to this many wrong records, the worst first, each as a dict of the
@@ -276,7 +282,7 @@ class RecordModel(TrainedModel):
             pairs.append(self.coding_class.parse(record))
         if not pairs:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(pairs, skip_unknown=file.skip_unknown, errors=file.errors)
+        return self.evaluate_records(pairs, skip_unknown=file.skip_unknown, errors=file.errors)
 
 
 def mean_known(nats: Array, is_known: Array) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from charrnn.errors import CorpusError, RunError
 from charrnn.options import RunConfig
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
 from charrnn.runs.directory import Run, find_run
+from charrnn.system import shell_quote
 from charrnn.tasks.base import Task, TrainedModel
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _checkpoint_file(run: Run, checkpoint: str) -> Path:
     if not file.exists():
         raise RunError(
             f"{run.path}: this run has no {checkpoint} checkpoint yet",
-            f"train it further: charrnn train --resume {shlex.quote(str(run.path))}",
+            f"train it further: charrnn train --resume {shell_quote(str(run.path))}",
         )
     return file
 

@@ -28,6 +28,7 @@ class TrainingState(CheckedFields):
     best_step: int | None = None  # step of the evaluation with the lowest validation loss
     stale_evaluations: int = 0  # evaluations since best_step
     metrics_size: int = checked_field(0, low=0)  # bytes of metrics.jsonl
+    samples_size: int = checked_field(0, low=0)  # bytes of samples.jsonl
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -66,6 +67,7 @@ class Sampled:
     """Sample output of the model, for the user."""
 
     text: str
+    step: int
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Trainer:
         if architecture.loss == "softmax":
             self.max_loss = MAX_LOSS_RATIO * (1 + math.log(architecture.output_size))
         self.weights_are_useless = False
+        self.samples_at_evaluations = False  # whether to make a sample at each evaluation without --sample-every
 
     def interrupt(self, signal: int) -> None:
         """Makes the trainer save and end the run after the current step. A signal handler can call this method."""
@@ -145,8 +146,8 @@ class Trainer:
             yield Step(state.step, loss, progress, rate, seconds_left)
             if self._evaluation_is_due(progress):
                 yield from self._evaluate()
-            if train.sample_every and state.step % train.sample_every == 0:
-                yield Sampled(self.task.preview(self._averaged_model(), train.seed))
+            if self._sample_is_due():
+                yield self._sample()
             if self._save_is_due():
                 yield self._save()
             self._update_seconds()
@@ -154,6 +155,8 @@ class Trainer:
             yield from self._evaluate()
             if state.evaluated_step != state.step:
                 status = "interrupted"
+            elif not train.sample_every and self._sample_is_due():
+                yield self._sample()
         yield self._save()
         yield self._finish(status)
 
@@ -178,6 +181,11 @@ class Trainer:
         validation_steps = self.validation.steps if self.validation else 0
         is_milestone = int(EVALUATIONS * progress) != state.milestone
         return is_milestone and steps >= MIN_STEPS_PER_VALIDATION_STEP * validation_steps
+
+    def _sample_is_due(self) -> bool:
+        if self.train.sample_every:
+            return self.state.step % self.train.sample_every == 0
+        return self.samples_at_evaluations and self.state.evaluated_step == self.state.step
 
     def _save_is_due(self) -> bool:
         state = self.state
@@ -295,6 +303,13 @@ class Trainer:
         training = {"step": self.state.step}
         return Checkpoint(self.architecture, self.task.metadata(), self.engine.average, training=training)
 
+    def _sample(self) -> Sampled:
+        """Makes sample output and appends it to the samples of the run."""
+        text = self.task.preview(self._averaged_model(), self.train.seed)
+        line = dump_json({"step": self.state.step, "text": text})
+        self.state.samples_size = append_line(self.run_directory.samples, line)
+        return Sampled(text, self.state.step)
+
     def _save(self) -> Saved:
         """Saves the averaged weights and everything that a resumed run needs."""
         self.save_requested = False
@@ -349,6 +364,7 @@ class Trainer:
         # A resumed run that was stopped early continues at least until its next evaluation.
         self.state.stale_evaluations = min(self.state.stale_evaluations, max(0, self.train.patience - 1))
         cut(self.run_directory.metrics, self.state.metrics_size)
+        cut(self.run_directory.samples, self.state.samples_size)
 
     def _finish(self, status: str) -> Done:
         """Tests the best model if the run is complete, and writes result.json."""

@@ -38,14 +38,14 @@ def build_page(
         weights = model.parameters.astype("<f4" if float32 else "<f2")
     if not np.isfinite(weights).all():
         raise UsageError("a weight is too large for float16", "use --float32")
-    script = "\n".join(map(_read, SCRIPTS))
-    style = _read("page.css")
+    script = "\n".join(map(read_file, SCRIPTS))
+    style = read_file("page.css")
     texts = _texts(model, float32) | ({} if title is None else {"title": title})
     parts = {
         "script": script,
         "style": style,
-        "script_hash": _content_hash(script),
-        "style_hash": _content_hash(style),
+        "script_hash": content_hash(script),
+        "style_hash": content_hash(style),
         # A < could end the script element that contains the JSON. All other characters are safe there.
         "model": dump_json(_model_values(model, float32, units)).replace("<", "\\u003c"),
         "weights": base64.b64encode(weights.tobytes()).decode(),
@@ -53,7 +53,7 @@ def build_page(
         "version": __version__,
         **{name: html.escape(printable(text)) for name, text in texts.items()},
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_file("page.html"))
 
 
 def _model_values(model: TextModel, float32: bool, units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -104,10 +104,10 @@ def _texts(model: TextModel, float32: bool) -> dict[str, str]:
     }
 
 
-def _read(name: str) -> str:
+def read_file(name: str) -> str:
     return (files("charrnn.web") / name).read_text(encoding="utf-8")
 
 
-def _content_hash(text: str) -> str:
+def content_hash(text: str) -> str:
     """The hash of an inline script or style, as a content security policy lists it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -32,7 +32,7 @@ def test_the_list_of_commands_imports_no_command_and_no_large_library():
     modules = imported_modules("--help")
     assert not modules & {*DRAWING, "typer", "numpy"}
     assert {name for name in modules if name.startswith("charrnn.")} == {
-        *("charrnn.cli", "charrnn.cli.app", "charrnn.cli.terminal", "charrnn.errors")
+        *("charrnn.cli", "charrnn.cli.app", "charrnn.cli.terminal", "charrnn.errors", "charrnn.system")
     }
 
 

@@ -156,7 +156,7 @@ def test_a_series_is_predicted_row_by_row_and_continued_for_any_number_of_steps(
     values = np.loadtxt("season.csv", delimiter=",", skiprows=1)
     step_by_step = values.copy()
     for _ in range(3):
-        step_by_step = np.concatenate([step_by_step, model.predict(step_by_step)[-1:]])
+        step_by_step = np.concatenate([step_by_step, model.predict_rows(step_by_step)[-1:]])
     np.testing.assert_allclose(model.forecast(values, 3), step_by_step[-3:], rtol=1e-4)
 
 

@@ -163,7 +163,7 @@ def assert_same_answers(actual, expected):
 @pytest.mark.parametrize("beam", [1, 4])
 def test_a_beam_search_finds_the_same_translations(beam, device, tmp_path):
     models = make_models(tmp_path, PAIRS, device, task="translate")
-    results = [model.predict(SOURCES, beam=beam, top=beam) for model in models]
+    results = [model.rank(SOURCES, beam=beam, top=beam) for model in models]
     assert all(len(hypotheses) == beam for hypotheses in results[0])
     expected, actual = ([answer for hypotheses in result for answer in hypotheses] for result in results)
     assert_same_answers(actual, expected)
@@ -186,6 +186,6 @@ def test_the_most_likely_characters_and_samples_of_a_text_model_are_the_same(lin
     for (character, nats, top), (expected_character, expected_nats, expected_top) in zip(actual, expected, strict=True):
         assert (character, [c for c, _ in top]) == (expected_character, [c for c, _ in expected_top])
         assert_close([nats, *(p for _, p in top)], [expected_nats, *(p for _, p in expected_top)])
-    texts = ["".join(model.sample("The ", length=40, seed=3)) for model in models]
+    texts = [model.sample("The ", length=40, seed=3) for model in models]
     assert texts[0] == texts[1]
     assert_close(*(model.nats(ids) for model in models))

@@ -233,7 +233,7 @@ def test_a_tagger_has_the_logits_of_each_tag_after_the_delay(embedding_size, exp
     assert (ids >= len(task["vocabulary"])).any(), "some steps read a symbol of several characters"
     logits, _ = exported.run(ids, ngrams=ngrams)
     tags = [task["labels"][n] for n in logits[delay:, 0].argmax(axis=1)]
-    assert ["".join(tags)] == Tagger(checkpoint).predict([text])
+    assert ["".join(tags)] == Tagger(checkpoint).tag([text])
     without_ngrams, _ = exported.run(ids, ngrams=np.zeros_like(ngrams))
     assert np.abs(logits - without_ngrams)[delay:].max() > 0.1, "the n-grams have an effect"
 
@@ -254,7 +254,7 @@ def test_a_series_has_rows_and_predictions_in_their_own_units(targets, history, 
     checkpoint = make_checkpoint({"name": "series", **columns.to_dict()}, architecture)
     exported = export(checkpoint)
     rows = table.numbers(columns.inputs)
-    expected = Forecaster(checkpoint).predict(rows)
+    expected = Forecaster(checkpoint).predict_rows(rows)
     if history and targets:  # a step reads the other columns of a row and the target of the row before
         rows = np.concatenate([rows[1:, :2], rows[:-1, 2:]], axis=1)
         expected = expected[1:]
@@ -430,7 +430,7 @@ def run_readme_program(number, path, checkpoint, monkeypatch, capsys):
 
 
 def most_likely(model, sources):
-    return [target for [(target, _)] in model.predict(sources, beam=1)]
+    return [target for [(target, _)] in model.rank(sources, beam=1)]
 
 
 @pytest.mark.parametrize("separator", [None, " "], ids=["characters", "symbols"])

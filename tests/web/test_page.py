@@ -1,7 +1,6 @@
 """The page of a model: its engine compared with NumPy, and the page in a browser without a network connection."""
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,18 +87,6 @@ def mulberry32(seed, number):
         t = ((t + ((t ^ t >> 7) * (61 | t) & mask)) & mask) ^ t
         numbers.append((t ^ t >> 14) / 2**32)
     return numbers
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])  # root has no sandbox
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, converting_errors
 from charrnn.options import SamplingOptions
 from charrnn.tasks.base import EvaluationFile
 from charrnn.tasks.caption.coding import CaptionCoding
 from charrnn.tasks.caption.vectors import read_records, to_matrices
+from charrnn.tasks.data import DataFiles, write_vector_pairs
+from charrnn.tasks.encoder_decoder.matrices import Matrix, array_matrix
 from charrnn.tasks.encoder_decoder.model import SourceModel
 
 
 class Captioner(SourceModel):
     """Writes a text for a vector."""
 
+    input_dimensions = 1
     coding: CaptionCoding
 
     @staticmethod
@@ -30,14 +35,34 @@ class Captioner(SourceModel):
         raise self._no_text()
 
     def read_sources(self, inputs: Sequence[Any]) -> list[Any]:
-        """inputs: matrices of one row."""
+        """inputs: vectors (F,), or matrices of one row."""
         if any(isinstance(each, str) for each in inputs):
             raise self._no_text()
-        return list(inputs)
+        return [
+            each if isinstance(each, Matrix) else array_matrix(each, 1, f"input {number}")
+            for number, each in enumerate(inputs, 1)
+        ]
 
     def _no_text(self) -> UsageError:
         problem = f"{self.checkpoint.path}: a model of --task caption reads vectors, not lines of text"
         return UsageError(problem, "use charrnn sample --features FILE --greedy")
+
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_vector_pairs(folder, data)
+
+    @converting_errors()
+    def sample(
+        self, vectors: Any, *, prime: str = "", length: int | None = None, seed: int | None = None, **options: Any
+    ) -> list[str]:
+        """Writes a text for each vector (N, F). The text of vector n has the seed `seed` + n.
+
+        prime, length: see `write`. options: the fields of SamplingOptions.
+        """
+        first_seed = secrets.randbits(32) if seed is None else seed
+        seeds = [first_seed + n for n in range(len(vectors))]
+        sampling = SamplingOptions.from_dict(options)
+        return [text for text, _ in self.write(vectors, sampling, seeds, prime=prime, length=length)]
 
     def write(
         self,
@@ -67,4 +92,4 @@ class Captioner(SourceModel):
         if file.features is None:
             raise UsageError("this model writes texts for vectors", "give the vectors of the lines with --features")
         records = read_records([file.path], file.features, "utf-8", [])
-        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)
+        return self.evaluate_records(records, skip_unknown=file.skip_unknown, errors=file.errors)

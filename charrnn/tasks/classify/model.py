@@ -28,9 +28,7 @@ class Classifier(RecordModel):
         logits = scored_outputs(self, records)
         return cross_entropy_forward(logits, np.zeros(len(logits), int))[1]
 
-    def predict(
-        self, texts: Sequence[str], *, top: int = 1, skip_unknown: bool = False
-    ) -> list[list[tuple[str, float]]]:
+    def rank(self, texts: Sequence[str], *, top: int = 1, skip_unknown: bool = False) -> list[list[tuple[str, float]]]:
         """The `top` most likely labels of each text with their probabilities, in descending order."""
         records = self.coding.records([Pair(text, "") for text in texts], skip_unknown=skip_unknown)
         answers: list[list[tuple[str, float]]] = [[] for _ in texts]
@@ -43,7 +41,7 @@ class Classifier(RecordModel):
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
         answers = []
-        predictions = self.predict(texts, top=options.top or 1, skip_unknown=options.skip_unknown)
+        predictions = self.rank(texts, top=options.top or 1, skip_unknown=options.skip_unknown)
         for text, predicted in zip(texts, predictions, strict=True):
             ranked = predicted if self.has_known(text) else []
             label, probability = ranked[0] if ranked else (None, None)
@@ -51,10 +49,10 @@ class Classifier(RecordModel):
         return answers
 
     def answers(self, texts: Sequence[str]) -> list[str]:
-        return [best for ((best, _), *_) in self.predict(texts)]
+        return [best for ((best, _), *_) in self.rank(texts)]
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
-        """Returns a dict of the values of `RecordModel.evaluate` and those of `class_scores`.
+    def evaluate_records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
+        """Returns a dict of the values of `RecordModel.evaluate_records` and those of `class_scores`.
 
         A label that was not in the training data counts as wrong and is not included in the loss. The wrong record
         with the most probable answer is the worst.

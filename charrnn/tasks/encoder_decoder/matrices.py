@@ -14,6 +14,7 @@ from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import TaskDefaults
+from charrnn.tasks.data import number_array
 from charrnn.tasks.encoder_decoder.coding import DEFAULTS, SourceCoding, SourceRecord, parse_longest
 from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.encoder_decoder.task import check_initial_task
@@ -42,6 +43,14 @@ class Matrix:
 
     def __str__(self) -> str:
         return self.name
+
+
+def array_matrix(values: Any, dimensions: int, name: str) -> Matrix:
+    """Makes a matrix of an array with 2 dimensions, or of a vector (F,) as one row. Raises CorpusError."""
+    rows = np.atleast_2d(number_array(values, dimensions, name))
+    if not rows.size or not np.isfinite(rows).all():
+        raise CorpusError(f"{name}: must contain finite numbers", f"its shape is {rows.shape}")
+    return Matrix(name, rows)
 
 
 @dataclass(frozen=True, eq=False)

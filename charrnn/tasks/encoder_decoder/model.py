@@ -49,7 +49,7 @@ class SourceModel(TrainedModel):
             raise ValueError("the task metadata does not match the weights")
         return coding
 
-    def predict(
+    def rank(
         self, sources: Sequence[Any], *, beam: int = DEFAULT_BEAM, top: int = 1, skip_unknown: bool = False
     ) -> list[list[tuple[str, float]]]:
         """Finds the `top` most likely targets of each source by beam search.
@@ -89,7 +89,7 @@ class SourceModel(TrainedModel):
             predictions = [[one] for one in drawn]
         else:
             beam = options.beam or DEFAULT_BEAM
-            predictions = self.predict(sources, beam=beam, top=options.top or 1, skip_unknown=skip)
+            predictions = self.rank(sources, beam=beam, top=options.top or 1, skip_unknown=skip)
         answers = []
         for source, predicted in zip(sources, predictions, strict=True):
             ranked = predicted if self.coding.has_known(source) else []
@@ -131,7 +131,7 @@ class SourceModel(TrainedModel):
 
     def answers(self, sources: Sequence[Any]) -> list[str]:
         """Finds a target for each source by greedy decoding."""
-        return [best for ((best, _), *_) in self.predict(sources, beam=1)]
+        return [best for ((best, _), *_) in self.rank(sources, beam=1)]
 
     def preview(self, records: Sequence[SourceRecord]) -> str:
         """The first few records with the model's answers, and the correct targets in brackets."""
@@ -160,7 +160,7 @@ class SourceModel(TrainedModel):
                 total += float(network.sums(scoring_pass.batch(step), network.zero_state(streams))[0])
         return total / scoring_pass.predictions
 
-    def evaluate(
+    def evaluate_records(
         self, records: Sequence[SourceRecord], *, skip_unknown: bool = False, errors: int = 0
     ) -> dict[str, Any]:
         """Returns a dict of the metrics of `charrnn eval`.
@@ -185,7 +185,7 @@ class SourceModel(TrainedModel):
         references: dict[Any, list[str]] = {}
         for record in records:
             references.setdefault(record.source, []).append(record.target)
-        answers = self.predict(list(references), skip_unknown=skip_unknown)
+        answers = self.rank(list(references), skip_unknown=skip_unknown)
         exact = 0
         unanswered = 0
         wrong: list[tuple[int, float, WrongRecord]] = []  # edit distance, log probability, record

@@ -160,7 +160,7 @@ class SourceTask:
         return self.model_class(checkpoint).preview(self.parts["val"] or self.parts["train"])
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
-        return self.model_class(checkpoint).evaluate(self.parts["test"]) if self.parts["test"] else None
+        return self.model_class(checkpoint).evaluate_records(self.parts["test"]) if self.parts["test"] else None
 
     def _shortened(self, part: str, seq_length: int) -> SourceRecords:
         """The records of a part, each cut to at most `seq_length` steps."""

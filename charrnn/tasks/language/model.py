@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +12,15 @@ from threadpoolctl import threadpool_limits
 
 from charrnn.corpus.vocabulary import TextPlace, Vocabulary
 from charrnn.engines.base import Backend, Stepper
-from charrnn.errors import CorpusError, RunError, UsageError
+from charrnn.errors import CorpusError, RunError, UsageError, converting_errors
 from charrnn.models.architecture import Architecture
 from charrnn.models.sampling import choose
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.tasks.base import EvaluationFile, TrainedModel
+from charrnn.tasks.base import EvaluationFile, TrainedModel, skips_unknown
+from charrnn.tasks.data import DataFiles, write_text
 from charrnn.tasks.language.scoring import TextScorer, text_metrics
 from charrnn.tasks.language.streams import NO_STARTS
 from charrnn.tasks.language.writing import NgramGuard, StoppableText, excluded_symbols
@@ -71,7 +73,18 @@ class TextModel(TrainedModel):
         """Prepends the start symbol to ids. Every text is read with the start symbol, from the zero state."""
         return np.concatenate([[self.vocabulary.start], ids]).astype(np.intp)
 
-    def sample(
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_text(folder, data)
+
+    @converting_errors()
+    def sample(self, prime: str = "", **options: Any) -> str:
+        """Returns a text that continues `prime`. The prime itself is not repeated. options: those of `stream`."""
+        if options.get("length") == 0:
+            raise UsageError("length 0: the text would not end", "use stream(), which yields an endless text in pieces")
+        return "".join(self.stream(prime, **options))
+
+    def stream(
         self,
         prime: str = "",
         *,
@@ -82,7 +95,7 @@ class TextModel(TrainedModel):
         no_repeat_ngram: int = 0,
         **options: Any,
     ) -> Iterator[str]:
-        """Yields a text that continues `prime`, in pieces. The prime itself is not repeated.
+        """Yields a text that continues `prime`, in pieces, as it is written.
 
         length: number of characters; 0 for an endless text.
         stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line,
@@ -95,7 +108,9 @@ class TextModel(TrainedModel):
         "surrogateescape")` gives the bytes. Raises CorpusError for an unknown character, UsageError for an option out
         of range.
         """
-        ids = self.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
+        if length < 0:
+            raise UsageError(f"length {length}: must be at least 0")
+        ids = self.vocabulary.encode(prime, skip_unknown=skips_unknown(on_unknown))
         text = StoppableText([*stop, *(self.stops if length else [])])
         sampling = SamplingOptions.from_dict(options)
         for (piece, _), *_ in self.sample_many(ids, length, [seed], sampling, no_repeat_ngram=no_repeat_ngram):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from charrnn.corpus.reading import display_name
 from charrnn.corpus.tables import Table, list_names, read_table
 from charrnn.corpus.windows import Records
 from charrnn.engines.base import Backend, Stepper
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, converting_errors
+from charrnn.fields import flag
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.tasks.base import EvaluationFile, TrainedModel
+from charrnn.tasks.data import DataFiles, temporary_files, write_table
 from charrnn.tasks.series.columns import Columns, check_rows, complete_rows
 from charrnn.tasks.series.sequences import SequencePass
 
@@ -39,8 +42,30 @@ class Forecaster(TrainedModel):
             raise ValueError("the task metadata does not match the weights")
         return columns
 
-    def predict(self, rows: Any) -> Any:
-        """Rows (n, D) of the input columns -> predictions (n, M), or n labels.
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_table(folder, data)
+
+    @converting_errors()
+    def predict(self, inputs: Any, *, steps: int | None = None, **options: Any) -> dict[str, list[Any]]:
+        """Predicts a row for each row of a table or, with `steps`, the rows that follow the last one.
+
+        inputs: a pandas frame, a dict of columns, an array, or the path of a CSV file. Returns the predicted columns
+        by name.
+        """
+        if options:
+            raise UsageError(f"a model of --task series does not support {flag(min(options))}")
+        if steps is not None and steps < 1:
+            raise UsageError(f"--steps {steps}: must be at least 1")
+        if isinstance(inputs, str | Path):
+            names, rows = self.predict_table(str(inputs), steps)
+        else:
+            with temporary_files(self.write_data, inputs) as files:
+                names, rows = self.predict_table(str(files.path), steps)
+        return {name: [row[n] for row in rows] for n, name in enumerate(names)}
+
+    def predict_rows(self, rows: Any) -> Any:
+        """Rows (n, D) -> predictions (n, M), or n labels.
 
         If all columns are targets, the prediction for a row is the next row. Otherwise it is the targets of the row. If
         the targets of the row before are inputs, there is no prediction for row 0, which is NaN, and the targets of the
@@ -95,7 +120,7 @@ class Forecaster(TrainedModel):
         values = columns.inputs_of(table.select_rows(kept), known)
         if steps is not None:
             return columns.targets, self._cells(self.forecast(values, steps))
-        answers = self.predict(values)
+        answers = self.predict_rows(values)
         if columns.labels:
             labels = iter(answers)
             return columns.targets, [[next(labels) if keep else None] for keep in kept.tolist()]
@@ -116,9 +141,9 @@ class Forecaster(TrainedModel):
             numbers = columns.others if columns.labels else columns.names
             table = table.select_rows(complete_rows(table, numbers, columns.targets if columns.labels else ()))
         check_rows(table, 1 + columns.has_history)
-        return self.evaluate([table], [slice(None)])
+        return self.evaluate_tables([table], [slice(None)])
 
-    def evaluate(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
+    def evaluate_tables(self, tables: Sequence[Table], scored: Sequence[slice]) -> dict[str, Any]:
         """Returns a dict of `rows`, `loss`, `rmse`, `mae` and `rmse_of_last`, or of `rows`, `unknown_rows`, `loss`
         and `accuracy`.
 

@@ -158,13 +158,13 @@ class SeriesTask:
 
     def preview(self, checkpoint: Checkpoint, seed: int) -> str:
         scored = [slice(val, test) if self.has_validation else slice(0, val) for val, test in self.split_points]
-        return dump_json(Forecaster(checkpoint).evaluate(self.tables, scored))
+        return dump_json(Forecaster(checkpoint).evaluate_tables(self.tables, scored))
 
     def evaluate_test(self, checkpoint: Checkpoint) -> dict[str, Any] | None:
         scored = [slice(test, None) for _, test in self.split_points]
         if not any(len(table.lines[rows]) for table, rows in zip(self.tables, scored, strict=True)):
             return None
-        return Forecaster(checkpoint).evaluate(self.tables, scored)
+        return Forecaster(checkpoint).evaluate_tables(self.tables, scored)
 
     def _first_rows(self, numbers: Sequence[int]) -> list[Table]:
         """The first rows of each table."""

@@ -23,7 +23,7 @@ class Tagger(RecordModel):
     coding_class = TagCoding
     prediction_options = ()
 
-    def predict(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
+    def tag(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[str]:
         """The most likely tags of each text, one for each character."""
         pairs = [Pair(text, UNKNOWN_TAG * len(text)) for text in texts]
         choices = most_likely(self, self.coding.records(pairs, skip_unknown=skip_unknown))
@@ -31,14 +31,14 @@ class Tagger(RecordModel):
         return ["".join(next(tags) if c in self.vocabulary else UNKNOWN_TAG for c in text) for text in texts]
 
     def predict_records(self, texts: Sequence[str], options: PredictionOptions) -> list[dict[str, Any]]:
-        predictions = self.predict(texts, skip_unknown=options.skip_unknown)
+        predictions = self.tag(texts, skip_unknown=options.skip_unknown)
         return [{"tags": tags if self.has_known(text) else None} for text, tags in zip(texts, predictions, strict=True)]
 
     def answers(self, texts: Sequence[str]) -> list[str]:
-        return self.predict(texts)
+        return self.tag(texts)
 
-    def evaluate(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
-        """Returns a dict of the values of `RecordModel.evaluate`, `chars`, `record_accuracy`, and `class_scores`.
+    def evaluate_records(self, pairs: Sequence[Pair], *, skip_unknown: bool = False, errors: int = 0) -> dict[str, Any]:
+        """Returns `chars`, `record_accuracy`, and the values of `RecordModel.evaluate_records` and `class_scores`.
 
         `chars` is the number of characters, `accuracy` the fraction of characters with the correct tag, and
         `record_accuracy` the fraction of records in which all tags are correct. A tag that was not in the training

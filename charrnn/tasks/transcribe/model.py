@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CorpusError
 from charrnn.tasks.base import EvaluationFile
-from charrnn.tasks.encoder_decoder.matrices import Matrix
+from charrnn.tasks.data import DataFiles, write_matrix_pairs
+from charrnn.tasks.encoder_decoder.matrices import Matrix, array_matrix
 from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
@@ -16,11 +18,16 @@ from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
 class Transcriber(SourceModel):
     """Predicts a text for a matrix."""
 
+    input_dimensions = 2
     coding: TranscriptCoding
 
     @staticmethod
     def parse_coding(task: dict[str, Any]) -> TranscriptCoding:
         return TranscriptCoding.from_dict(task)
+
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_matrix_pairs(folder, data)
 
     def read_input(self, text: str, place: str) -> Matrix:
         """text: the path of a matrix file."""
@@ -30,10 +37,15 @@ class Transcriber(SourceModel):
 
     def read_sources(self, inputs: Sequence[Any]) -> list[Any]:
         """inputs: matrices, or the paths of their files."""
-        return [read_matrix(each) if isinstance(each, str) else each for each in inputs]
+        return [self._read_source(each, f"input {number}") for number, each in enumerate(inputs, 1)]
+
+    def _read_source(self, source: Any, name: str) -> Matrix:
+        if isinstance(source, Matrix):
+            return source
+        return read_matrix(source) if isinstance(source, str) else array_matrix(source, 2, name)
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         records = read_matrices([file.path], file.data, [])
         if not records:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)
+        return self.evaluate_records(records, skip_unknown=file.skip_unknown, errors=file.errors)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from charrnn.corpus.record_files import read_records
 from charrnn.errors import CorpusError
 from charrnn.tasks.base import EvaluationFile
+from charrnn.tasks.data import DataFiles, write_pairs
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.model import SourceModel
 from charrnn.tasks.translate.coding import TextPairCoding
@@ -21,6 +23,10 @@ class Translator(SourceModel):
     def parse_coding(task: dict[str, Any]) -> TextPairCoding:
         return TextPairCoding.from_dict(task)
 
+    @staticmethod
+    def write_data(folder: Path, data: Any) -> DataFiles:
+        return write_pairs(folder, data)
+
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         records = []
         for record in read_records([file.path], file.data, []):
@@ -29,4 +35,4 @@ class Translator(SourceModel):
             records.append(SourceRecord(record.text, record.output))
         if not records:
             raise CorpusError(f"{file.path}: no records")
-        return self.evaluate(records, skip_unknown=file.skip_unknown, errors=file.errors)
+        return self.evaluate_records(records, skip_unknown=file.skip_unknown, errors=file.errors)

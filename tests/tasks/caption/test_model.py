@@ -56,7 +56,7 @@ def test_a_line_of_text_is_refused(model):
     with pytest.raises(UsageError, match=r"reads vectors, not lines of text \(use charrnn sample --features"):
         model.predict_records(["1,2,3"], PredictionOptions())
     answers = model.predict_records(MATRICES, PredictionOptions())
-    assert [answer["output"] for answer in answers] == [text for ((text, _),) in model.predict(MATRICES)]
+    assert [answer["output"] for answer in answers] == [text for ((text, _),) in model.rank(MATRICES)]
 
 
 def test_vectors_of_another_width_and_unknown_characters_are_refused(model):
@@ -75,9 +75,9 @@ def test_a_file_is_evaluated_with_one_vector_per_line(model, tmp_path):
     np.save(tmp_path / "three.npy", VECTORS[:3])
     two = str(tmp_path / "two.npy")
     result = model.evaluate_file(EvaluationFile(str(lines), two))
-    assert result == model.evaluate(read_records([str(lines)], two, "utf-8", []))
+    assert result == model.evaluate_records(read_records([str(lines)], two, "utf-8", []))
     assert result["records"] == 2
-    best = [text for ((text, _),) in model.predict(MATRICES[:2])]
+    best = [text for ((text, _),) in model.rank(MATRICES[:2])]
     lines.write_text("".join(text + "\n" for text in best))
     assert model.evaluate_file(EvaluationFile(str(lines), two))["exact"] == 1
     with pytest.raises(CorpusError, match=r"three\.npy: 3 rows for 2 lines of"):

@@ -44,14 +44,14 @@ def answering(source_model, monkeypatch):
 
     def make(answers, target_separator=None):
         model = source_model(Translator, make_coding(target_separator))
-        monkeypatch.setattr(model, "predict", lambda sources, **_: [[(answers[source], -1.0)] for source in sources])
+        monkeypatch.setattr(model, "rank", lambda sources, **_: [[(answers[source], -1.0)] for source in sources])
         return model
 
     return make
 
 
 def test_answers_are_ranked_and_their_log_probabilities_are_their_scores(model):
-    for source, answers in zip(SOURCES, model.predict(SOURCES, top=3), strict=True):
+    for source, answers in zip(SOURCES, model.rank(SOURCES, top=3), strict=True):
         log_p = [p for _, p in answers]
         assert len(answers) == 3 and log_p == sorted(log_p, reverse=True)
         for target, p in answers:
@@ -72,7 +72,7 @@ def test_the_answers_of_records_list_several_targets_only_on_request(lstm):
     (answer,) = lstm.predict_records(["ab"], PredictionOptions())
     assert set(answer) == {"output", "log_probability"}
     (answer,) = lstm.predict_records(["ab"], PredictionOptions(top=2, beam=5))
-    assert answer["top"] == lstm.predict(["ab"], top=2, beam=5)[0]
+    assert answer["top"] == lstm.rank(["ab"], top=2, beam=5)[0]
     options = PredictionOptions(sampling=SamplingOptions(temperature=5), seed=3, first_number=7)
     (answer,) = lstm.predict_records(["ab"], options)
     assert answer != lstm.predict_records(["ab"], replace(options, first_number=0))[0]
@@ -80,7 +80,7 @@ def test_the_answers_of_records_list_several_targets_only_on_request(lstm):
 
 
 def test_a_preview_shows_sources_answers_and_correct_targets(lstm):
-    answers = [answer for ((answer, _),) in lstm.predict(SOURCES, beam=1)]
+    answers = [answer for ((answer, _),) in lstm.rank(SOURCES, beam=1)]
     expected = [f"{source} -> {answer} ({target})" for (source, target), answer in zip(RECORDS, answers, strict=True)]
     assert lstm.preview(RECORDS).splitlines() == expected
     assert len(lstm.preview(RECORDS * 2).splitlines()) == 5
@@ -94,7 +94,7 @@ def test_the_evaluation_of_given_answers(answering):
         SourceRecord("b", "abd"),  # ... but right as the alternative
         SourceRecord("c", "bbcd"),  # one replaced and one missing symbol
     ]
-    result = answering(answers).evaluate(records)
+    result = answering(answers).evaluate_records(records)
     assert (result["records"], result["chars"]) == (3, 5 + 3 + 4)
     assert result["exact"] == pytest.approx(2 / 3)
     assert result["cer"] == pytest.approx(2 / 12)
@@ -102,7 +102,7 @@ def test_the_evaluation_of_given_answers(answering):
 
 
 def test_the_evaluation_counts_symbols_between_separators(answering):
-    result = answering({"a": "a b c", "b": "a b"}, " ").evaluate(
+    result = answering({"a": "a b c", "b": "a b"}, " ").evaluate_records(
         [SourceRecord("a", " a  b c"), SourceRecord("b", "a dd b"), SourceRecord("b", "a c d")]
     )
     # The first reference has other separators and the same symbols. Of the others the first is nearest: one symbol is
@@ -115,7 +115,7 @@ def test_wrong_records_are_listed_with_the_largest_edit_distance_first(answering
     answers = {"a": "abc", "b": "abc", "c": "abc", "d": "abc"}
     targets = [("a", "abd"), ("b", "abc"), ("c", "ddd"), ("c", "dbd"), ("d", "abd")]
     model = answering(answers)
-    rows = model.evaluate([SourceRecord(*pair) for pair in targets], errors=3)["errors"]
+    rows = model.evaluate_records([SourceRecord(*pair) for pair in targets], errors=3)["errors"]
     assert [tuple(row.values()) for row in rows] == [
         (source, expected, "abc", pytest.approx(math.exp(-1)))
         for source, expected in [("c", "dbd"), ("a", "abd"), ("d", "abd")]
@@ -123,7 +123,7 @@ def test_wrong_records_are_listed_with_the_largest_edit_distance_first(answering
 
 
 def test_an_evaluation_without_a_right_answer_has_rates_above_1_for_long_answers(answering):
-    result = answering({"a": "abcabc"}).evaluate([SourceRecord("a", "d")])
+    result = answering({"a": "abcabc"}).evaluate_records([SourceRecord("a", "d")])
     assert (result["exact"], result["cer"], result["wer"]) == (0, 6, 1)
 
 
@@ -143,18 +143,18 @@ def test_the_loss_of_an_evaluation_is_that_of_the_scores(model, monkeypatch):
     num_scored = sum(len(record.target) + 1 for record in RECORDS)
     for streams in (64, 3):
         monkeypatch.setattr(model_module, "SCORING_STREAMS", streams)
-        assert model.evaluate(RECORDS)["loss"] == pytest.approx(sum(losses) / num_scored)
+        assert model.evaluate_records(RECORDS)["loss"] == pytest.approx(sum(losses) / num_scored)
 
 
 def test_unknown_symbols_are_refused_or_skipped(lstm):
     with pytest.raises(CorpusError, match="'z'"):
-        lstm.predict(["azb"])
+        lstm.rank(["azb"])
     with pytest.raises(CorpusError, match="'z'"):
         lstm.score("ab", "z")
     with pytest.raises(CorpusError, match="'z'"):
-        lstm.evaluate([SourceRecord("azb", "a")])
-    assert lstm.predict(["azb"], skip_unknown=True) == lstm.predict(["ab"])
-    result = lstm.evaluate([SourceRecord("ab", "zz")])
+        lstm.evaluate_records([SourceRecord("azb", "a")])
+    assert lstm.rank(["azb"], skip_unknown=True) == lstm.rank(["ab"])
+    result = lstm.evaluate_records([SourceRecord("ab", "zz")])
     assert result["loss"] == pytest.approx(lstm.score("ab", ""))
     assert (result["chars"], result["unscored"], result["exact"], result["cer"]) == (2, 2, 0, 1)
 
@@ -165,13 +165,13 @@ def test_a_source_without_a_known_symbol_has_no_answer_and_counts_as_wrong(lstm)
     drawn = PredictionOptions(skip_unknown=True, sampling=SamplingOptions())
     assert lstm.predict_records(["zz"], drawn) == [no_answer]
     target = lstm.answers([""])[0] or "a"
-    result = lstm.evaluate([SourceRecord("zz", target)], skip_unknown=True)
+    result = lstm.evaluate_records([SourceRecord("zz", target)], skip_unknown=True)
     assert (result["skipped"], result["unanswered"], result["exact"], result["cer"]) == (2, 1, 0, 1)
 
 
 def test_a_target_has_at_most_twice_the_length_of_the_longest_one_and_10_symbols(lstm):
     lstm.checkpoint.weights["head.bias"][0] = -100.0  # no target ends
-    assert [len(answer) for ((answer, _), *_) in lstm.predict(SOURCES)] == [2 * 4 + 10] * len(SOURCES)
+    assert [len(answer) for ((answer, _), *_) in lstm.rank(SOURCES)] == [2 * 4 + 10] * len(SOURCES)
 
 
 def test_metadata_that_do_not_fit_the_weights_are_refused(lstm):

@@ -53,7 +53,7 @@ def test_a_validation_reports_errors_in_the_units_of_the_columns(tmp_path):
     val = task.validation_pass(1, 64)
     state = np.zeros(model.architecture.state_shape(1), np.float32)
     sums = sum(network.sums(val.batch(step), state) for step in range(val.steps))
-    result = model.evaluate(task.tables, [slice(*task.split_points[0])])
+    result = model.evaluate_tables(task.tables, [slice(*task.split_points[0])])
     scores = task.scores(sums / val.predictions)
     assert scores.loss == pytest.approx(result["loss"], rel=1e-5)
     assert scores.rmse == pytest.approx(result["rmse"], rel=1e-5)

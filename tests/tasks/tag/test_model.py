@@ -29,22 +29,22 @@ def model(request, record_model):
 
 
 def test_each_character_gets_a_tag_that_does_not_depend_on_the_other_texts(model):
-    together = model.predict(TEXTS)
+    together = model.tag(TEXTS)
     assert [len(tags) for tags in together] == [4, 1, 15, 0]
-    assert together == [model.predict([text])[0] for text in TEXTS] == model.answers(TEXTS)
+    assert together == [model.tag([text])[0] for text in TEXTS] == model.answers(TEXTS)
     assert len(set("".join(together))) > 1
 
 
 def test_characters_that_are_not_in_the_vocabulary_are_refused_or_tagged_with_a_question_mark(model):
     with pytest.raises(CorpusError, match="'z'"):
-        model.predict(["azb"])
-    (tags,) = model.predict(["azb"], skip_unknown=True)
-    assert tags == model.predict(["ab"])[0][0] + "?" + model.predict(["ab"])[0][1]
+        model.tag(["azb"])
+    (tags,) = model.tag(["azb"], skip_unknown=True)
+    assert tags == model.tag(["ab"])[0][0] + "?" + model.tag(["ab"])[0][1]
 
 
 def test_the_evaluation_agrees_with_the_answers_and_scores(model):
-    result = model.evaluate(PAIRS)
-    answers = model.predict(TEXTS)
+    result = model.evaluate_records(PAIRS)
+    answers = model.tag(TEXTS)
     is_right = [
         tag == true for tags, pair in zip(answers, PAIRS, strict=True) for tag, true in zip(tags, pair[1], strict=True)
     ]
@@ -58,10 +58,10 @@ def test_the_evaluation_agrees_with_the_answers_and_scores(model):
 
 
 def test_unknown_tags_count_as_wrong_and_have_no_part_in_the_loss(model):
-    known = model.evaluate([Pair("abca", model.predict(["abca"])[0])])
+    known = model.evaluate_records([Pair("abca", model.tag(["abca"])[0])])
     assert (known["accuracy"], known["record_accuracy"]) == (1, 1)
-    tags = model.predict(["abca"])[0][:3] + "?"
-    result = model.evaluate([Pair("abca", tags)])
+    tags = model.tag(["abca"])[0][:3] + "?"
+    result = model.evaluate_records([Pair("abca", tags)])
     assert (result["accuracy"], result["record_accuracy"]) == (0.75, 0)
     logits = scored_outputs(model, model.coding.records([Pair("abca", tags)]))[:3]
     true = [model.coding.tags.index(tag) for tag in tags[:3]]
@@ -70,14 +70,14 @@ def test_unknown_tags_count_as_wrong_and_have_no_part_in_the_loss(model):
 
 
 def test_an_evaluation_with_unknown_tags_only_has_no_loss(model):
-    result = model.evaluate([Pair("ab", "??")])
+    result = model.evaluate_records([Pair("ab", "??")])
     assert (result["loss"], result["accuracy"], result["record_accuracy"]) == (None, 0, 0)
 
 
 def test_unknown_characters_count_as_wrong_and_have_no_part_in_the_loss(model):
-    tags = model.predict(["abca"])[0]
-    known = model.evaluate([Pair("abca", tags)])
-    result = model.evaluate([Pair("abczza", tags[:3] + ".." + tags[3])], skip_unknown=True)
+    tags = model.tag(["abca"])[0]
+    known = model.evaluate_records([Pair("abca", tags)])
+    result = model.evaluate_records([Pair("abczza", tags[:3] + ".." + tags[3])], skip_unknown=True)
     assert result["loss"] == pytest.approx(known["loss"])
     assert (result["accuracy"], result["record_accuracy"]) == (pytest.approx(4 / 6), 0)
     assert (result["chars"], result["skipped"], result["unanswered"]) == (6, 2, 0)
@@ -86,7 +86,7 @@ def test_unknown_characters_count_as_wrong_and_have_no_part_in_the_loss(model):
 def test_a_record_without_a_known_character_has_no_answer_and_counts_as_wrong(model):
     options = PredictionOptions(skip_unknown=True)
     assert model.predict_records(["zz", ""], options) == [{"tags": None}] * 2
-    result = model.evaluate([Pair("zz", "..")], skip_unknown=True)
+    result = model.evaluate_records([Pair("zz", "..")], skip_unknown=True)
     assert (result["loss"], result["accuracy"], result["record_accuracy"]) == (None, 0, 0)
     assert (result["chars"], result["skipped"], result["unanswered"], result["confusion"]) == (2, 2, 1, [])
 
@@ -134,13 +134,13 @@ def test_metadata_that_do_not_fit_the_weights_are_refused(model, tmp_path):
 
 
 def test_wrong_records_are_listed_with_the_most_wrong_tags_first(model):
-    answers = model.predict(["abca", "cab"])
+    answers = model.tag(["abca", "cab"])
     right = Pair("abca", answers[0])
     two_wrong = Pair("abca", "??" + answers[0][2:])
     one_wrong = Pair("cab", "?" + answers[1][1:])
     unanswered = Pair("zzz", "...")
     pairs = [one_wrong, unanswered, right, two_wrong]
-    rows = model.evaluate(pairs, skip_unknown=True, errors=5)["errors"]
+    rows = model.evaluate_records(pairs, skip_unknown=True, errors=5)["errors"]
     assert [(row["input"], row["expected"], row["answered"]) for row in rows] == [
         (*unanswered, None),
         (*two_wrong, answers[0]),
@@ -149,4 +149,4 @@ def test_wrong_records_are_listed_with_the_most_wrong_tags_first(model):
     outputs = scored_outputs(model, model.coding.records([one_wrong]))
     log_p = (outputs.max(axis=1) - np.logaddexp.reduce(outputs, axis=1)).sum()
     assert (rows[0]["probability"], rows[2]["probability"]) == (None, pytest.approx(np.exp(log_p)))
-    assert model.evaluate([right], errors=5)["errors"] == []
+    assert model.evaluate_records([right], errors=5)["errors"] == []

@@ -38,7 +38,7 @@ def evaluate(model, tmp_path, text, **options):
 def test_the_answers_for_paths_are_those_for_their_matrices(model, paths):
     answers = model.predict_records(paths, PredictionOptions(top=2))
     matrices = [read_matrix(path) for path in paths]
-    for answer, ranked in zip(answers, model.predict(matrices, top=2), strict=True):
+    for answer, ranked in zip(answers, model.rank(matrices, top=2), strict=True):
         assert answer["top"] == ranked
         assert (answer["output"], answer["log_probability"]) == ranked[0]
     assert len({answer["log_probability"] for answer in answers}) == 3
@@ -50,7 +50,7 @@ def test_the_answers_for_paths_are_those_for_their_matrices(model, paths):
 def test_the_log_probability_of_an_answer_is_its_score(model, paths):
     for path in paths:
         matrix = read_matrix(path)
-        (((answer, log_p),),) = model.predict([matrix])
+        (((answer, log_p),),) = model.rank([matrix])
         if len(answer) < 2 * 3 + 10:  # otherwise the answer has no end
             assert model.score(matrix, answer) * (len(answer) + 1) == pytest.approx(-log_p)
 
@@ -72,7 +72,7 @@ def test_a_matrix_of_another_width_in_a_list_is_refused_with_its_line(model, pat
 def test_a_file_is_evaluated_as_its_records_are(model, paths, tmp_path):
     text = "1.npy\ta b\n4.npy\tabc\n4.npy\tcab\n7.npy\tb\n"
     result = evaluate(model, tmp_path, text)
-    assert result == model.evaluate(read_matrices([str(tmp_path / "test.tsv")], DataOptions(), []))
+    assert result == model.evaluate_records(read_matrices([str(tmp_path / "test.tsv")], DataOptions(), []))
     assert result["records"] == 3  # two records of the same matrix are alternatives
     counts = {"records", "skipped", "unanswered", "chars", "unscored"}
     assert set(result) == counts | {"loss", "exact", "cer", "wer"}

@@ -165,7 +165,7 @@ def test_previews_and_test_scores_are_those_of_the_model(tmp_path):
     preview = task.preview(checkpoint, seed=1)
     assert preview == model.preview(task.parts["val"])
     assert preview.startswith(task.parts["val"][0].source.name)
-    assert task.evaluate_test(checkpoint) == model.evaluate(task.parts["test"])
+    assert task.evaluate_test(checkpoint) == model.evaluate_records(task.parts["test"])
 
 
 def test_a_run_that_starts_from_a_model_keeps_its_scale_and_the_weights_of_every_symbol(tmp_path):
@@ -228,4 +228,4 @@ def test_training_reads_the_clips_and_a_resumed_run_writes_the_same_bytes_as_an_
             key: array.tobytes() for key, array in stopped.tensors.items()
         }
     test = read(corpus, test_fraction=0.1).parts["test"]
-    assert load_model(tmp_path / "whole").evaluate(test) == result["test_metrics"]
+    assert load_model(tmp_path / "whole").evaluate_records(test) == result["test_metrics"]

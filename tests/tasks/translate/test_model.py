@@ -24,7 +24,7 @@ def evaluate(model, tmp_path, text, **options):
 def test_a_file_is_evaluated_as_its_records_are(model, tmp_path):
     records = [SourceRecord("ab", "c dd"), SourceRecord("ab", "dd"), SourceRecord("", "c")]
     result = evaluate(model, tmp_path, "ab\tc dd\nab\tdd\n\tc\n")
-    assert result == model.evaluate(records)
+    assert result == model.evaluate_records(records)
     assert result["records"] == 2
 
 

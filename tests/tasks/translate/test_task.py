@@ -48,10 +48,10 @@ def test_predictions_are_scored_in_the_composed_form(tmp_path, form):
     model = make_model(make_checkpoint(tmp_path, text, normalize=form))
     records = [SourceRecord("a", "\uac00"), SourceRecord("b", "g\u00e9")]
     model.predict = lambda sources, **_: [[("\uac00", -1.0)], [("g\u00e9", -1.0)]]
-    scores = model.evaluate(records)
+    scores = model.evaluate_records(records)
     assert (scores["exact"], scores["cer"], scores["chars"]) == (1, 0, 3)
     decomposed = [SourceRecord("a", "\u1100\u1161"), SourceRecord("b", "ge\u0301")]
-    assert model.evaluate(decomposed) == scores
+    assert model.evaluate_records(decomposed) == scores
 
 
 def test_separators_divide_sources_and_targets_into_symbols(tmp_path):
@@ -147,7 +147,7 @@ def test_previews_and_test_scores_are_those_of_the_model(tmp_path):
     checkpoint = make_checkpoint(tmp_path, PAIRS, val_fraction=0.2, test_fraction=0.1)
     model = make_model(checkpoint)
     assert task.preview(checkpoint, seed=1) == model.preview(task.parts["val"])
-    assert task.evaluate_test(checkpoint) == model.evaluate(task.parts["test"])
+    assert task.evaluate_test(checkpoint) == model.evaluate_records(task.parts["test"])
     assert read(tmp_path, PAIRS).evaluate_test(checkpoint) is None
 
 
