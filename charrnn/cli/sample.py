@@ -32,6 +32,7 @@ from charrnn.tasks.language.writing import StoppableText
 if TYPE_CHECKING:
     from charrnn.analysis.copies import Copies
     from charrnn.tasks.base import DescribesVectors
+    from charrnn.tasks.language.model import TextModel
 
 MAX_PASSAGE = 80  # characters shown of a copied passage
 DEFAULT_LENGTH = 500
@@ -54,6 +55,16 @@ Length = Annotated[
 NumSamples = Annotated[int, typer.Option(min=1, help=f"Number of samples, {MAX_STREAMS} of them at the same time.")]
 Unique = Annotated[
     bool, typer.Option("--unique", help="Replace samples that repeat an earlier one by further samples.")
+]
+Beam = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Search for a likely text with this many hypotheses, instead of sampling.",
+        show_default="off",
+        rich_help_panel="Sampling",
+    ),
 ]
 NoRepeatNgram = Annotated[
     int | None,
@@ -96,6 +107,7 @@ def sample(
     num_samples: NumSamples = 1,
     unique: Unique = False,
     no_repeat_ngram: NoRepeatNgram = None,
+    beam: Beam = None,
     seed: Seed = None,
     stop: Stop = None,
     hide_prime: HidePrime = False,
@@ -133,7 +145,11 @@ def sample(
         raise UsageError("--stop: the text is empty")
     if named_run is not None and runs:
         raise UsageError(f"{named_run} and --run {runs[0]}: two runs are given", "to average several runs, use --run")
-    sampling = select_options(SamplingOptions, given_options(options))
+    sampling_options = given_options(options)
+    sampling = select_options(SamplingOptions, sampling_options)
+    samples = num_samples > 1 or unique or no_repeat_ngram or seed is not None or sampling_options
+    if beam is not None and (samples or stop or copies or features is not None or length == 0):
+        raise UsageError("--beam finds one text and cannot be combined with other options than --prime and --length")
     loaded = load_model(
         [named_run] if named_run is not None else runs or [], model, checkpoint, methods=["sample_many", "write"]
     )
@@ -170,6 +186,13 @@ def sample(
     ids = text_model.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     is_streamed = num_samples == 1 and not json_output
     length = DEFAULT_LENGTH if length is None else length
+    if beam is not None:
+        text, nats = text_model.search(ids, length, beam)
+        if json_output:
+            print_json(_json_row(text_model, prime, text, None, nats))
+        else:
+            write_text(f"{prefix}{text}\n")
+        return
     stops = [*map(_unescape, stop or []), *(text_model.stops if length else [])]  # an endless text has many lines
     if is_streamed:
         write_text(prefix)
@@ -192,9 +215,7 @@ def sample(
         if corpus is not None:
             found.append(find_copies(one.text, corpus))
         if json_output:
-            row = {"prime": readable(prime), "text": readable(one.text), "seed": one.seed, "nats": one.mean_nats}
-            if text_model.vocabulary.is_bytes:
-                row["base64"] = base64.b64encode(to_bytes(one.text)).decode()
+            row = _json_row(text_model, prime, one.text, one.seed, one.mean_nats)
             print_json(row | ({"copies": found[number].to_dict()} if found else {}))
         elif is_streamed:
             write_text("\n")
@@ -206,6 +227,14 @@ def sample(
     if corpus is not None and not json_output:
         unit = "bytes" if corpus.vocabulary.is_bytes else "characters"
         print_stderr(_describe_copies(merge_copies(found), unit))
+
+
+def _json_row(model: TextModel, prime: str, text: str, seed: int | None, nats: float | None) -> dict[str, Any]:
+    """A text that was written, as a JSON object."""
+    row = {"prime": readable(prime), "text": readable(text), "seed": seed, "nats": nats}
+    if model.vocabulary.is_bytes:
+        row["base64"] = base64.b64encode(to_bytes(text)).decode()
+    return row
 
 
 def _unescape(text: str) -> str:

@@ -13,12 +13,13 @@ from threadpoolctl import threadpool_limits
 from charrnn.corpus.pairs import PairPass, SourceRecords, join_sources
 from charrnn.engines.base import Backend
 from charrnn.errors import UsageError
+from charrnn.models.beam_search import Hypothesis
 from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.seeding import Purpose, random_generator
 from charrnn.tasks.base import Alignment, PredictionOptions, TrainedModel, WrongRecord
-from charrnn.tasks.encoder_decoder.beam_search import Decoder, Hypothesis
+from charrnn.tasks.encoder_decoder.beam_search import Decoder
 from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
 from charrnn.tasks.encoder_decoder.symbols import END, END_LABEL
 

@@ -14,6 +14,7 @@ from charrnn.corpus.vocabulary import TextPlace, Vocabulary
 from charrnn.engines.base import Backend, Stepper
 from charrnn.errors import CorpusError, RunError, UsageError, converting_errors
 from charrnn.models.architecture import Architecture
+from charrnn.models.beam_search import BeamSearch
 from charrnn.models.sampling import choose
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import cross_entropy_forward
@@ -160,6 +161,20 @@ class TextModel(TrainedModel):
             if is_last:
                 return
             logits = self._step(stepper, ids)
+
+    def search(self, prime: Array, length: int, beam: int) -> tuple[str, float]:
+        """Finds a likely text of at most `length` characters by beam search, with `beam` hypotheses.
+
+        prime: ids. A text of a model of lines ends at the end of the line; other texts have exactly `length`
+        characters. Returns the text and its mean nats per character.
+        """
+        stepper = self._new_stepper(beam)
+        logits = self._read(stepper, self.prepend_start(prime), beam)
+        record_end = self.record_end()
+        end = -1 if record_end is None else record_end
+        ((ids, log_p), *_), *_ = BeamSearch(stepper, np.array([length]), beam, end).run(logits)
+        num_predicted = len(ids) + (len(ids) < length)  # a shorter text also has an end
+        return self.vocabulary.decode(ids), -log_p / num_predicted
 
     def score(self, text: str) -> float:
         """Mean nats per character of a text. Raises CorpusError for unknown characters and for an empty text."""

@@ -1,5 +1,6 @@
 """A trained language model: sample, score and step agree with each other."""
 
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -227,3 +228,15 @@ def test_a_file_is_evaluated_like_its_text(tmp_path):
     path.write_text("")
     with pytest.raises(CorpusError, match="empty"):
         model.evaluate_file(EvaluationFile(str(path)))
+
+
+def test_a_wide_beam_finds_the_most_likely_of_all_texts():
+    model = make_model(symbols="abc")
+    prime = model.vocabulary.encode("ab")
+    candidates = ["".join(text) for text in itertools.product("abc", repeat=3)]
+    nats = {text: model.nats(model.vocabulary.encode("ab" + text))[2:].mean() for text in candidates}
+    text, mean_nats = model.search(prime, 3, beam=27)
+    assert text == min(nats, key=nats.get)
+    assert mean_nats == pytest.approx(nats[text])
+    greedy, _ = model.search(prime, 3, beam=1)
+    assert greedy == model.sample("ab", length=3, greedy=True)
