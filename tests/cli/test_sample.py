@@ -132,6 +132,7 @@ def test_a_terminal_shows_which_model_is_used(trained):
 
 
 @error_cases(
+    ("--beam 4 --temperature 1", 2, "--beam", "--prime and --length"),
     ("--prime foxÉ", 3, "'É' (U+00C9)", "position 3", "--on-unknown skip"),
     ("--prime-file none.txt", 3, "none.txt", "No such file"),
     ("--temperature -1", 2, "--temperature -1", "at least 0"),
