@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charrnn.errors import printable
-from charrnn.options import RunConfig
+from charrnn.options import TASK_OPTIONS, RunConfig
 from charrnn.runs.directory import Run
 
 OMITTED = ("workers", "init_from", "save_every", "sample_every")
@@ -24,7 +24,7 @@ def run_labels(runs: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
     """
     options = [config.to_options() for config in configs]
     names = [name for name in dict.fromkeys(itertools.chain(*options)) if name not in OMITTED]
-    differing = [name for name in names if len({str(values.get(name)) for values in options}) > 1]
+    differing = [name for name in names if _differs(name, options)]
     shown = [name for name in differing if name not in SECONDARY] or differing
     descriptions = _describe(options, [name for name in shown if name != "learning_rate"])
     if len(set(descriptions)) < len(descriptions):
@@ -33,9 +33,15 @@ def run_labels(runs: Sequence[Run], configs: Sequence[RunConfig]) -> list[str]:
     return [f"{name}: {text}" if text else name for name, text in zip(run_names, descriptions, strict=True)]
 
 
+def _differs(name: str, options: Sequence[dict[str, Any]]) -> bool:
+    """Whether the runs have different values of an option. An option that only some tasks have may be missing."""
+    runs = [values for values in options if name in values] if name in TASK_OPTIONS else options
+    return len({str(values.get(name)) for values in runs}) > 1
+
+
 def _describe(options: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
     """The values of the named options, for each run."""
-    return [", ".join(_describe_option(name, values.get(name)) for name in names) for values in options]
+    return [", ".join(_describe_option(name, values[name]) for name in names if name in values) for values in options]
 
 
 def _describe_option(name: str, value: Any) -> str:

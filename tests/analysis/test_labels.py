@@ -26,13 +26,14 @@ def labels(*options):
         ([{"max_steps": 5, "seed": 2}, {"max_steps": 9, "seed": 3}], ["0: seed 2", "1: seed 3"]),
         ([{"max_steps": 5}, {"max_steps": 9}], ["0: max steps 5", "1: max steps 9"]),
         ([{"save_every": 5}, {"save_every": 9}], ["0", "1"]),
+        ([{"task": "lm"}, {"task": "classify"}], ["0: lm", "1: classify"]),
         (
             [{"hidden_size": 64, "learning_rate": 0.02}, {"hidden_size": 128, "learning_rate": 0.01}],
             ["0: 64 units", "1: 128 units"],
         ),
         (
             [{"cell": "gru", "learning_rate": rate} for rate in (0.01, 0.02)] + [{"cell": "rnn"}],
-            ["0: gru, lr 0.01", "1: gru, lr 0.02", "2: rnn, lr None"],
+            ["0: gru, lr 0.01", "1: gru, lr 0.02", "2: rnn"],
         ),
     ],
 )
