@@ -12,7 +12,6 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from charrnn.corpus.escapes import to_bytes
 from charrnn.errors import printable
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ def print_stderr(text: str) -> None:
 
 def write_text(text: str) -> None:
     """Writes a text of a model to stdout, at once. The bytes of a byte model are written unchanged."""
+    from charrnn.corpus.escapes import to_bytes
+
     sys.stdout.flush()
     sys.stdout.buffer.write(to_bytes(text))
     sys.stdout.buffer.flush()

@@ -16,7 +16,7 @@ from charrnn.runs.reports import Metrics, Result
 from charrnn.training import sizing
 from charrnn.training.sizing import EFFICIENCY
 
-from .conftest import DATA, SMALL, command, on_terminal
+from .conftest import DATA, SMALL, TEXT, command, on_terminal
 
 CELLS = ("rnn", "lstm", "gru")
 
@@ -330,8 +330,9 @@ def fast_machine(monkeypatch):
     monkeypatch.setattr(sizing, "product_rate", lambda: 6 * 15 * 650_000**2 / (EFFICIENCY * 0.6))
 
 
-def test_a_budget_of_minutes_sets_the_hidden_size_and_a_resume_keeps_it(charrnn, corpus, fast_machine, monkeypatch):
-    outcome = charrnn("train", corpus, "--run", "r", "--max-minutes", "0.01", "--workers", "1")
+def test_a_budget_of_minutes_sets_the_hidden_size_and_a_resume_keeps_it(charrnn, fast_machine, monkeypatch):
+    Path("large.txt").write_text(TEXT * 20)  # a small text has a small network in any time
+    outcome = charrnn("train", "large.txt", "--run", "r", "--max-minutes", "0.01", "--workers", "1")
     assert any("384" in line and "--hidden-size" in line for line in outcome.err.splitlines())
     assert read_config()["model"]["hidden_size"] == 384
     assert read_config()["train"]["learning_rate"] == pytest.approx(8e-3 * 256 / 384, abs=1e-6)
@@ -341,8 +342,9 @@ def test_a_budget_of_minutes_sets_the_hidden_size_and_a_resume_keeps_it(charrnn,
 
 
 @pytest.mark.parametrize("options", [("--hidden-size", "16"), ("--max-steps", "2"), ("--max-epochs", "0.1")])
-def test_a_given_size_or_another_budget_does_not_set_the_hidden_size(charrnn, corpus, fast_machine, options):
-    outcome = charrnn("train", corpus, "--run", "r", "--max-minutes", "0.01", "--workers", "1", *options)
+def test_a_given_size_or_another_budget_does_not_set_the_hidden_size(charrnn, fast_machine, options):
+    Path("large.txt").write_text(TEXT * 20)
+    outcome = charrnn("train", "large.txt", "--run", "r", "--max-minutes", "0.01", "--workers", "1", *options)
     assert "hidden size" not in outcome.err
     assert read_config()["model"]["hidden_size"] == (16 if options[0] == "--hidden-size" else 256)
 
