@@ -28,7 +28,7 @@ eval               0      0         0    0          0       0       0        0  
 view               0      0         2    2          0       2       2        2           0
 page               0      0         2    2          2       2       2        2           2
 plot               0      0         0    0          0       0       0        0           0
-plot --gradients   0      0         2    2          2       2       2        2           2
+plot --gradients   0      0         0    0          0       0       0        0           0
 export             0      0         0    0          0       0       0        0           0
 info               0      0         0    0          0       0       0        0           0
 runs               0      0         0    0          0       0       0        0           0
@@ -108,7 +108,7 @@ def arguments(command, task, device, run):
         "view": ("view", data.inputs, "--run", run),
         "page": ("page", "--run", run, "--output", "page.html"),
         "plot": ("plot", run, "--terminal"),
-        "plot --gradients": ("plot", "--gradients", run, "--steps", "3", "--terminal"),
+        "plot --gradients": ("plot", "--gradients", run, "--terminal"),
         "export": ("export", "--run", run, "network.onnx"),
         "info": ("info", run),
         "runs": ("runs", "."),
