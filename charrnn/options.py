@@ -93,7 +93,7 @@ class ModelOptions(CheckedFields):
         "Hidden units in each layer.",
         low=1,
         high=65536,
-        default_text="fits the time budget; 256 for other budgets",
+        default_text="fits the data and the time budget; at most 256 for other budgets",
     )
     num_layers: int = checked_field(1, "Number of recurrent layers.", low=1, high=64)
     embedding_size: int = checked_field(
@@ -211,11 +211,12 @@ class TrainingOptions(CheckedFields):
         "Time steps of truncated back-propagation through time (T); also the maximum length of sources and targets.",
         low=1,
         high=MAX_BATCH,
-        default_text="64, less for a small corpus",
+        default_text="lm, series: 64, less for a small corpus; other tasks: the longest record, at most 1024 steps, "
+        "for translate, transcribe and caption 4096",
     )
     optimizer: str = checked_field("adamw", "adamw, adam, rmsprop, adagrad or sgd (momentum 0.9).", choices=OPTIMIZERS)
     learning_rate: float | None = checked_field(
-        None, "Peak learning rate.", low=0, default_text="depends on the optimizer and the hidden size"
+        None, "Peak learning rate.", low=0, default_text="depends on the optimizer, the task and the hidden size"
     )
     schedule: str = checked_field(
         "constant",
@@ -231,7 +232,7 @@ class TrainingOptions(CheckedFields):
         "Dropout probability of each layer's outputs.",
         low=0,
         below=1,
-        default_text="more for a large model, less for a large corpus",
+        default_text="more for a large model, less for a large corpus and for --task tag",
     )
     recurrent_dropout: float | None = checked_field(
         None,

@@ -264,6 +264,19 @@ def tunes(rng):
     return clips
 
 
+KEYS = "abcd"
+
+
+def recall(rng):
+    """Lines of random digits, each with a letter at its start. The letter is the label of the line."""
+    rows = []
+    for _ in range(1500):
+        key = rng.choice(KEYS)
+        digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(60, 90)))
+        rows.append(f"{key}{digits}\t{key}\n")
+    return "".join(rows)
+
+
 def all_files():
     """The text of each generated file, by name."""
     captions, vectors = shapes(random.Random(f"{SEED} shapes"))
@@ -273,6 +286,7 @@ def all_files():
         "dates.tsv": dates(random.Random(f"{SEED} dates")),
         "shapes.txt": captions,
         "shapes.csv": vectors,
+        "recall.tsv": recall(random.Random(f"{SEED} recall")),
         "season.csv": season(random.Random(f"{SEED} season")),
     }
 

@@ -29,7 +29,7 @@ view               0      0         2    2          0       2       2        2  
 page               0      0         2    2          2       2       2        2           2
 plot               0      0         0    0          0       0       0        0           0
 report             0      0         0    0          0       0       0        0           0
-plot --gradients   0      0         2    2          2       2       2        2           2
+plot --gradients   0      0         0    0          0       0       0        0           0
 export             0      0         0    0          0       0       0        0           0
 info               0      0         0    0          0       0       0        0           0
 runs               0      0         0    0          0       0       0        0           0
@@ -110,7 +110,7 @@ def arguments(command, task, device, run):
         "page": ("page", "--run", run, "--output", "page.html"),
         "report": ("report", run, "--output", "report.html"),
         "plot": ("plot", run, "--terminal"),
-        "plot --gradients": ("plot", "--gradients", run, "--steps", "3", "--terminal"),
+        "plot --gradients": ("plot", "--gradients", run, "--terminal"),
         "export": ("export", "--run", run, "network.onnx"),
         "info": ("info", run),
         "runs": ("runs", "."),

@@ -114,6 +114,20 @@ def test_the_examples_of_all_tasks_run_as_written(shell):
     assert len(out.splitlines()) > 900
 
 
+@pytest.mark.slow
+def test_the_chapter_in_ten_commands_runs_as_written(shell):
+    pytest.importorskip("plotext", reason="the extra `plot` is not installed")
+    chapter = (
+        (ROOT / "charrnn" / "nn" / "README.md").read_text().partition("in ten commands\n")[2].partition("\n## ")[0]
+    )
+    commands = re.findall(r"^ {7,}(.*charrnn .*)$", chapter, re.MULTILINE)
+    assert len(commands) == 10
+    small = re.sub(r"--max-minutes 0.5|--max-steps 300", "--max-steps 4 --hidden-size 8", "\n".join(commands))
+    out = shell(small)
+    assert "k = 91" in out
+    assert {path.name for path in Path("runs").iterdir()} > {"hello", "recall-lstm", "recall-rnn", "season"}
+
+
 def recipe(beginning):
     """The line of a shell block that begins like this."""
     (line,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith(beginning)]

@@ -1,15 +1,17 @@
 """Gradient flow: how much of the gradient of a loss reaches the state k time steps earlier.
 
-L layers, B streams, T time steps, H hidden size.
+The losses are those of single predictions of a validation pass, so this works for every task. If a network has an
+encoder, the time steps and the states are those of the decoder.
+
+L layers, B streams, T time steps, H hidden size, N losses, K the largest k.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -18,17 +20,17 @@ from charrnn.analysis.labels import run_labels
 from charrnn.corpus.batch import Batch
 from charrnn.errors import UsageError
 from charrnn.models.architecture import Architecture
-from charrnn.models.network import Network
+from charrnn.models.network import Network, attention_weights
 from charrnn.nn.arrays import Array
-from charrnn.nn.parameters import initialise
-from charrnn.options import RunConfig
+from charrnn.options import ResolvedTraining, RunConfig
 from charrnn.runs.directory import Run
-from charrnn.seeding import Purpose, random_generator
-from charrnn.tasks.language.model import TextModel
-from charrnn.tasks.language.streams import WARMUP
-from charrnn.tasks.registry import load_model, read_corpus
+from charrnn.tasks.base import Task
+from charrnn.tasks.registry import load_model, read_run_task
+from charrnn.training.trainer import random_parameters
 
-NUM_LOSSES = 128  # places of the text whose losses are differentiated
+DEFAULT_STEPS = 100
+NUM_LOSSES = 128  # predictions whose losses are differentiated
+MAX_STREAMS = 32
 MAX_STATE_VALUES = 1 << 25  # numbers in the states that are in memory at the same time
 
 
@@ -37,7 +39,7 @@ class GradientFlow:
     """The gradient norm of the state of one layer, k steps before the loss, relative to that at k = 0."""
 
     label: str
-    quartiles: Array  # (3, K + 1): lower quartile, median and upper quartile over the places of the text
+    quartiles: Array  # (3, K + 1): lower quartile, median and upper quartile over the losses
 
     @property
     def median(self) -> Array:
@@ -45,99 +47,186 @@ class GradientFlow:
         return median
 
 
-def read_gradient_flows(runs: Sequence[Run], steps: int, checkpoint: str) -> list[GradientFlow]:
-    """The gradient flow of each layer of each run, on the validation text of the run.
+class Place(NamedTuple):
+    """A prediction of a pass: its batch, its time step and its stream."""
 
-    steps: K, the largest number of steps before the loss.
+    batch: int
+    step: int
+    stream: int
+
+
+def read_gradient_flows(runs: Sequence[Run], steps: int | None, checkpoint: str) -> list[GradientFlow]:
+    """The gradient flow of each layer of each run, on the validation data of the run.
+
+    steps: K. None: DEFAULT_STEPS, or fewer if all records are shorter.
     checkpoint: "initial", "best" or "last".
-    Raises UsageError for a run that is not a language model, and for too many steps.
+    Raises UsageError if a run has no validation data, or too short ones.
     """
     configs = [run.read_config() for run in runs]
     flows = []
     for label, run, config in zip(run_labels(runs, configs), runs, configs, strict=True):
         model = load_model(run.path, checkpoint="last" if checkpoint == "last" else "best")
-        if not isinstance(model, TextModel):
-            raise UsageError(f"{run.path}: not a language model", "--gradients needs language models")
-        parameters = _initial_parameters(run, config, model) if checkpoint == "initial" else model.parameters
-        ids = read_corpus(model).val
-        if len(ids) < steps + 2:
-            problem = f"--steps {steps}: the validation part of {run.path} is too short"
-            raise UsageError(problem, f"at most {len(ids) - 2}")
+        task = read_run_task(run)
+        parameters = model.parameters
+        if checkpoint == "initial":
+            parameters = _initial_parameters(run, config, task, model.architecture)
+        seq_length = ResolvedTraining.from_options(config.train).seq_length
+        batches = _validation_batches(task, model.architecture, seq_length, steps or DEFAULT_STEPS)
+        longest = max((int(history(batch)[_is_scored(batch)].max(initial=0)) for batch in batches), default=0)
+        if not longest:
+            problem = f"{run.path}: no validation data with two time steps in a record"
+            raise UsageError(problem, "--gradients needs them; see --val-fraction and --val-file")
+        if steps is not None and steps > longest:
+            problem = f"--steps {steps}: the validation data of {run.path} are too short"
+            raise UsageError(problem, f"at most {longest}")
         with threadpool_limits(1):
             quartiles = relative_gradient_norms(
-                model.architecture, parameters.astype(np.float64), ids, steps, model.record_end()
+                model.architecture, parameters.astype(np.float64), batches, min(longest, steps or DEFAULT_STEPS)
             )
         for n, layer_quartiles in enumerate(quartiles):
             flows.append(GradientFlow(label if len(quartiles) == 1 else f"{label}, layer {n}", layer_quartiles))
     return flows
 
 
-def _initial_parameters(run: Run, config: RunConfig, model: TextModel) -> Array:
+def _initial_parameters(run: Run, config: RunConfig, task: Task, architecture: Architecture) -> Array:
     """The random parameters that the run started from."""
     if config.init_from is not None:
         raise UsageError(f"{run.path}: started from the weights of {config.init_from.path}, not from random weights")
-    parameters = np.empty_like(model.parameters)
-    generators = (random_generator(config.train.seed, Purpose.PARAMETERS, n) for n in itertools.count())
-    initialise(model.architecture.specs(), parameters, generators)
-    return parameters
+    return random_parameters(task, architecture, ResolvedTraining.from_options(config.train))
+
+
+def _validation_batches(task: Task, architecture: Architecture, seq_length: int, steps: int) -> list[Batch]:
+    """Batches of a part of the validation data, long enough for predictions with `steps` steps before them."""
+    batch_length = steps + seq_length
+    one_stream = task.validation_pass(1, batch_length)
+    if one_stream is None:
+        return []
+    state_values = math.prod(architecture.state_shape(1)) * batch_length
+    # With at most one stream for two batches, the part of a text that a stream reads is longer than a batch.
+    streams = max(1, min(MAX_STREAMS, MAX_STATE_VALUES // state_values, one_stream.steps // 2))
+    batches = task.validation_pass(streams, batch_length, NUM_LOSSES * batch_length)
+    return [] if batches is None else [batches.batch(n) for n in range(batches.steps)]
+
+
+def history(batch: Batch) -> Array:
+    """The number of steps (T, B) between each step and the start of its record, or of the batch."""
+    steps = np.arange(len(batch.x))[:, None]
+    starts = np.zeros(batch.x.shape[:2], int) if batch.reset_mask is None else steps * batch.reset_mask[:, :, 0]
+    lengths: Array = steps - np.maximum.accumulate(starts, axis=0)
+    return lengths
+
+
+def _is_scored(batch: Batch) -> Array:
+    """Bool (T, B), True where a step is scored."""
+    return np.ones(batch.x.shape[:2], bool) if batch.loss_mask is None else batch.loss_mask > 0
 
 
 def relative_gradient_norms(
-    architecture: Architecture, parameters: Array, ids: Array, steps: int, record_end: int | None = None
+    architecture: Architecture, parameters: Array, batches: Sequence[Batch], steps: int
 ) -> Array:
-    """Gradient norms relative to those at k = 0, for losses at places spread evenly over a text.
+    """Gradient norms relative to those at k = 0, for NUM_LOSSES predictions of the batches of a pass.
 
-    record_end: the id after which the state is reset.
-    Returns the lower quartile, median and upper quartile over the places (L, 3, K + 1) with K = `steps`.
+    If many predictions have `steps` steps before them, only those are used. For other data, the values for a large k
+    are those of the predictions that have k steps before them.
+
+    Returns the lower quartile, median and upper quartile over the losses (L, 3, K + 1) with K = `steps`.
     """
-    length = min(WARMUP + steps + 1, len(ids) - 1)  # characters that are read before the predicted one
-    predicted_places = np.unique(np.linspace(length, len(ids) - 1, NUM_LOSSES).astype(int))
-    streams = max(1, MAX_STATE_VALUES // (math.prod(architecture.state_shape(1)) * (steps + 1)))
-    parts = []
-    for start in range(0, len(predicted_places), streams):
-        places = predicted_places[start : start + streams]
-        x = ids[places + np.arange(-length, 0)[:, None]]
-        parts.append(gradient_norms(architecture, parameters, x, ids[places], steps, record_end))
-    norms = np.concatenate(parts, axis=2)
-    first_norms = norms[:, :1]
+    lengths = [history(batch) for batch in batches]
+    scored = [Place(n, *place) for n, batch in enumerate(batches) for place in np.argwhere(_is_scored(batch)).tolist()]
+    with_all_steps = [place for place in scored if lengths[place.batch][place[1:]] >= steps]
+    candidates = with_all_steps if len(with_all_steps) >= NUM_LOSSES else scored
+    candidates.sort(key=lambda place: lengths[place.batch][place[1:]])  # the last one has the longest record
+    chosen = np.unique(np.linspace(0, len(candidates) - 1, NUM_LOSSES).astype(int))
+    norms = gradient_norms(architecture, parameters, batches, [candidates[n] for n in chosen.tolist()], steps)
+    first_norms = norms[:, :, :1]
     relative_norms = np.divide(norms, first_norms, out=np.zeros_like(norms), where=first_norms > 0)
-    quartiles: Array = np.quantile(relative_norms, (0.25, 0.5, 0.75), axis=2)
+    relative_norms[np.isnan(norms)] = np.nan
+    quartiles: Array = np.nanquantile(relative_norms, (0.25, 0.5, 0.75), axis=1)
     return quartiles.swapaxes(0, 1)
 
 
 def gradient_norms(
-    architecture: Architecture, parameters: Array, x: Array, targets: Array, steps: int, record_end: int | None = None
+    architecture: Architecture, parameters: Array, batches: Sequence[Batch], places: Sequence[Place], steps: int
 ) -> Array:
-    """The norms (L, K + 1, B) of the gradients d loss / d state_{T-k} for k = 0 .. K = `steps`, with K < T.
+    """The norms (L, N, K + 1) of the gradients d loss / d state_{t-k} for k = 0 .. K = `steps`.
 
-    The loss is that of the last step of x (T, B), which is read from the zero state and predicts `targets` (B,). The
-    state of a layer is its h, which the next step and the layer above read, and for an LSTM also its c.
+    Each loss is that of one prediction at a step t. The state of a layer is its h, which the next step and the layer
+    above read, and for an LSTM also its c. NaN where t - k is before the record, or before the batch.
+
+    batches: those of a pass. Each starts from the final states of the one before.
     """
-    streams = x.shape[1]
+    streams = batches[0].x.shape[1]
+    source_length = max((len(batch.source.x) for batch in batches if batch.source is not None), default=0)
     # One step at a time: the backward pass of a step then gives the gradient of the state before it.
-    network = Network(architecture, parameters, streams, 1, np.empty_like(parameters))
-    batches = [_one_step_batch(ids, record_end) for ids in x]
+    network = Network(architecture, parameters, streams, 1, np.empty_like(parameters), source_length)
     state = np.zeros(architecture.state_shape(streams), parameters.dtype)
-    states_before = deque[Array](maxlen=steps + 1)
-    for batch in batches:
-        states_before.append(state.copy())
-        hidden = network.forward_hidden(batch, state)
-    _, residual = network.loss.forward(network.head_outputs(hidden, None), targets)
-    dy = (network.loss.backward(residual, targets, 1.0) @ network.named["head.weight"])[None]
-    dstate = np.zeros_like(state)
-    norms = np.empty((architecture.num_layers, steps + 1, streams))
-    for k, (batch, state_before) in enumerate(zip(reversed(batches), reversed(states_before), strict=False)):
-        network.forward_hidden(batch, state_before)  # restores the gates and states for the backward pass of this step
-        for n, layer in reversed(list(enumerate(network.stack.layers))):
-            dstate[n, 0] += dy[0]  # h is read by the next step and by the layer above
-            norms[n, k] = np.sqrt(np.square(dstate[n]).sum(axis=(0, 2)))
-            dy.fill(0)
-            layer.backward(dy, dstate[n], network.layer_grads[n], dy if n else None)
-        dy.fill(0)
+    norms = np.full((architecture.num_layers, len(places), steps + 1), np.nan)
+    for n, batch in enumerate(batches):
+        memory = None if batch.source is None else network.encode(batch.source, state)
+        states_before = []
+        for t in range(len(batch.x)):
+            states_before.append(state.copy())
+            _forward_step(network, batch, t, state)
+        rest = {number: place for number, place in enumerate(places) if place.batch == n}
+        while rest:
+            # One loss of each stream. The places are unique, so the streams of these losses differ.
+            chosen = {place.stream: number for number, place in rest.items()}
+            losses = [(number, rest.pop(number)) for number in chosen.values()]
+            _add_norms(network, batch, memory, states_before, losses, norms)
     return norms
 
 
-def _one_step_batch(ids: Array, record_end: int | None) -> Batch:
-    """The batch of one time step, for ids (B,)."""
-    x = ids[None]
-    return Batch(x, x, reset_mask=None if record_end is None else (x == record_end)[:, :, None])
+def _add_norms(
+    network: Network,
+    batch: Batch,
+    memory: Array | None,
+    states_before: Sequence[Array],
+    losses: Sequence[tuple[int, Place]],
+    norms: Array,
+) -> None:
+    """Writes the norms of losses in different streams of a batch. losses: (index in `norms`, place)."""
+    lengths = history(batch)
+    last_k = {number: min(norms.shape[2] - 1, int(lengths[place[1:]])) for number, place in losses}
+    first = min(place.step - last_k[number] for number, place in losses)
+    last = max(place.step for _, place in losses)
+    dstate = np.zeros_like(states_before[0])
+    unused = np.empty_like(dstate)
+    for t in range(last, first - 1, -1):
+        unused[...] = states_before[t]
+        hidden = _forward_step(network, batch, t, unused)  # restores the gates for the backward pass of this step
+        dy = np.zeros_like(hidden)
+        predicted = [place.stream for _, place in losses if place.step == t]
+        if predicted:
+            dy[0, predicted] = _hidden_gradient(network, batch, memory, t, hidden)[0, predicted]
+        for layer_number, layer in reversed(list(enumerate(network.stack.layers))):
+            dstate[layer_number, 0] += dy[0]  # h is read by the next step and by the layer above
+            layer_norms = np.sqrt(np.square(dstate[layer_number]).sum(axis=(0, 2)))
+            for number, place in losses:
+                if 0 <= place.step - t <= last_k[number]:
+                    norms[layer_number, number, place.step - t] = layer_norms[place.stream]
+            dy.fill(0)
+            layer.backward(dy, dstate[layer_number], network.layer_grads[layer_number], dy if layer_number else None)
+
+
+def _forward_step(network: Network, batch: Batch, t: int, state: Array) -> Array:
+    """The outputs (1, B, H) of the recurrent stack at one step. Overwrites `state` with the state after it."""
+    embedding = network.named.get("embedding.weight")
+    x = batch.x[t : t + 1]
+    reset_mask = None if batch.reset_mask is None else batch.reset_mask[t : t + 1]
+    return network.stack.forward(x if embedding is None else embedding[x], state, reset_mask=reset_mask)
+
+
+def _hidden_gradient(network: Network, batch: Batch, memory: Array | None, t: int, hidden: Array) -> Array:
+    """The gradient of the losses of one step with respect to the outputs (1, B, H) of the recurrent stack."""
+    attention = network.attention
+    y = hidden
+    if attention is not None and memory is not None and batch.source is not None:
+        y = attention.forward(hidden, memory, batch.source.is_step)
+    targets = batch.targets[t]
+    _, residual = network.loss.forward(
+        network.head_outputs(y[0], None if batch.ngrams is None else batch.ngrams[t]), targets
+    )
+    dy = (network.loss.backward(residual, targets, network.heads[0].share) @ network.named["head.weight"])[None]
+    if y is not hidden and attention is not None:
+        attention.backward(dy, dy, attention_weights(network.grads))
+    return dy

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg")
 MAX_TERMINAL_SIZE = (120, 24)  # columns and lines of a figure in the terminal
-DEFAULT_STEPS = 100
 
 Runs = Annotated[
     list[Path] | None,
@@ -48,7 +47,9 @@ Gradients = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, max=10_000, help="With --gradients: the largest k.", show_default=str(DEFAULT_STEPS)),
+    typer.Option(
+        min=1, max=10_000, help="With --gradients: the largest k.", show_default="100; fewer if all records are shorter"
+    ),
 ]
 Checkpoint = Annotated[
     str | None, typer.Option(help="With --gradients: the weights to use: initial, best or last.", show_default="best")
@@ -84,8 +85,9 @@ def plot(
     with the options that differ between the runs.
 
     --gradients draws the norm of the gradient of the loss at time t with respect to the hidden state at time t - k,
-    relative to the norm at k = 0. It draws the median over many t of the validation text, with quartiles, for each
-    layer, and prints some of the values.
+    relative to the norm at k = 0. It draws the median over many t of the validation data, with quartiles, for each
+    layer, and prints some of the values. The value at k is that of the records that have k steps before t. If a network
+    has an encoder, the steps are those of the decoder.
     """
     check_choice("--x", x, "steps", "characters", "seconds", "epochs")
     if output is not None:
@@ -109,7 +111,7 @@ def plot(
     if output is not None:
         refuse_to_overwrite(output, [run.path for run in found])
     if gradients:
-        _plot_gradients(found, steps or DEFAULT_STEPS, checkpoint or "best", output, terminal=terminal)
+        _plot_gradients(found, steps, checkpoint or "best", output, terminal=terminal)
     else:
         _plot_losses(found, x, output, full=full, terminal=terminal)
 
@@ -158,7 +160,9 @@ def _plot_sweep(storage: str, name: str | None, output: Path | None, *, terminal
     _save(draw, output, "plot.png", terminal=terminal)
 
 
-def _plot_gradients(runs: list[Run], steps: int, checkpoint: str, output: Path | None, *, terminal: bool) -> None:
+def _plot_gradients(
+    runs: list[Run], steps: int | None, checkpoint: str, output: Path | None, *, terminal: bool
+) -> None:
     check_choice("--checkpoint", checkpoint, "initial", "best", "last")
     from rich.markup import escape
     from rich.table import Table
@@ -172,10 +176,11 @@ def _plot_gradients(runs: list[Run], steps: int, checkpoint: str, output: Path |
             from charrnn.plots.terminal import terminal_gradient_flows
 
             print(terminal_gradient_flows(flows, title, *_terminal_size()))
-    shown = sorted({max(1, steps // 10), max(1, steps // 2), steps})
+    largest = max(len(flow.median) for flow in flows) - 1
+    shown = sorted({max(1, largest // 10), max(1, largest // 2), largest})
     table = Table("norm relative to k = 0, median", *(f"k = {k}" for k in shown))
     for flow in flows:
-        table.add_row(escape(flow.label), *(f"{flow.median[k]:.2g}" for k in shown))
+        table.add_row(escape(flow.label), *(f"{flow.median[k]:.2g}" if k < len(flow.median) else "-" for k in shown))
     print_table(table)
 
     def draw() -> Any:

@@ -57,7 +57,7 @@ def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: in
     plot = _new_plot(width, height)
     powers_of_ten = [[math.log10(norm) for norm in flow.median if norm > 0] for flow in flows]
     lowest = math.floor(min(map(min, powers_of_ten)))
-    x_ticks = round_ticks(len(flows[0].median) - 1, NUM_TICKS)
+    x_ticks = round_ticks(max(len(flow.median) for flow in flows) - 1, NUM_TICKS)
     y_ticks = [-tick for tick in round_ticks(-lowest, NUM_TICKS)]
     plot.ruler("x").ticks(x_ticks, [f"{tick:g}" for tick in x_ticks])
     plot.ruler("y").lim(lowest, max(map(max, powers_of_ten)))

@@ -330,14 +330,9 @@ class Trainer:
 
     def _initialise(self) -> None:
         """Sets the initial parameters."""
-        seed = self.train.seed
         parameters = self.initial
         if parameters is None:
-            parameters = initial_parameters(self.architecture, seed)
-            if self.task.defaults.chrono_init:
-                named = named_views(self.architecture.specs(), parameters)
-                rng = random_generator(seed, Purpose.CHRONO_INIT)
-                chrono_initialise(named, self.architecture, self.train.seq_length, rng)
+            parameters = random_parameters(self.task, self.architecture, self.train)
         self.engine.load(parameters=parameters, average=parameters)
 
     def _saved_state(self, checkpoint: Checkpoint) -> TrainingState:
@@ -395,3 +390,12 @@ class Trainer:
         ).to_dict()
         self.run_directory.write_json(self.run_directory.result, result)
         return Done(result)
+
+
+def random_parameters(task: Task, architecture: Architecture, train: ResolvedTraining) -> Array:
+    """The random parameters from which a run of a task starts."""
+    parameters = initial_parameters(architecture, train.seed)
+    if task.defaults.chrono_init:
+        named = named_views(architecture.specs(), parameters)
+        chrono_initialise(named, architecture, train.seq_length, random_generator(train.seed, Purpose.CHRONO_INIT))
+    return parameters

@@ -205,8 +205,17 @@ def test_a_mistake_is_named(charrnn, trained, monkeypatch, arguments, code, fact
     charrnn("plot", *arguments).fails(code, *facts)
 
 
-def test_gradients_need_a_language_model_and_its_corpus(charrnn, train, task_directory, corpus):
-    charrnn("plot", "--gradients", task_directory / "runs/classify").fails(2, "runs/classify", "language model")
+def test_gradients_of_short_records_are_drawn_as_far_as_they_reach(charrnn, task_directory):
+    outcome = charrnn("plot", "--gradients", task_directory / "runs/classify", "--terminal")
+    assert outcome.code == 0
+    longest = max(int(k) for k in re.findall(r"k = (\d+)", outcome.out))
+    too_many = charrnn("plot", "--gradients", task_directory / "runs/classify", "--steps", longest + 1)
+    too_many.fails(2, f"--steps {longest + 1}", f"at most {longest}")
+
+
+def test_gradients_need_the_corpus_and_validation_data(charrnn, train, corpus):
+    train(corpus, "--run", "all", "--max-steps", "2", "--val-fraction", "0")
+    charrnn("plot", "--gradients", "all").fails(2, "all", "no validation data")
     train(corpus, "--run", "r", "--max-steps", "2")
     corpus.unlink()
     charrnn("plot", "--gradients", "r").fails(3, "corpus.txt", "No such file")

@@ -192,50 +192,33 @@ def test_a_classifier_has_the_probabilities_of_the_labels_at_the_tab(export):
     assert exported.metadata["task"]["labels"] == ["no", "yes"]
 
 
-def ngram_ids(task, text, width):
-    """The input `ngrams` (T, 1, K) for a text, from the metadata alone, as README.md specifies it."""
-    delay = task["delay"]
-    features = {}  # (n-gram, number of steps from the character to the end of the n-gram) -> id
-    for length, joined in enumerate(task["ngrams"], 1):
-        for start in range(0, len(joined), length):
-            for offset in range(min(length, delay) + 1):
-                features[joined[start : start + length], offset] = 1 + len(features)
-    positions = list(dict.fromkeys((len(ngram), offset) for ngram, offset in features))
-    ids = np.zeros((len(text) + delay, 1, width), np.int64)
-    for place in range(len(text)):
-        for k, (length, offset) in enumerate(positions):
-            padded = "\t" * length + text + "\t" * delay
-            end = length + place + offset + 1
-            ids[place + delay, 0, k] = features.get((padded[end - length : end], offset), 0)
-    return ids
-
-
-def symbol_ids(task, text):
-    """The input `ids` (T, 1) for a text, from the metadata alone, as README.md specifies it."""
-    vocabulary = [chr(code) for code in task["vocabulary"]]
-    id_of_symbol = {symbol: n for n, symbol in enumerate(vocabulary + task["symbols"])}
-    padded = "\t\t" + text + "\t" * task["delay"]
-    candidates = [[padded[end - 3 : end], padded[end - 2 : end], padded[end - 1]] for end in range(3, len(padded) + 1)]
-    longest = [next(symbol for symbol in symbols if symbol in id_of_symbol) for symbols in candidates]
-    return np.array([[id_of_symbol[symbol]] for symbol in longest])
-
-
 @pytest.mark.parametrize("embedding_size", [0, D], ids=["one-hot", "embedding"])
-def test_a_tagger_has_the_logits_of_each_tag_after_the_delay(embedding_size, export):
-    pairs = [Pair("abcde", "+-+.-"), Pair("badce", "..-++"), Pair("cab", "-.-"), Pair("cabd", "-.-+")] * 2
-    checkpoint = record_model(TagCoding, pairs, embedding_size=embedding_size)
-    exported = export(checkpoint)
-    task = exported.metadata["task"]
-    delay = task["delay"]
-    text = "dabcebcab"
-    ids = symbol_ids(task, text)
-    ngrams = ngram_ids(task, text, exported.metadata["architecture"]["ngrams_per_step"])
-    assert (ids >= len(task["vocabulary"])).any(), "some steps read a symbol of several characters"
-    logits, _ = exported.run(ids, ngrams=ngrams)
-    tags = [task["labels"][n] for n in logits[delay:, 0].argmax(axis=1)]
-    assert ["".join(tags)] == Tagger(checkpoint).tag([text])
-    without_ngrams, _ = exported.run(ids, ngrams=np.zeros_like(ngrams))
-    assert np.abs(logits - without_ngrams)[delay:].max() > 0.1, "the n-grams have an effect"
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("delay", [0, 2, 5])
+def test_the_program_for_a_tagger_writes_the_most_likely_tags(
+    cell, embedding_size, delay, tmp_path, monkeypatch, capsys
+):
+    letters = "abnrtiul"
+    pairs = [Pair("banatrailun"[n:], "+-.+-..-+.-"[n:]) for n in range(6)] * 3
+    coding = TagCoding.from_records(pairs, DataOptions(task="tag", delay=delay))
+    architecture = Architecture.from_options(
+        ModelOptions(cell=cell, hidden_size=H, embedding_size=embedding_size), **coding.sizes
+    )
+    checkpoint = make_checkpoint({"name": "tag", **coding.to_dict()}, architecture)
+    monkeypatch.chdir(tmp_path)
+    ExportedModel(Path("tagger.onnx"), checkpoint)
+    text = README.partition("## The ONNX file of a tagger\n")[2]
+    variables = {}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], variables)
+    tagger = Tagger(checkpoint)
+    words = ["bana", "trailun"]
+    expected = "".join(f"{word}\t{tags}\n" for word, tags in zip(words, tagger.tag(words), strict=True))
+    assert capsys.readouterr().out == expected
+    rng = np.random.default_rng(5)
+    texts = ["".join(rng.choice(list(letters), length)) for length in (1, 2, 3, 9, 20)]
+    assert [variables["tags_of"](text) for text in texts] == tagger.tag(texts)
+    read = coding.records([Pair(text, "+" * len(text)) for text in texts]).x
+    assert read.max() >= len(coding.vocabulary), "some steps read a symbol of several characters"
 
 
 @pytest.mark.parametrize(

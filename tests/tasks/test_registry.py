@@ -1,6 +1,6 @@
 """The registry: every task is found by name, from its configuration and from its checkpoints."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,12 @@ import pytest
 from charrnn.errors import CorpusError, RunError
 from charrnn.models.transfer import initial_parameters
 from charrnn.options import TASKS as TASK_NAMES
-from charrnn.options import RunConfig
+from charrnn.options import ModelOptions, RunConfig, TrainingOptions
 from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
 from charrnn.runs.directory import Run
 from charrnn.tasks.base import AlignsSources, DescribesVectors, ForecastsRows, GeneratesText, PredictsRecords
 from charrnn.tasks.registry import MODELS, load_model, make_model, read_corpus, read_run_task, read_task
+from charrnn.training.defaults import TASK_DEFAULTED
 
 FILES = {
     "lm": "the quick brown fox\n" * 9,
@@ -154,3 +155,32 @@ def test_a_checkpoint_with_damaged_metadata_is_refused(damage, tmp_path):
     checkpoint = load_model(make_run(tmp_path, "lm").path).checkpoint
     with pytest.raises(RunError, match=r"best\.safetensors"):
         make_model(replace(checkpoint, task=checkpoint.task | damage))
+
+
+def stated_default(option, task):
+    """The default of an option for a task as the help states it: `A; for --task TASK, TASK and TASK B, TASK C`."""
+    (spec,) = (spec for cls in (ModelOptions, TrainingOptions) for spec in fields(cls) if spec.name == option)
+    default, _, exceptions = (spec.metadata["default_text"] or str(spec.default)).partition("; for --task ")
+    named = False
+    for word in exceptions.replace(",", "").split():
+        if word in TASK_NAMES:
+            named = named or word == task
+        elif named and word not in ("and", "without", "--target"):  # the value for the tasks before it
+            return word
+    return default
+
+
+@tasks
+def test_the_help_states_the_defaults_of_each_task(name, tmp_path):
+    defaults = read_task(make_config(tmp_path, name)).defaults
+    for option in set(TASK_DEFAULTED) - {"hidden_size"}:  # the hidden size is chosen for the data
+        value = getattr(defaults, option)
+        assert stated_default(option, name) == (value if isinstance(value, str) else f"{value:g}"), option
+    scaled = "as for --dropout" if defaults.recurrent_dropout_scale else "0"
+    assert stated_default("recurrent_dropout", name) == scaled
+
+
+def test_a_series_with_targets_has_the_default_cell(tmp_path):
+    config = make_config(tmp_path, "series")
+    task = read_task(replace(config, data=replace(config.data, target=["a"])))
+    assert (stated_default("cell", "lm"), task.defaults.cell) == ("lstm", "lstm")
