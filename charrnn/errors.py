@@ -9,8 +9,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from charrnn.system import shell_quote
-
 
 class CharRNNError(Exception):
     """An error that the user can correct. str() gives the message, followed by the hint in parentheses."""
@@ -82,6 +80,8 @@ def needs_extra(name: str, library: str) -> Iterator[None]:
 
     name: the extra of charrnn that installs the library.
     """
+    from charrnn.system import shell_quote
+
     try:
         yield
     except ModuleNotFoundError as error:

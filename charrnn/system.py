@@ -8,16 +8,15 @@ import mmap
 import os
 import shlex
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import subprocess
+
     from filelock import BaseFileLock
 
 LOCK_POLL_SECONDS = 0.01  # interval at which a process looks whether a lock has been released
@@ -51,6 +50,8 @@ def start_process(
 
     memory: the process can open this memory by its name.
     """
+    import subprocess
+
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP
@@ -82,7 +83,11 @@ def is_closed_pipe(error: OSError) -> bool:
 
 def shell_join(words: Sequence[str]) -> str:
     """A command line that the shell of this system divides into these words."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    if sys.platform == "win32":
+        import subprocess
+
+        return subprocess.list2cmdline(words)
+    return shlex.join(words)
 
 
 def shell_quote(word: str) -> str:
@@ -99,6 +104,8 @@ class SharedMemory:
     def __init__(self, size: int) -> None:
         """Allocates memory of zeros. Raises OSError."""
         if sys.platform == "win32":
+            import uuid
+
             self.name = f"charrnn-{uuid.uuid4().hex}"
             self.buffer = mmap.mmap(-1, size, tagname=self.name)
             return
@@ -128,6 +135,8 @@ def _unnamed_file() -> int:
     """The descriptor of a new file without a name."""
     if sys.platform == "linux":
         return os.memfd_create("charrnn")
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from charrnn.errors import printable
 from charrnn.options import RunConfig
 from charrnn.plots.curves import LOSS_LABELS, X_AXES, Curve, LossFigure, engineering, round_ticks
 from charrnn.runs.directory import Run
-from charrnn.runs.files import write_atomically
+from charrnn.runs.files import dump_json, write_atomically
 from charrnn.runs.listing import Row, summary
 from charrnn.runs.reports import read_metrics, read_samples
 from charrnn.training.events import Done, Event, Saved, Step
@@ -126,7 +125,7 @@ def build_report(runs: Sequence[Run], progress: Progress | None = None) -> str:
         ),
         "sections": "\n".join(sections),
         "footer": f"Made with charrnn {__version__} on {now:%Y-%m-%d at %H:%M}. The file needs no network.",
-        "charts": json.dumps(charts).replace("<", "\\u003c"),
+        "charts": dump_json(charts).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_file("report.html"))
 

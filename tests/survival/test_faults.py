@@ -94,8 +94,9 @@ def survives_fault(number, error, corpus, run, undisturbed, monkeypatch, capsys)
     if code is None:
         return False
     assert code == 6
-    line = f"charrnn: error: cannot write {re.escape(str(run))}/\\S+: {os.strerror(error)} \\({INTACT}\\)\n"
-    assert re.fullmatch(line, capsys.readouterr().err)
+    written = f"cannot write {re.escape(str(run))}/\\S+: {os.strerror(error)} \\({INTACT}\\)"
+    allocated = f"cannot allocate [0-9,]+ bytes of shared memory: {os.strerror(error)} \\(lower .*\\)"
+    assert re.fullmatch(f"charrnn: error: ({written}|{allocated})\n", capsys.readouterr().err)
     assert run_command(resume_arguments(run, corpus)) == 0
     assert outcome(run) == undisturbed()
     return True
@@ -119,9 +120,9 @@ def test_every_operation_of_a_run_fails_in_turn(error, corpus, undisturbed, tmp_
     assert number > 100
 
 
-@pytest.mark.parametrize("number", [3, 6, 9, 12, 13])
+@pytest.mark.parametrize("number", [3, 8, 13, 18, 22, 23])
 def test_a_failed_resume_of_a_finished_run_can_be_repeated(number, corpus, tmp_path, monkeypatch, capsys):
-    """Operation 1 reads config.json; 2 to 6 write last.safetensors, 7 to 11 config.json; 12, 13 delete result.json."""
+    """The first operations read the run and write last.safetensors and config.json; 22 and 23 delete result.json."""
 
     def resume(run):
         return ["train", "--resume", str(run), "--max-steps", "40", "--quiet"]
@@ -130,7 +131,7 @@ def test_a_failed_resume_of_a_finished_run_can_be_repeated(number, corpus, tmp_p
         assert run_command(train_arguments(run, corpus)) == 0
     assert run_with_fault(number, errno.EIO, resume(tmp_path / "run"), monkeypatch) == 6
     assert INTACT in capsys.readouterr().err
-    assert (tmp_path / "run" / "result.json").exists() == (number <= 12)
+    assert (tmp_path / "run" / "result.json").exists() == (number <= 22)
     assert run_command(resume(tmp_path / "run")) == 0
     assert run_command(resume(tmp_path / "undisturbed")) == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")

@@ -28,7 +28,7 @@ class MemoryStream(io.TextIOWrapper):
 
     def text(self):
         self.flush()
-        return self.buffer.getvalue().decode()
+        return self.buffer.getvalue().decode("utf-8", "replace")  # a model of bytes writes any bytes
 
 
 def run(*arguments):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.runs.files import TEMPORARY_FILES
+
 from .conftest import CHARRNN, all_workers_end, outcome, train_arguments
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the simulation of Windows needs Linux")
@@ -47,8 +49,9 @@ def finish(process):
     return out
 
 
-def wait_for(path, process):
-    while not path.exists():
+def wait_for(path, process, pattern=""):
+    """Waits until the path exists. pattern: until the directory contains a file whose name matches."""
+    while not (any(path.glob(pattern)) if pattern else path.exists()):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
@@ -60,11 +63,11 @@ def test_a_run_that_is_killed_and_resumed_on_windows_has_the_bits_of_this_system
     process.kill()
     process.communicate()
     assert all_workers_end()
-    temporary = tmp_path / "run" / ".last.safetensors.tmp"
-    temporary.unlink(missing_ok=True)  # left by the kill
+    for left_by_kill in (tmp_path / "run").glob(TEMPORARY_FILES):
+        left_by_kill.unlink()
     process = windows("train", "--resume", "run", "--quiet")
     with open("run/last.safetensors", "rb"):  # as a virus scanner does: the file cannot be replaced meanwhile
-        wait_for(temporary, process)
+        wait_for(tmp_path / "run", process, TEMPORARY_FILES)
         time.sleep(0.5)
     finish(process)
     assert all_workers_end()

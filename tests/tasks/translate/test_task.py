@@ -47,7 +47,7 @@ def test_predictions_are_scored_in_the_composed_form(tmp_path, form):
     text = "a\t\uac00\nb\tge\u0301\n" * 3
     model = make_model(make_checkpoint(tmp_path, text, normalize=form))
     records = [SourceRecord("a", "\uac00"), SourceRecord("b", "g\u00e9")]
-    model.predict = lambda sources, **_: [[("\uac00", -1.0)], [("g\u00e9", -1.0)]]
+    model.rank = lambda sources, **_: [[("\uac00", -1.0)], [("g\u00e9", -1.0)]]
     scores = model.evaluate_records(records)
     assert (scores["exact"], scores["cer"], scores["chars"]) == (1, 0, 3)
     decomposed = [SourceRecord("a", "\u1100\u1161"), SourceRecord("b", "ge\u0301")]
