@@ -152,7 +152,7 @@ def test_output_draws_units(suffix, magic, options, charrnn, trained):
     ("--colour red", 2, "--colour red", "always, auto, never"),
     ("nowhere.txt", 3, "nowhere.txt", "No such file"),
     ("empty.txt", 3, "empty.txt", "empty"),
-    ("other.txt", 3, "'ß' (U+00DF)", "position 4", "--on-unknown skip"),
+    ("other.txt", 3, "other.txt, line 1, column 5", "'ß' (U+00DF)", "--on-unknown skip"),
     ("unknown.txt --on-unknown skip", 3, "vocabulary"),
 )
 def test_a_mistake_is_named(charrnn, trained, arguments, code, facts):
@@ -162,8 +162,9 @@ def test_a_mistake_is_named(charrnn, trained, arguments, code, facts):
 
 
 def test_unknown_characters_can_be_skipped(charrnn, trained):
-    rows = charrnn("view", "-", "--run", trained, "--on-unknown", "skip", "--json", stdin="aßb").rows
-    assert [row["char"] for row in rows] == ["a", "b"]
+    outcome = charrnn("view", "-", "--run", trained, "--on-unknown", "skip", "--json", stdin="aßb")
+    assert [row["char"] for row in outcome.rows] == ["a", "b"]
+    assert outcome.err == "skipped 1 character outside the vocabulary\n"
 
 
 @pytest.mark.parametrize("task", ["classify", "series"])
