@@ -27,9 +27,9 @@ from charrnn.cli.arguments import (
     load_model,
     refuse_run_as_file,
 )
-from charrnn.cli.terminal import Bar, format_count, format_value, print_json, print_stderr
+from charrnn.cli.terminal import Bar, format_value, print_json, print_stderr
 from charrnn.corpus.escapes import readable, to_bytes
-from charrnn.errors import RunError, UsageError, printable
+from charrnn.errors import RunError, UsageError, format_count, printable
 from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
@@ -277,8 +277,9 @@ def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
 def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
     """The scores, one per line, a table of the classes, and their confusions."""
     if "perplexity" in scores:
+        characters = format_count(scores["chars"], "character")
         yield (
-            f"{scores['chars']:,} characters: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
+            f"{characters}: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
             f"perplexity {scores['perplexity']:.3f}"
         )
         scores = {"skipped": scores["skipped"]}

@@ -29,7 +29,7 @@ from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
 from charrnn.cli.parameters import OUTPUT_PANEL
 from charrnn.cli.plot import check_figure_path
 from charrnn.cli.terminal import print_json, print_stderr, print_table
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 
 if TYPE_CHECKING:
     from charrnn.analysis.reading import TextReading, Unit
@@ -222,9 +222,8 @@ def _find_units(reading: TextReading) -> list[UnitMatch]:
     from charrnn.analysis.units import find_units
 
     if len(reading.text) < MIN_SEARCHED_CHARS:
-        print_stderr(
-            f"correlations on {len(reading.text):,} characters are not reliable; use at least {SEARCHED_CHARS:,}"
-        )
+        characters = format_count(len(reading.text), "character")
+        print_stderr(f"correlations on {characters} are not reliable; use at least {SEARCHED_CHARS:,}")
     matches = find_units(reading)
     if not matches:
         raise CorpusError("the text has none of the properties that --find looks for", "give a longer TEXT")
