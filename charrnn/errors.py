@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def format_count(number: float, noun: str) -> str:
+    """A number with its noun: 1 minute, 2.5 minutes, 1,500 steps."""
+    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
+
+
 class UsageError(CharRNNError):
     """An option is out of range, or two options cannot be used together."""
 

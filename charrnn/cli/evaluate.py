@@ -28,13 +28,13 @@ from charrnn.cli.arguments import (
 )
 from charrnn.cli.terminal import Bar, format_value, print_json, print_stderr
 from charrnn.corpus.escapes import readable, to_bytes
-from charrnn.errors import RunError, UsageError, printable
+from charrnn.errors import RunError, UsageError, format_count, printable
 from charrnn.options import DataOptions
 
 if TYPE_CHECKING:
     from charrnn.nn.arrays import Array
     from charrnn.tasks.base import TrainedModel
-    from charrnn.tasks.language.model import ScoredSection, TextModel
+    from charrnn.tasks.language.model import EncodedFile, ScoredSection, TextModel
 
 MAX_CLASSES = 20  # classes and confusions that are printed
 TABLE_FIELDS = ("labels", "classes", "confusion", "errors")  # of the scores; they are printed as tables
@@ -104,7 +104,8 @@ def evaluate(
     scored in windows of N characters, as for models with a limited context.
 
     --per-line, --per-char, --lines and --window are for language models. With --per-line --json, a model of bytes also
-    prints the exact bytes of each line as base64.
+    prints the exact bytes of each line as base64. With --on-unknown skip, `skipped` is the number of characters that
+    are not in the vocabulary.
     """
     from charrnn.tasks.base import EvaluationFile, GeneratesText, skips_unknown
 
@@ -122,8 +123,8 @@ def evaluate(
     needing_text = [name for name, is_given in given.items() if is_given]
     if needing_text or isinstance(loaded, GeneratesText):
         text_model = as_text_model(loaded, *needing_text[:1])
-        chunks = text_model.read_chunks(file, skip_unknown=skip_unknown)
-        _evaluate_text(text_model, chunks, per_line, per_char, top, lines, window, json_output=json_output)
+        text = text_model.read_file(file, skip_unknown=skip_unknown)
+        _evaluate_text(text_model, text, per_line, per_char, top, lines, window, json_output=json_output)
     else:
         _print_scores(loaded.evaluate_file(evaluation_file), json_output=json_output)
     if _is_training_file(file, loaded):
@@ -142,7 +143,7 @@ def _is_training_file(file: str, model: TrainedModel) -> bool:
 
 def _evaluate_text(
     model: TextModel,
-    chunks: Iterable[Array],
+    text: EncodedFile,
     per_line: bool,
     per_char: bool,
     top: int | None,
@@ -157,14 +158,23 @@ def _evaluate_text(
     if lines and model.vocabulary.newline is None:
         raise UsageError("--lines: the line feed is not in the vocabulary")
     if per_char:
-        _print_characters(model, chunks, top, lines=lines or None, window=window, json_output=json_output)
+        _print_characters(model, text, top, lines=lines or None, window=window, json_output=json_output)
+        print_skipped(text)
         return
-    sections = _show_progress(model.score_sections(chunks, lines=lines or None, window=window))
+    sections = _show_progress(model.score_sections(text, lines=lines or None, window=window))
     if per_line:
         sections = _print_lines(model, sections, json_output=json_output)
     scores = text_metrics(section.nats for section in sections)
-    if not (per_line and json_output):
-        _print_scores(scores, json_output=json_output)
+    if per_line and json_output:
+        print_skipped(text)
+    else:
+        _print_scores({**scores, "skipped": text.num_skipped}, json_output=json_output)
+
+
+def print_skipped(text: EncodedFile) -> None:
+    """Says on stderr how many characters of a text were skipped, if there are any."""
+    if text.num_skipped:
+        print_stderr(f"skipped {format_count(text.num_skipped, 'character')} outside the vocabulary")
 
 
 def _show_progress(sections: Iterator[ScoredSection]) -> Iterator[ScoredSection]:
@@ -259,12 +269,13 @@ def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
 
 def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
     """The scores, one per line, a table of the classes, and their confusions."""
-    if set(scores) == {"chars", "loss", "bpc", "perplexity"}:
+    if "perplexity" in scores:
+        characters = format_count(scores["chars"], "character")
         yield (
-            f"{scores['chars']:,} characters: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
+            f"{characters}: {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character, "
             f"perplexity {scores['perplexity']:.3f}"
         )
-        return
+        scores = {"skipped": scores["skipped"]}
     for name, value in scores.items():
         title = name.replace("_", " ")
         if name in COUNT_NOTES:

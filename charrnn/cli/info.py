@@ -10,7 +10,7 @@ import typer
 
 from charrnn.cli.arguments import Json, check_pairs, complete_run, train_command
 from charrnn.cli.terminal import format_value, print_json, print_table
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, format_count
 from charrnn.options import RunConfig
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _print_tables(checkpoint: Checkpoint, path: Path, state: dict[str, Any]) -> 
     rows |= {name: ", ".join(checkpoint.task[name]) for name in LIST_FIELDS if checkpoint.task.get(name)}
     rows["delay"] = checkpoint.task.get("delay")
     if symbols := _symbols(checkpoint):
-        rows["vocabulary"] = f"{len(symbols)} symbols: {''.join(symbols[:MAX_SYMBOLS])}"
+        rows["vocabulary"] = f"{format_count(len(symbols), 'symbol')}: {''.join(symbols[:MAX_SYMBOLS])}"
     facts = Table(show_header=False, box=None)
     for name, value in rows.items():
         if value is not None:

@@ -11,7 +11,7 @@ import typer
 
 from charrnn.cli.arguments import check_choice, complete_run, needs_extra, refuse_to_overwrite
 from charrnn.cli.terminal import format_value, print_stderr, print_table
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, format_count
 
 if TYPE_CHECKING:
     from charrnn.runs.directory import Run
@@ -148,7 +148,7 @@ def _plot_sweep(storage: str, name: str | None, output: Path | None, *, terminal
 
     study = load_study(storage, name)
     trials = trial_rows(study, Path(storage))
-    title = f"sweep {format_value(study.study_name)}, {len(trials)} trials"
+    title = f"sweep {format_value(study.study_name)}, {format_count(len(trials), 'trial')}"
     if terminal:
         print(terminal_sweep(trials, title))
 

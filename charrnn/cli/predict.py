@@ -25,9 +25,9 @@ from charrnn.cli.arguments import (
     refuse_run_as_file,
 )
 from charrnn.cli.parameters import with_options
-from charrnn.cli.terminal import format_count, print_json, print_stderr
+from charrnn.cli.terminal import print_json, print_stderr
 from charrnn.corpus.record_files import RecordFormat
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 from charrnn.options import DataOptions, SamplingOptions
 
 if TYPE_CHECKING:

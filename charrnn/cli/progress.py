@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from charrnn.cli.terminal import Bar, format_count, format_duration
+from charrnn.cli.terminal import Bar, format_duration
+from charrnn.errors import format_count
 from charrnn.system import shell_quote
 from charrnn.tasks.registry import model_class
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step, Validating
@@ -24,7 +25,8 @@ def describe_run(trainer: Trainer) -> list[str]:
     budget = [] if train.max_minutes is None else [format_count(train.max_minutes, "minute")]
     budget += [] if trainer.budget.steps is None else [format_count(trainer.budget.steps, "step")]
     generates_text = _generates_text(trainer)
-    streams = f"{train.batch_size} streams x {train.seq_length} {'characters' if generates_text else 'steps'}"
+    length = format_count(train.seq_length, "character" if generates_text else "step")
+    streams = f"{format_count(train.batch_size, 'stream')} x {length}"
     machine = format_count(train.workers, "worker")
     if train.device != "cpu":
         machine = f"PyTorch on {'the CPU' if train.device == 'torch' else train.device}"

@@ -13,7 +13,7 @@ from charrnn.cli.arguments import ConfigFile, Json, Quiet, given_options, needs_
 from charrnn.cli.parameters import with_options
 from charrnn.cli.signals import exit_interrupted, interrupting, postpone_saves
 from charrnn.cli.terminal import Bar, format_value, print_json, print_table
-from charrnn.errors import DivergedError, RunError, UsageError
+from charrnn.errors import DivergedError, RunError, UsageError, format_count
 from charrnn.options import DataOptions, ModelOptions, TrainingOptions
 from charrnn.sweep.events import TrialEnded, TrialEvaluated
 from charrnn.system import shell_join
@@ -251,7 +251,7 @@ class SweepDisplay:
         plan = self.runner.plan
         jobs = f", {plan.jobs} at the same time" if plan.jobs > 1 else ""
         repeats = f", {plan.repeats} runs each" if plan.repeats > 1 else ""
-        self.bar.print_wrapped(f"study: {self.runner.folder}, {plan.trials} trials{jobs}{repeats}")
+        self.bar.print_wrapped(f"study: {self.runner.folder}, {format_count(plan.trials, 'trial')}{jobs}{repeats}")
         self.bar.open(total=plan.trials)
         self._update_bar()
         return self

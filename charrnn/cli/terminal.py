@@ -68,11 +68,6 @@ def format_value(value: Any) -> str:
     return printable(str(value))
 
 
-def format_count(number: float, noun: str) -> str:
-    """1 minute, 2.5 minutes, 1,500 steps."""
-    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
-
-
 def print_json(value: Any) -> None:
     """Prints a JSON value on stdout in one line, as UTF-8. NaN and infinity become null."""
     from charrnn.runs.files import dump_json

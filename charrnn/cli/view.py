@@ -24,11 +24,12 @@ from charrnn.cli.arguments import (
     needs_extra,
     refuse_to_overwrite,
 )
+from charrnn.cli.evaluate import print_skipped
 from charrnn.cli.heat import Scale, coloured_lines, digit_lines, select_colours
 from charrnn.cli.parameters import OUTPUT_PANEL
 from charrnn.cli.plot import check_figure_path
 from charrnn.cli.terminal import print_json, print_stderr, print_table
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 
 if TYPE_CHECKING:
     from charrnn.analysis.reading import TextReading, Unit
@@ -156,15 +157,19 @@ def view(
         _show_alignments(any_model, text, output, json_output=json_output)
         return
     loaded = as_text_model(any_model)
+    import numpy as np
+
     from charrnn.analysis.reading import TextReading
 
     is_search = find or (output is not None and selected is None)
     if text is None:
         ids = validation_ids(loaded)[: SEARCHED_CHARS if is_search else SHOWN_CHARS]
     else:
-        ids = loaded.read_ids(text, skip_unknown=on_unknown == "skip")
-    if not len(ids):
-        raise CorpusError("no character of the text is in the vocabulary")
+        file = loaded.read_file(text, skip_unknown=on_unknown == "skip")
+        ids = np.concatenate(list(file))
+        if not len(ids):
+            raise CorpusError("no character of the text is in the vocabulary")
+        print_skipped(file)
     reading = TextReading(loaded, ids)
     matches = _find_units(reading) if is_search else []
     if find:
@@ -217,9 +222,8 @@ def _find_units(reading: TextReading) -> list[UnitMatch]:
     from charrnn.analysis.units import find_units
 
     if len(reading.text) < MIN_SEARCHED_CHARS:
-        print_stderr(
-            f"correlations on {len(reading.text):,} characters are not reliable; use at least {SEARCHED_CHARS:,}"
-        )
+        characters = format_count(len(reading.text), "character")
+        print_stderr(f"correlations on {characters} are not reliable; use at least {SEARCHED_CHARS:,}")
     matches = find_units(reading)
     if not matches:
         raise CorpusError("the text has none of the properties that --find looks for", "give a longer TEXT")

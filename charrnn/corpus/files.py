@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 
 DEFAULT_GLOB = "**/*.txt"
 
@@ -37,7 +37,7 @@ def _files_in(directory: str, glob: str) -> list[str]:
         if suffixes:
             suffix, number = suffixes.most_common(1)[0]
             pattern = f"**/*{suffix}" if suffix else "**/*"
-            remedy = f"--glob '{pattern}' matches {number} file{'' if number == 1 else 's'}"
+            remedy = f"--glob '{pattern}' matches {format_count(number, 'file')}"
         raise CorpusError(f"{directory}: a directory without files that match {glob}", remedy)
     return files
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from charrnn.corpus.lines import Line, read_available_lines
 from charrnn.corpus.reading import TextReader, display_name
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 from charrnn.options import DataOptions
 
 LABEL_PREFIX = "__label__"
@@ -212,7 +212,7 @@ class RecordParser:
             self._places = [int(name) - 1 for name in self.columns]
             return self._places
         if len(cells) > 2:
-            problem = "more than one tab" if self.kind == "tabs" else f"{len(cells)} columns"
+            problem = "more than one tab" if self.kind == "tabs" else format_count(len(cells), "column")
             raise CorpusError(f"{line.place}: {problem}", "choose the columns of text and output with --columns 1,2")
         if not self.needs_output and self.kind == "csv" and len(cells) == 1:
             return [0]

@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.corpus.lines import read_lines
 from charrnn.corpus.reading import display_name
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, format_count
 from charrnn.nn.arrays import Array
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # in the order in which they are tried
@@ -224,7 +224,8 @@ def _parse_rows(
         for line, row in chunk:
             if len(row) != len(names):
                 hint = "a cell that contains the separator must be in quotation marks"
-                raise CorpusError(f"{display_name(path)}, line {line}: {len(row)} cells for {len(names)} columns", hint)
+                sizes = f"{format_count(len(row), 'cell')} for {format_count(len(names), 'column')}"
+                raise CorpusError(f"{display_name(path)}, line {line}: {sizes}", hint)
         chunk_lines = [line for line, _ in chunk]
         lines += chunk_lines
         columns = zip(*(row for _, row in chunk), strict=True)

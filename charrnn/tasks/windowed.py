@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, format_count
 from charrnn.options import DataOptions
 from charrnn.seeding import Purpose, random_generator
 
@@ -51,17 +51,18 @@ class WindowTask:
 
     def describe_parts(self) -> str:
         train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
-        return f"{train:,} records to train on, {val:,} to validate, {test:,} to test"
+        return f"{format_count(train, 'record')} to train on, {val:,} to validate, {test:,} to test"
 
     def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
         longest = int(self.encoded("train").lengths.max())
         seq_length = seq_length or min(max(longest, self.min_window), MAX_WINDOW)
         windows = self.windows("train", seq_length)
         if not windows.num_scored:
-            problem = f"windows of {seq_length} steps contain no step that is scored"
+            problem = f"windows of {format_count(seq_length, 'step')} contain no step that is scored"
             raise UsageError(problem, "raise --seq-length, or lower --delay")
         if batch_size is not None and batch_size > windows.number:
-            problem = f"--batch-size {batch_size}: more than the number of training windows of {seq_length} steps"
+            steps = format_count(seq_length, "step")
+            problem = f"--batch-size {batch_size}: more than the number of training windows of {steps}"
             raise UsageError(problem, f"the largest that fits is {windows.number}")
         return batch_size or max(1, min(DEFAULT_BATCH_SIZE, windows.number // MIN_BATCHES)), seq_length
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from charrnn import __version__
-from charrnn.errors import UsageError, printable
+from charrnn.errors import UsageError, format_count, printable
 from charrnn.options import SamplingOptions
 from charrnn.runs.directory import Run
 from charrnn.runs.files import dump_json
@@ -89,9 +89,9 @@ def _texts(model: TextModel, float32: bool) -> dict[str, str]:
         if corpus:
             title = f"A neural network that learned to write from “{corpus}”"
         loss = row.get("best_val_loss")
-    layers = "1 layer" if architecture.num_layers == 1 else f"{architecture.num_layers} layers"
+    layers = format_count(architecture.num_layers, "layer")
     facts = [
-        f"{architecture.cell.upper()}, {layers} of {architecture.hidden_size} units",
+        f"{architecture.cell.upper()}, {layers} of {format_count(architecture.hidden_size, 'unit')}",
         f"{architecture.num_parameters:,} weights as {'float32' if float32 else 'float16'}",
         *([] if loss is None else [f"validation loss {loss:.3f} nats per character"]),
         f"{run.path.name if is_in_run else path.name}, made with charrnn {__version__}",

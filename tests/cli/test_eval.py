@@ -23,7 +23,7 @@ FIELDS = {
 
 def test_json_has_loss_bits_and_perplexity(charrnn, trained):
     row = charrnn("eval", "-", "--run", trained, "--json", stdin="the lazy dog.\n").json
-    assert row.keys() == {"chars", "loss", "bpc", "perplexity"}
+    assert row.keys() == {"chars", "loss", "bpc", "perplexity", "skipped"}
     assert row["chars"] == 14
     assert row["bpc"] == pytest.approx(row["loss"] / math.log(2))
     assert row["perplexity"] == pytest.approx(math.exp(row["loss"]))
@@ -105,7 +105,17 @@ def test_a_gzip_file_is_decompressed(charrnn, trained):
 
 def test_unknown_characters_can_be_skipped(charrnn, trained):
     words = ["eval", "-", "--run", trained, "--json"]
-    assert charrnn(*words, "--on-unknown", "skip", stdin="qu\tickÉ").json == charrnn(*words, stdin="quick").json
+    known = charrnn(*words, stdin="quick").json
+    assert known["skipped"] == 0
+    assert charrnn(*words, "--on-unknown", "skip", stdin="qu\tickÉ").json == known | {"skipped": 2}
+
+
+def test_the_number_of_skipped_characters_is_printed(charrnn, trained):
+    words = ("eval", "-", "--run", trained, "--on-unknown", "skip")
+    assert "skipped: 2 (" in charrnn(*words, stdin="qu\tickÉ").out
+    assert "skipped" not in charrnn(*words, stdin="quick").out
+    for options in (["--per-char"], ["--per-char", "--top", "2", "--json"], ["--per-line", "--json"]):
+        assert charrnn(*words, *options, stdin="quickÉ").err == "skipped 1 character outside the vocabulary\n"
 
 
 def test_the_best_and_the_last_checkpoint_have_different_losses(train, charrnn):

@@ -162,8 +162,9 @@ def test_a_mistake_is_named(charrnn, trained, arguments, code, facts):
 
 
 def test_unknown_characters_can_be_skipped(charrnn, trained):
-    rows = charrnn("view", "-", "--run", trained, "--on-unknown", "skip", "--json", stdin="aßb").rows
-    assert [row["char"] for row in rows] == ["a", "b"]
+    outcome = charrnn("view", "-", "--run", trained, "--on-unknown", "skip", "--json", stdin="aßb")
+    assert [row["char"] for row in outcome.rows] == ["a", "b"]
+    assert outcome.err == "skipped 1 character outside the vocabulary\n"
 
 
 @pytest.mark.parametrize("task", ["classify", "series"])

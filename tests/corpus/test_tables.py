@@ -33,7 +33,7 @@ def read(tmp_path):
         ("a,b\n", "no rows below the header"),
         ("1,2\n3,4\n", "no header"),
         ("a,a\n1,2\n", "two columns have the name a"),
-        ("a,b\n1,2\n3\n", "line 3: 1 cells for 2 columns"),
+        ("a,b\n1,2\n3\n", "line 3: 1 cell for 2 columns"),
         ("a,b\n1,x\n", "line 2, column b: 'x' is not a number"),
         ("a,b\n1,inf\n", "line 2, column b: inf is not a finite number"),
         ("a,b\n1,1e999\n", "line 2, column b: 1e999 is not a finite number"),
@@ -208,7 +208,7 @@ def test_a_matrix_may_have_a_header(tmp_path, text):
     [
         ("", "no rows of numbers"),
         ("a,b\n", "no rows of numbers"),
-        ("1,2\n3\n", "line 2: 1 cells for 2 columns"),
+        ("1,2\n3\n", "line 2: 1 cell for 2 columns"),
         ("1,x\n3,4\n", "line 1, column 2: 'x' is not a number"),
         ("a,b\n1,\n", "line 2, column 2: the value is missing"),
         *[(f"1,2\n3,{text}\n", "line 2, column 2") for text in ("1_0", "\u0663", "0x10", "nan", "1e400", "one")],

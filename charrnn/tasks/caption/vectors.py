@@ -10,7 +10,7 @@ import numpy as np
 from charrnn.corpus.lines import read_lines
 from charrnn.corpus.numbers import read_vectors
 from charrnn.corpus.reading import display_name
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, format_count
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.matrices import Matrix
 
@@ -23,7 +23,9 @@ def read_records(paths: Sequence[str], features: str, encoding: str, notices: li
     if not texts:
         raise CorpusError(f"{names}: no records")
     if len(vectors) != len(texts):
-        raise CorpusError(f"{features}: {len(vectors)} rows for {len(texts)} lines of {names}")
+        raise CorpusError(
+            f"{features}: {format_count(len(vectors), 'row')} for {format_count(len(texts), 'line')} of {names}"
+        )
     return [SourceRecord(vector, text) for vector, text in zip(vectors, texts, strict=True)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Records
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, format_count
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.tasks.base import TaskDefaults
@@ -40,7 +40,7 @@ class LabelCoding(Coding):
         if len(labels) < 2:
             raise CorpusError(f"only one label: {labels.pop()!r}", "at least two are needed")
         if len(labels) >= len(pairs) > 2:
-            problem = f"{len(labels)} labels for {len(pairs)} records"
+            problem = f"{format_count(len(labels), 'label')} for {format_count(len(pairs), 'record')}"
             raise CorpusError(problem, SWAPPED)
         vocabulary = Vocabulary.of_texts([TAB, *(pair.source for pair in pairs)], vocabulary, data.normalize)
         return cls(vocabulary, tuple(sorted(labels)))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from charrnn.corpus.numbers import Standardizer
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.runs.checkpoint import Checkpoint
@@ -134,8 +134,8 @@ class MatrixCoding(SourceCoding):
         """
         matrix: Matrix = source
         if matrix.values.shape[1] != self.width:
-            problem = f"{matrix.description}: {matrix.values.shape[1]} columns"
-            raise CorpusError(problem, f"the model reads {self.width} columns")
+            problem = f"{matrix.description}: {format_count(matrix.values.shape[1], 'column')}"
+            raise CorpusError(problem, f"the model reads {format_count(self.width, 'column')}")
         rows = self.scale.apply(matrix.values)
         if not np.isfinite(rows).all():
             raise CorpusError(f"{matrix.description}: contains a number that is too large", "scale the numbers down")

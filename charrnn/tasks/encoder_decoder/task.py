@@ -9,7 +9,7 @@ from typing import Any
 
 from charrnn.corpus.pairs import PairPass, PairStream, SourceRecords
 from charrnn.corpus.reading import display_name
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, UsageError, format_count
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import initial_parameters
 from charrnn.nn.arrays import Array
@@ -95,7 +95,7 @@ class SourceTask:
 
     def describe(self) -> str:
         train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
-        parts = f"{train:,} records to train on, {val:,} to validate, {test:,} to test"
+        parts = f"{format_count(train, 'record')} to train on, {val:,} to validate, {test:,} to test"
         return f"corpus: {self.coding.describe()}, {parts}"
 
     def metadata(self) -> dict[str, Any]:

@@ -36,6 +36,30 @@ class ScoredSection(NamedTuple):
     nats: Array  # (n,), the loss of each character
 
 
+class EncodedFile:
+    """The ids of the characters of a text file. Reading them in chunks raises CorpusError."""
+
+    def __init__(self, path: str, vocabulary: Vocabulary, *, skip_unknown: bool) -> None:
+        self.path = path
+        self.vocabulary = vocabulary
+        self.skip_unknown = skip_unknown
+        self.num_skipped = 0  # characters so far that are not in the vocabulary
+
+    def __iter__(self) -> Iterator[Array]:
+        from charrnn.corpus.reading import display_name, vocabulary_reader  # not needed to write text
+
+        start = TextPlace(display_name(self.path))
+        place = start
+        self.num_skipped = 0
+        for codes in vocabulary_reader(self.vocabulary).codes(self.path):
+            ids = self.vocabulary.codes_to_ids(codes, skip_unknown=self.skip_unknown, place=place)
+            self.num_skipped += len(codes) - len(ids)
+            yield ids
+            place = place.advance(codes)
+        if place == start:
+            raise CorpusError(f"{start.file}: the text is empty")
+
+
 class TextModel(TrainedModel):
     """A trained language model. Losses are in nats per character."""
 
@@ -268,25 +292,14 @@ class TextModel(TrainedModel):
         self._stepper = self._stepper or self._new_stepper(1)
         self._logits = self._stepper.restore(state)
 
-    def read_ids(self, path: str, *, skip_unknown: bool = False) -> Array:
-        """The ids of the characters of a text file. Raises CorpusError."""
-        return np.concatenate(list(self.read_chunks(path, skip_unknown=skip_unknown)))
-
-    def read_chunks(self, path: str, *, skip_unknown: bool = False) -> Iterator[Array]:
-        """Yields the ids of the characters of a text file in chunks. Raises CorpusError."""
-        from charrnn.corpus.reading import display_name, vocabulary_reader  # not needed to write text
-
-        start = TextPlace(display_name(path))
-        place = start
-        for codes in vocabulary_reader(self.vocabulary).codes(path):
-            yield self.vocabulary.codes_to_ids(codes, skip_unknown=skip_unknown, place=place)
-            place = place.advance(codes)
-        if place == start:
-            raise CorpusError(f"{start.file}: the text is empty")
+    def read_file(self, path: str, *, skip_unknown: bool = False) -> EncodedFile:
+        """The ids of the characters of a text file, in chunks."""
+        return EncodedFile(path, self.vocabulary, skip_unknown=skip_unknown)
 
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
-        chunks = self.read_chunks(file.path, skip_unknown=file.skip_unknown)
-        return text_metrics(section.nats for section in self.score_sections(chunks))
+        text = self.read_file(file.path, skip_unknown=file.skip_unknown)
+        scores = text_metrics(section.nats for section in self.score_sections(text))
+        return {**scores, "skipped": text.num_skipped}
 
     def _new_stepper(self, streams: int) -> Stepper:
         return self.backend.stepper(self.architecture, self.parameters, streams)

@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.tables import Table, list_names, read_table
-from charrnn.errors import UsageError
+from charrnn.errors import UsageError, format_count
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
 from charrnn.nn.arrays import Array
@@ -105,15 +105,16 @@ class SeriesTask:
         rows = sum(len(table) for table in self.tables)
         val_rows = sum(test - val for val, test in self.split_points)
         test_rows = sum(len(table) - test for table, (_, test) in zip(self.tables, self.split_points, strict=True))
-        files = "1 file" if len(self.tables) == 1 else f"{len(self.tables)} files"
+        files = format_count(len(self.tables), "file")
         columns = self.columns
         predicted = list_names(columns.targets)
         if columns.labels:
             predicted += f" ({len(columns.labels)} labels)"
         if columns.has_history and not columns.others:
             predicted = "the next row"
-        parts = f"{rows - val_rows - test_rows:,} rows to train on, {val_rows:,} to validate, {test_rows:,} to test"
-        return f"series: {files}, {len(columns.inputs)} columns, predicts {predicted}; {parts}"
+        training = format_count(rows - val_rows - test_rows, "row")
+        parts = f"{training} to train on, {val_rows:,} to validate, {test_rows:,} to test"
+        return f"series: {files}, {format_count(len(columns.inputs), 'column')}, predicts {predicted}; {parts}"
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "series", **self.columns.to_dict()}

@@ -20,7 +20,7 @@ from charrnn.corpus.batch import Batch
 from charrnn.corpus.record_files import TextRecord
 from charrnn.corpus.vocabulary import Vocabulary
 from charrnn.corpus.windows import Augment, Records
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, format_count
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.runs.checkpoint import Checkpoint
@@ -182,7 +182,7 @@ class TagCoding(Coding):
 
 def _check_lengths(pair: Pair, place: str = "") -> None:
     if len(pair.source) != len(pair.output):
-        problem = f"{place}{len(pair.source)} characters and {len(pair.output)} tags"
+        problem = f"{place}{format_count(len(pair.source), 'character')} and {format_count(len(pair.output), 'tag')}"
         raise CorpusError(problem, "each character needs one tag")
 
 

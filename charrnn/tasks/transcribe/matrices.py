@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from charrnn.corpus.numbers import read_vectors
 from charrnn.corpus.record_files import read_records
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, format_count
 from charrnn.options import DataOptions
 from charrnn.tasks.encoder_decoder.coding import SourceRecord
 from charrnn.tasks.encoder_decoder.matrices import Matrix
@@ -29,8 +29,7 @@ def read_matrices(paths: Sequence[str], data: DataOptions, notices: list[str]) -
         matrix = read_matrix(os.path.join(folder, record.text), record.place)
         if records and matrix.values.shape[1] != records[0].source.values.shape[1]:
             width = records[0].source.values.shape[1]
-            raise CorpusError(
-                f"{record.place}: {record.text}: {matrix.values.shape[1]} columns, but the first matrix has {width}"
-            )
+            columns = format_count(matrix.values.shape[1], "column")
+            raise CorpusError(f"{record.place}: {record.text}: {columns}, but the first matrix has {width}")
         records.append(SourceRecord(matrix, record.output))
     return records

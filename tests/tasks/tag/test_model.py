@@ -93,7 +93,7 @@ def test_a_record_without_a_known_character_has_no_answer_and_counts_as_wrong(mo
 
 @pytest.mark.parametrize(
     ("source", "output", "message"),
-    [("abc", "x.?", r"the tag '\?' was not in the training data"), ("abc", "x", "3 characters and 1 tags")],
+    [("abc", "x.?", r"the tag '\?' was not in the training data"), ("abc", "x", "3 characters and 1 tag")],
 )
 def test_invalid_tags_cannot_be_scored(model, source, output, message):
     with pytest.raises(CorpusError, match=message):

@@ -47,7 +47,7 @@ INVALID = {
     "empty.csv": r"empty\.csv: no rows of numbers",
     "infinite.csv": r"infinite\.csv, line 2, column 2: inf is not a finite number",
     "words.csv": r"words\.csv, line 2, column 2: 'x' is not a number",
-    "ragged.csv": r"ragged\.csv, line 2: 1 cells for 2 columns",
+    "ragged.csv": r"ragged\.csv, line 2: 1 cell for 2 columns",
     "notes.txt": r"notes\.txt: must end in \.npy or \.csv",
 }
 
