@@ -103,7 +103,7 @@ def train(
     """
     # The workers use all cores, so BLAS threads would only use memory. This must be set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.cli.progress import TrainingDisplay
+    from charrnn.cli.progress import TrainingDisplay, reading_bar
     from charrnn.engines.processes import torchrun_variable
     from charrnn.runs.directory import Run
 
@@ -118,10 +118,11 @@ def train(
 
             follow()
             return
-        if resume_or_start and run is not None and Run(run).config.exists():
-            trainer = _resume_same(run, corpus, given)
-        else:
-            trainer = _start(corpus, given, run, init_from) if resume is None else _resume(resume, corpus, given)
+        with reading_bar(quiet=quiet):
+            if resume_or_start and run is not None and Run(run).config.exists():
+                trainer = _resume_same(run, corpus, given)
+            else:
+                trainer = _start(corpus, given, run, init_from) if resume is None else _resume(resume, corpus, given)
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:
