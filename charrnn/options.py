@@ -273,6 +273,11 @@ class TrainingOptions(CheckedFields):
     precision: str = checked_field(
         "float32", "Precision of matrix products on a GPU: float32 or tf32.", choices=("float32", "tf32")
     )
+    cache: bool = checked_field(
+        True,
+        "lm: store the ids of a corpus of more than 16 MB in a file in .cache, beside the runs, and not in memory. The "
+        "file can be deleted at any time.",
+    )
     val_limit: int | None = checked_field(
         None,
         "Symbols of the validation part that an evaluation scores, spread evenly over it; 0 = all.",

@@ -75,7 +75,11 @@ def find_copies(text: str, corpus: Corpus) -> Copies:
         length=length,
         text=readable(vocabulary.decode(ids[begin : begin + length])),
         offset=offset,
-        line=1 + int(np.count_nonzero(training_ids[:offset] == vocabulary.newline)),
+        line=1
+        + sum(
+            int(np.count_nonzero(stretch == vocabulary.newline))
+            for _, stretch in _stretches(training_ids[:offset], overlap=0)
+        ),
     )
 
 

@@ -49,6 +49,7 @@ def bench(
 
     --phases shows the duration of each phase of a 5-minute run and its share of the total time.
     """
+    from charrnn.cli.progress import reading_bar
     from charrnn.tasks.registry import read_task
     from charrnn.training.bench import measure, random_text
 
@@ -57,7 +58,8 @@ def bench(
     if data_options and not corpus:
         raise UsageError(f"{flag(data_options[0])} needs a corpus")
     config = RunConfig.from_options(corpus or [], {"dropout": 0.0, "recurrent_dropout": 0.0} | given)
-    task = read_task(config) if corpus else random_text(config.train.seed)
+    with reading_bar():
+        task = read_task(config) if corpus else random_text(config.train.seed)
     if phases:
         if config.train.device != "cpu":
             raise UsageError(f"--phases needs --device cpu, not {config.train.device}")

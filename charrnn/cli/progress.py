@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any, Self
 
 from charrnn.cli.terminal import Bar, format_duration
 from charrnn.errors import format_count
 from charrnn.system import shell_quote
+from charrnn.tasks.language.cache import reporting
 from charrnn.tasks.registry import model_class
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Step, Validating
 from charrnn.training.trainer import Trainer
@@ -15,6 +18,23 @@ from charrnn.training.trainer import Trainer
 LOSS_SMOOTHING = 0.98  # decay of the running mean of the loss that the bar shows
 MAX_COLUMNS = 3  # columns of a series whose errors are shown
 UNITS_NOTE = "losses are in nats per character; bpc is bits per character, 1 nat = 1.44 bits"
+
+
+@contextlib.contextmanager
+def reading_bar(*, quiet: bool = False) -> Iterator[None]:
+    """Context manager that shows a bar on a terminal while a large corpus is read."""
+    bar = Bar(quiet=quiet)
+
+    def show(share: float, symbols: int) -> None:
+        if not bar.is_drawn:
+            bar.open(total=1.0)
+        bar.move(share, f"reading the corpus: {symbols / 1e6:,.0f} million characters")
+
+    try:
+        with reporting(show):
+            yield
+    finally:
+        bar.close()
 
 
 def describe_run(trainer: Trainer) -> list[str]:

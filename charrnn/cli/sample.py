@@ -180,9 +180,11 @@ def sample(
     corpus = None
     if copies:
         from charrnn.analysis.copies import find_copies, merge_copies
+        from charrnn.cli.progress import reading_bar
         from charrnn.tasks.registry import read_corpus
 
-        corpus = read_corpus(text_model)  # before anything is printed
+        with reading_bar():
+            corpus = read_corpus(text_model)  # before anything is printed
     ids = text_model.vocabulary.encode(prime, skip_unknown=on_unknown == "skip")
     is_streamed = num_samples == 1 and not json_output
     length = DEFAULT_LENGTH if length is None else length

@@ -128,6 +128,7 @@ def sweep(
     corpus = corpus or []
     if not corpus:
         raise UsageError("no corpus to train on", "charrnn sweep FILE --search NAME=...")
+    from charrnn.cli.progress import reading_bar
     from charrnn.runs.directory import runs_root
     from charrnn.sweep.plan import Plan
     from charrnn.sweep.space import parse_space
@@ -148,7 +149,7 @@ def sweep(
     )
     with needs_extra("sweep", "optuna"):
         from charrnn.sweep.runner import SweepRunner
-    with needs_extra("torch", "torch"):
+    with needs_extra("torch", "torch"), reading_bar(quiet=quiet):
         runner = SweepRunner(plan, runs_root() / plan.study, storage)
     with interrupting(runner), SweepDisplay(runner, quiet=quiet) as display:
         for event in runner.run():

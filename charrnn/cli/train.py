@@ -124,7 +124,7 @@ def train(
     """
     # The workers use all cores, so BLAS threads would only use memory. This must be set before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.cli.progress import TrainingDisplay
+    from charrnn.cli.progress import TrainingDisplay, reading_bar
     from charrnn.engines.processes import torchrun_variable
     from charrnn.runs.directory import Run
     from charrnn.training.observers import Observers
@@ -145,12 +145,13 @@ def train(
             from charrnn.training.loggers import check_trackers
 
             check_trackers(log)
-        if resume is not None:
-            trainer = resume_run(resume, corpus or [], given)
-        elif resume_or_start and run is not None and Run(run).config.exists():
-            trainer = resume_same_run(run, corpus or [], given)
-        else:
-            trainer = start_run(corpus or [], given, run=run, init_from=init_from)
+        with reading_bar(quiet=quiet):
+            if resume is not None:
+                trainer = resume_run(resume, corpus or [], given)
+            elif resume_or_start and run is not None and Run(run).config.exists():
+                trainer = resume_same_run(run, corpus or [], given)
+            else:
+                trainer = start_run(corpus or [], given, run=run, init_from=init_from)
     result: dict[str, Any] | None = None
     try:
         with interrupting(trainer), TrainingDisplay(trainer, quiet=quiet) as display:

@@ -199,11 +199,13 @@ def _show_alignments(model: AlignsSources, text: str | None, output: Path | None
 
 def validation_ids(model: TextModel) -> Array:
     """The validation part of the corpus of the run, without the start symbol. Raises CorpusError."""
+    from charrnn.cli.progress import reading_bar
     from charrnn.tasks.registry import read_corpus
 
     remedy = "give a TEXT"
     try:
-        ids = read_corpus(model).val[1:]
+        with reading_bar():
+            ids = read_corpus(model).val[1:]
     except CorpusError as error:
         raise CorpusError(error.message, remedy) from None
     if not len(ids):

@@ -23,6 +23,7 @@ from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 
 CHUNK_SIZE = 1 << 20  # bytes
+MAX_TEXT_IN_MEMORY = 1 << 24  # bytes of the codes of a text; those of a larger text are stored in a file
 SAMPLE_SIZE = 1 << 13  # bytes at the start of a file that show what kind of file it is
 # The unpacked size of a gzip file is limited to MAX_GZIP_RATIO times its packed size, or to MIN_GZIP_LIMIT if that is
 # larger. Gzip compresses text by a factor of about 3, and repetitive text by a factor of up to 100.
@@ -38,10 +39,14 @@ def display_name(path: str) -> str:
 class ByteReader:
     """Reads files as bytes, without any change."""
 
+    def __init__(self) -> None:
+        self.bytes_read = 0
+
     def codes(self, path: str) -> Iterator[Array]:
         """Yields the bytes of a file. Raises CorpusError."""
         with _open_file(path) as file:
             while chunk := file.read1(CHUNK_SIZE):
+                self.bytes_read += len(chunk)
                 yield np.frombuffer(chunk, np.uint8)
 
     def notices(self) -> list[str]:
@@ -74,6 +79,7 @@ class TextReader:
         self.newline = newline
         self.form = form
         self.separator = separator
+        self.bytes_read = 0
         self._changes: dict[str, list[str]] = {}  # what was changed -> the names of the files
 
     def codes(self, path: str) -> Iterator[Array]:
@@ -145,6 +151,7 @@ class TextReader:
         line, column = 1, 1  # of the next character
         while True:
             chunk = file.read1(CHUNK_SIZE)  # returns the bytes that a pipe has, without waiting for more
+            self.bytes_read += len(chunk)
             state = decoder.getstate()
             try:
                 text = decoder.decode(chunk, final=not chunk)

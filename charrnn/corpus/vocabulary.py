@@ -80,16 +80,6 @@ class Vocabulary:
         return vocabulary
 
     @classmethod
-    def from_chunks(
-        cls, chunks: Sequence[Array], is_bytes: bool, form: str = "none", separator: str | None = None
-    ) -> Vocabulary:
-        """The vocabulary of all symbols in some arrays of codes."""
-        is_used = np.zeros(0x110000, bool)
-        for chunk in chunks:
-            is_used[chunk] = True
-        return cls(np.flatnonzero(is_used).astype(np.uint32), is_bytes, form, separator)
-
-    @classmethod
     def of_texts(cls, texts: Iterable[str], other: Vocabulary | None = None, form: str = "none") -> Vocabulary:
         """The vocabulary of all characters in some texts, in a Unicode normal form, and in another vocabulary."""
         codes = sorted({ord(character) for text in texts for character in set(normalise(text, form))})

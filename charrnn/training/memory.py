@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from charrnn.corpus.files import find_files
+from charrnn.corpus.reading import MAX_TEXT_IN_MEMORY
 from charrnn.engines.numpy.arena import Arena
 from charrnn.errors import OutOfMemoryError
 from charrnn.models.architecture import Architecture
@@ -14,7 +15,8 @@ from charrnn.system import memory_limit
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 4  # copies of the weights in each worker, masked or in another layout
-# Bytes of memory that the data of a task need at most while they are read, per byte of their files, as measured.
+# Bytes of memory that the data of a task need at most while they are read, per byte of their files, as measured. Of a
+# text with a cache file, only MAX_TEXT_IN_MEMORY bytes are in memory.
 BYTES_PER_FILE_BYTE = {"lm": 5, "series": 16}
 BYTES_PER_RECORD_BYTE = 40  # of all other tasks
 
@@ -39,7 +41,8 @@ def check_data_memory(config: RunConfig) -> None:
     paths = find_files(config.corpus, data.glob)
     paths += [path for path in (data.val_file, data.features) if path is not None]
     size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
-    required = size * BYTES_PER_FILE_BYTE.get(data.task, BYTES_PER_RECORD_BYTE)
+    in_memory = min(size, MAX_TEXT_IN_MEMORY) if data.task == "lm" and config.train.cache else size
+    required = in_memory * BYTES_PER_FILE_BYTE.get(data.task, BYTES_PER_RECORD_BYTE)
     available = memory_limit()
     if available is not None and required > available:
         problem = f"{_format_size(size)} of data need about {_format_size(required)} of memory"

@@ -32,7 +32,17 @@ from charrnn.training.trainer import Trainer
 
 BUDGETS = ("max_epochs", "max_steps", "max_minutes")
 # Options that can be changed when a run is resumed.
-RESUMABLE = (*BUDGETS, "patience", "workers", "device", "precision", "eval_every", "save_every", "sample_every")
+RESUMABLE = (
+    *BUDGETS,
+    "patience",
+    "workers",
+    "device",
+    "precision",
+    "cache",
+    "eval_every",
+    "save_every",
+    "sample_every",
+)
 
 
 def start_run(

@@ -14,7 +14,7 @@ from charrnn.tasks.language.corpus import Corpus
 def make_corpus(text, is_bytes=False):
     """A corpus whose whole text is the training part."""
     codes = np.frombuffer(text.encode(), np.uint8) if is_bytes else np.array([ord(c) for c in text])
-    vocabulary = Vocabulary.from_chunks([codes], is_bytes)
+    vocabulary = Vocabulary(np.unique(codes).astype(np.uint32), is_bytes)
     ids = np.insert(vocabulary.codes_to_ids(codes), 0, vocabulary.start)
     return Corpus(vocabulary, False, ids, ids[:0], ids[:0], "", ())
 

@@ -1,5 +1,7 @@
 """The memory that a run needs is compared with the available memory before anything is read or allocated."""
 
+import os
+
 import pytest
 
 from charrnn.errors import OutOfMemoryError
@@ -32,3 +34,13 @@ def test_all_files_of_a_run_are_counted_and_streams_are_not(tmp_path, monkeypatc
     memory.check_data_memory(RunConfig.from_options(corpus, {}))
     with pytest.raises(OutOfMemoryError, match="2 MB of data need about 10 MB"):
         memory.check_data_memory(RunConfig.from_options(corpus, {"val_file": str(tmp_path / "val.txt")}))
+
+
+def test_a_text_that_is_cached_needs_little_memory(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.touch()
+    os.truncate(path, 2**30)
+    monkeypatch.setattr(memory, "memory_limit", lambda: 2**27)
+    memory.check_data_memory(RunConfig.from_options([str(path)], {}))
+    with pytest.raises(OutOfMemoryError, match=r"1.0 GB of data need about 5.0 GB"):
+        memory.check_data_memory(RunConfig.from_options([str(path)], {"cache": False}))

@@ -34,9 +34,11 @@ class TextStream:
         start: int | None = None,
         seed: int = 0,
         file_starts: Array = NO_STARTS,
+        start_symbols: int | None = None,
     ) -> None:
         """record_end: the id at the end of each record, which is also the first input of the next record.
         start: the id of the start symbol, if the state is also reset at some of the start symbols, chosen by the seed.
+        start_symbols: the number of start symbols in `ids`. If it is None, they are counted.
         file_starts: places where the state is reset, besides the start of the text, in ascending order.
         """
         self.ids = ids
@@ -48,7 +50,7 @@ class TextStream:
         self.pairs = len(ids) - 1
         self.starts = np.arange(batch_size) * self.pairs // batch_size
         if start is not None:
-            start_symbols = max(1, int((ids == start).sum()))
+            start_symbols = max(1, int((ids == start).sum()) if start_symbols is None else start_symbols)
             fraction = min(MAX_RESTART_FRACTION, len(ids) / (CHARACTERS_PER_RESTART * start_symbols))
             # Only about one in T start symbols is at the first time step of a batch, where resets are possible, so the
             # probability of a reset there is T times as high.

@@ -37,10 +37,11 @@ class LanguageTask:
 
     @classmethod
     def read(cls, config: RunConfig, source: Checkpoint | None = None) -> LanguageTask:
-        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError."""
-        corpus = load_corpus(config.corpus, config.data)
+        """Reads and splits the files. source: see `--init-from`. Raises CorpusError, UsageError, StorageError."""
+        cache = config.train.cache
+        corpus = load_corpus(config.corpus, config.data, cache=cache)
         vocabulary = source_vocabulary(source, is_bytes=config.data.bytes)
-        return cls(corpus if vocabulary is None else corpus.with_vocabulary_of(vocabulary))
+        return cls(corpus if vocabulary is None else corpus.with_vocabulary_of(vocabulary, cache=cache))
 
     @property
     def training_size(self) -> int:
@@ -85,7 +86,16 @@ class LanguageTask:
     def training_stream(self, batch_size: int, seq_length: int, seed: int) -> TextStream:
         corpus = self.corpus
         start = corpus.vocabulary.start if corpus.record_end is None else None
-        return TextStream(corpus.train, batch_size, seq_length, corpus.record_end, start, seed, corpus.train_starts)
+        return TextStream(
+            corpus.train,
+            batch_size,
+            seq_length,
+            corpus.record_end,
+            start,
+            seed,
+            corpus.train_starts,
+            corpus.train_start_symbols,
+        )
 
     def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> TextPass | None:
         if not self.has_validation:
