@@ -9,13 +9,10 @@ Error    the base class of all errors that a user can correct
 
 from __future__ import annotations
 
-import importlib
-
-from charrnn.errors import CharRNNError as Error
-
 TYPE_CHECKING = False  # the constant of `typing`, without the time that importing `typing` takes
 if TYPE_CHECKING:
     from charrnn.api import Training, load, start, train
+    from charrnn.errors import CharRNNError as Error
     from charrnn.training.events import Done, Evaluated, Sampled, Saved, Step
 
 __version__ = "0.1.0"
@@ -32,18 +29,21 @@ __all__ = [
     "start",
     "train",
 ]
-MODULES = {  # they are imported when they are used, because `charrnn --help` does not need NumPy
+MODULES = {  # they are imported when they are used, so that `charrnn --help` starts fast
+    "Error": "charrnn.errors",
     **dict.fromkeys(("Training", "load", "start", "train"), "charrnn.api"),
     **dict.fromkeys(("Done", "Evaluated", "Sampled", "Saved", "Step"), "charrnn.training.events"),
 }
 
 
 def __getattr__(name: str) -> object:
+    import importlib
+
     if name == "runs":
         return importlib.import_module("charrnn.runs")
     if name not in MODULES:
         raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(MODULES[name]), name)
+    value = getattr(importlib.import_module(MODULES[name]), "CharRNNError" if name == "Error" else name)
     globals()[name] = value
     return value
 

@@ -60,10 +60,12 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
 
     parts: the content, in order, as bytes or other buffers. They are not copied.
 
-    A symbolic link is not replaced, but the file that it points to. The temporary file has a short random name, so that
-    it is valid for any file name and is not shared by two writers.
+    A symbolic link is not replaced, but the file that it points to. A device or a pipe is refused. The temporary file
+    has a short random name, so that it is valid for any file name and is not shared by two writers.
     """
     target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise StorageError(f"cannot write {path}: not a regular file")
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         try:

@@ -85,3 +85,12 @@ def test_all_json_of_commands_and_files_is_written_by_dump_json():
         "engines/numpy/engine.py",  # the arguments of a worker
         "tasks/series/task.py",  # a checksum
     }
+
+
+def test_a_device_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(StorageError, match=f"{name}: not a regular file"):
+            files.write_atomically(tmp_path / name, b"text")
+    assert (tmp_path / "pipe").is_fifo()

@@ -35,7 +35,7 @@ from charrnn.errors import StorageError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 from charrnn.runs.directory import runs_root
-from charrnn.runs.files import PARSE_ERRORS, TEMPORARY_FILES
+from charrnn.runs.files import PARSE_ERRORS, TEMPORARY_FILES, dump_json
 from charrnn.system import replace_file, sync_file
 
 BLOCK = 1 << 20  # ids that are converted at once
@@ -291,7 +291,7 @@ def _write_text(
             "fingerprint": fingerprint,
             "start_symbols": start_symbols,
         }
-        description = json.dumps(values).encode()
+        description = dump_json(values).encode()
         file.write(description)
         file.write(len(description).to_bytes(LENGTH_BYTES, "little"))
         file.flush()
