@@ -51,7 +51,7 @@ def load(path: PathLike | Sequence[PathLike], *, checkpoint: str = "best", devic
     >>> len(model.sample("The Fox", length=20, seed=1))
     20
     >>> sorted(model.evaluate(data="The Fox said nothing."))
-    ['bpc', 'chars', 'loss', 'perplexity']
+    ['bpc', 'chars', 'loss', 'perplexity', 'skipped']
     """
     if checkpoint not in ("best", "last"):
         raise UsageError(f"--checkpoint {checkpoint}: not one of best, last")
