@@ -245,6 +245,7 @@ OPTION_CASES = list(option_cases())
 LONG_RUNNING = {
     "--length=0",
     f"--length={'9' * 400}",
+    f"--num-samples={'9' * 400}",
     "--max-steps=65536",
     f"--max-steps={10**12 - 1}",
     f"--max-steps={10**12}",

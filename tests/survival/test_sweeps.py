@@ -58,7 +58,11 @@ def assert_runs_are_intact(folder):
     for run in sorted(folder.glob("0*")):
         steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
         result = json.loads((run / "result.json").read_text())
-        assert steps == list(range(EVAL_EVERY, result["steps"] + 1, EVAL_EVERY))
+        expected = list(range(EVAL_EVERY, result["steps"] + 1, EVAL_EVERY))
+        if result["status"] == "interrupted":  # a trial that is pruned may stop during its last validation
+            assert steps in (expected, expected[:-1])
+        else:
+            assert steps == expected
         assert result["status"] in ("completed", "interrupted")
 
 
