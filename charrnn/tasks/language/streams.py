@@ -39,7 +39,7 @@ class TextStream:
         """record_end: the id at the end of each record, which is also the first input of the next record.
         start: the id of the start symbol, if the state is also reset at some of the start symbols, chosen by the seed.
         start_symbols: the number of start symbols in `ids`. If it is None, they are counted.
-        file_starts: places where the state is reset, besides the start of the text, in ascending order.
+        file_starts: places where the state is reset in addition to the start of the text, in ascending order.
         """
         self.ids = ids
         self.seq_length = seq_length
