@@ -61,7 +61,7 @@ Errors = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="classify, tag, translate, transcribe: list this many records with wrong answers, the worst first.",
+        help="All tasks with records: list this many records with wrong answers, the worst first.",
         show_default="0",
     ),
 ]

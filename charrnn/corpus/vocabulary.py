@@ -64,7 +64,7 @@ class Vocabulary:
         if not codes or codes[0] < 0 or codes[-1] > limit or any(a >= b for a, b in pairwise(codes)):
             raise ValueError("the codes of the vocabulary are out of range or not ascending")
         form = values["normalize"]
-        separator = values.get("separator")
+        separator = values["separator"]
         if form not in NORMAL_FORMS or not (separator is None or (isinstance(separator, str) and separator)):
             raise ValueError("invalid normal form or separator")
         if separator is not None and (is_bytes or DOCUMENT_END not in codes):
