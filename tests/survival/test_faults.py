@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,43 @@ def test_a_failed_resume_of_a_finished_run_can_be_repeated(number, corpus, tmp_p
     assert run_command(resume(tmp_path / "run")) == 0
     assert run_command(resume(tmp_path / "undisturbed")) == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "page --run RUN --output new/page.html",
+        "report RUN --output new/report.html",
+        "plot RUN --output new/curve.png",
+        "view CORPUS --run RUN --output new/units.svg",
+        "export new/model.onnx --run RUN",
+    ],
+)
+def test_an_output_file_is_complete_or_unchanged(command, corpus, tmp_path, monkeypatch, capsys):
+    """The operations fail in turn: first those that read the run, then those that write the file."""
+    if not command.startswith(("page", "report")):
+        pytest.importorskip("onnx" if command.startswith("export") else "matplotlib")
+    monkeypatch.chdir(tmp_path)
+    assert run_command(train_arguments(tmp_path / "run", corpus)) == 0
+    arguments = command.replace("RUN", "run").replace("CORPUS", str(corpus)).split()
+    output = Path(next(argument for argument in arguments if argument.startswith("new/")))
+    output.parent.mkdir()
+    outcomes = []
+    number = 1
+    output.write_bytes(b"old")
+    while (code := run_with_fault(number, errno.ENOSPC, arguments, monkeypatch)) is not None:
+        outcomes.append((code, output.read_bytes() == b"old"))
+        if code == 6:
+            message = f"charrnn: error: cannot write {output}: No space left on device ({INTACT})\n"
+            assert capsys.readouterr().err.endswith(message)
+        assert list(output.parent.iterdir()) == [output]
+        output.write_bytes(b"old")
+        number += 1
+    assert output.read_bytes() != b"old"
+    # (0, False): a file that is not necessary cannot be read; (4, True): the run cannot be read
+    assert set(outcomes[:-5]) <= {(0, False), (4, True)}
+    # opening, writing, syncing and renaming the temporary file, then syncing the directory
+    assert outcomes[-5:] == [(6, True)] * 4 + [(6, False)]
 
 
 def test_a_run_on_a_full_disk_ends_with_exit_6_and_can_be_resumed_after_space_is_freed(corpus, undisturbed, tmp_path):
