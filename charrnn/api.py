@@ -33,7 +33,7 @@ from charrnn.training.start import resume_run, start_run
 from charrnn.training.trainer import Trainer
 
 OPTIONS = [name for cls in (ModelOptions, DataOptions, TrainingOptions) for name in cls.__dataclass_fields__]
-FILE_OPTIONS = ("encoding", "glob", "header")  # of data in files
+FILE_OPTIONS = ("encoding", "glob", "header")  # options for data in files only
 DATA_STEM = "data"  # the names of runs that are trained with data in memory start with it
 
 PathLike = str | os.PathLike[str]
@@ -179,7 +179,7 @@ class Training:
     def __iter__(self) -> Iterator[Event]:
         if self._loop is not None:
             previous: Any = self._loop()
-            if previous is not None:  # the traceback of an exception can keep a loop that was left
+            if previous is not None:  # the traceback of an exception can keep alive a loop that was left
                 previous.close()
             self._use(resume_run(self.run, [], {}))
         loop = self._events()
@@ -243,7 +243,7 @@ def _start_with_data(
 
 
 def _without_features(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with the placeholder of the vectors of captions, which the data contain."""
+    """The options, for captions with a placeholder for `features`. The vectors are in the data, not in a file."""
     return options | ({"features": DATA_STEM} if options.get("task") == "caption" else {})
 
 

@@ -39,7 +39,7 @@ class UsageError(CharRNNError):
 
 
 class CorpusError(CharRNNError):
-    """A text is missing, empty, undecodable or too small, or contains a character that the model does not know."""
+    """A text is missing, empty, undecodable or too small, or contains a character that is not in the vocabulary."""
 
     exit_code = 3
 
@@ -100,7 +100,7 @@ def needs_extra(name: str, library: str) -> Iterator[None]:
 @contextlib.contextmanager
 def converting_errors() -> Iterator[None]:
     """Context manager and decorator that converts errors of the system, and of a missing PyTorch, to errors of this
-    module. Functions that users call from Python have it."""
+    module. It decorates the functions that users call from Python."""
     try:
         with needs_extra("torch", "torch"):
             yield

@@ -86,7 +86,7 @@ class ModelOptions(CheckedFields):
         "lstm",
         "Recurrent cell: lstm, gru or rnn (tanh).",
         choices=CELLS,
-        default_text="lstm; for --task classify, translate, transcribe, caption, and series without --target gru",
+        default_text="lstm; for --task classify, translate, caption, and series without --target gru",
     )
     hidden_size: int = checked_field(
         256,
@@ -170,7 +170,11 @@ class DataOptions(CheckedFields):
         default_text="each character is a symbol",
     )
     subsample: int | None = checked_field(
-        None, "transcribe: number of rows that are joined to one source step.", low=1, high=10_000, default_text="1"
+        None,
+        "transcribe: number of rows that are joined to one source step.",
+        low=1,
+        high=10_000,
+        default_text="2 for many rows per symbol, else 1",
     )
     target: list[str] | None = checked_field(  # noqa: RUF009 - the default is None
         None, "series: a column to predict; repeatable.", default_text="all columns"

@@ -1,8 +1,8 @@
 """The keys of all random generators: (seed, purpose, ...). Different purposes never share random numbers.
 
-No other module calls `numpy.random.default_rng` with a key of its own. The results of every seed depend on the numbers
-of the purposes, so these numbers must not be changed. They start at 1, because NumPy pads short keys with
-zeros.
+The only other keys are the seeds of sampled texts and of benchmarks. The results of every seed depend on the numbers of
+the purposes, so these numbers must not be changed. They start at 1, because NumPy pads short keys with zeros: the key
+(seed, 0) would give the same random numbers as the seed alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Purpose(enum.IntEnum):
-    """The purpose of a generator. Each comment also names the element, if any, that follows it in the key."""
+    """The purpose of a generator. If the key has a further element, it is named after the semicolon of the comment."""
 
     DROPOUT = 1  # masks of the layers' outputs; step
     RECURRENT_DROPOUT = 2  # masks of the recurrent weights; step

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
 
-LOCK_POLL_SECONDS = 0.01  # interval at which a process looks whether a lock has been released
+LOCK_POLL_SECONDS = 0.01  # interval at which a process checks whether a lock has been released
 # On Windows, a file that another program has open (a virus scanner, `charrnn plot`) cannot be replaced or deleted.
 OPEN_FILE_RETRIES = 100
 OPEN_FILE_SECONDS = 0.1  # time between two attempts
@@ -45,8 +45,8 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Starts a process with unbuffered pipes for its standard input and output.
 
-    Ctrl-C on the terminal does not reach it, and all signals above are blocked until it calls `handle_signals`.
-    Therefore a signal to a whole group of processes cannot end it before its parent has saved.
+    Ctrl-C on the terminal does not reach the process. STOP_SIGNALS and SAVE_SIGNALS are blocked until it calls
+    `handle_signals`, so a signal to a whole group of processes cannot end it before its parent has saved.
 
     memory: the process can open this memory by its name.
     """
@@ -82,7 +82,7 @@ def is_closed_pipe(error: OSError) -> bool:
 
 
 def shell_join(words: Sequence[str]) -> str:
-    """A command line that the shell of this system divides into these words."""
+    """The command line that the shell of this system divides into these words."""
     if sys.platform == "win32":
         import subprocess
 
@@ -91,7 +91,7 @@ def shell_join(words: Sequence[str]) -> str:
 
 
 def shell_quote(word: str) -> str:
-    """A word of a command line."""
+    """A word, quoted for the shell of this system."""
     return shell_join([word])
 
 

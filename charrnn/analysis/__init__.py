@@ -1,1 +1,1 @@
-"""Measurements of a trained network: gradient norms, unit probes, surprise and copied passages."""
+"""Measurements of a trained network: gradient norms, unit probes, the loss of each character and copied passages."""

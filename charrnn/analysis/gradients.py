@@ -60,7 +60,7 @@ def read_gradient_flows(runs: Sequence[Run], steps: int | None, checkpoint: str)
 
     steps: K. None: DEFAULT_STEPS, or fewer if all records are shorter.
     checkpoint: "initial", "best" or "last".
-    Raises UsageError if a run has no validation data, or too short ones.
+    Raises UsageError if a run has no validation data, or if they are too short.
     """
     configs = [run.read_config() for run in runs]
     flows = []
@@ -102,7 +102,7 @@ def _validation_batches(task: Task, architecture: Architecture, seq_length: int,
     if one_stream is None:
         return []
     state_values = math.prod(architecture.state_shape(1)) * batch_length
-    # With at most one stream for two batches, the part of a text that a stream reads is longer than a batch.
+    # One stream reads `one_stream.steps` batches. With at most half as many streams, each one reads several batches.
     streams = max(1, min(MAX_STREAMS, MAX_STATE_VALUES // state_values, one_stream.steps // 2))
     batches = task.validation_pass(streams, batch_length, NUM_LOSSES * batch_length)
     return [] if batches is None else [batches.batch(n) for n in range(batches.steps)]
@@ -126,8 +126,8 @@ def relative_gradient_norms(
 ) -> Array:
     """Gradient norms relative to those at k = 0, for NUM_LOSSES predictions of the batches of a pass.
 
-    If many predictions have `steps` steps before them, only those are used. For other data, the values for a large k
-    are those of the predictions that have k steps before them.
+    If at least NUM_LOSSES predictions have `steps` steps before them, only those are used. Otherwise, the values for
+    each k are those of the predictions that have k steps before them.
 
     Returns the lower quartile, median and upper quartile over the losses (L, 3, K + 1) with K = `steps`.
     """
@@ -135,7 +135,7 @@ def relative_gradient_norms(
     scored = [Place(n, *place) for n, batch in enumerate(batches) for place in np.argwhere(_is_scored(batch)).tolist()]
     with_all_steps = [place for place in scored if lengths[place.batch][place[1:]] >= steps]
     candidates = with_all_steps if len(with_all_steps) >= NUM_LOSSES else scored
-    candidates.sort(key=lambda place: lengths[place.batch][place[1:]])  # the last one has the longest record
+    candidates.sort(key=lambda place: lengths[place.batch][place[1:]])  # the last one has the most steps before it
     chosen = np.unique(np.linspace(0, len(candidates) - 1, NUM_LOSSES).astype(int))
     norms = gradient_norms(architecture, parameters, batches, [candidates[n] for n in chosen.tolist()], steps)
     first_norms = norms[:, :, :1]
@@ -153,7 +153,7 @@ def gradient_norms(
     Each loss is that of one prediction at a step t. The state of a layer is its h, which the next step and the layer
     above read, and for an LSTM also its c. NaN where t - k is before the record, or before the batch.
 
-    batches: those of a pass. Each starts from the final states of the one before.
+    batches: the batches of a pass. Each batch starts from the final state of the previous batch.
     """
     streams = batches[0].x.shape[1]
     source_length = max((len(batch.source.x) for batch in batches if batch.source is not None), default=0)
@@ -193,7 +193,7 @@ def _add_norms(
     unused = np.empty_like(dstate)
     for t in range(last, first - 1, -1):
         unused[...] = states_before[t]
-        hidden = _forward_step(network, batch, t, unused)  # restores the gates for the backward pass of this step
+        hidden = _forward_step(network, batch, t, unused)  # recomputes the gates of this step
         dy = np.zeros_like(hidden)
         predicted = [place.stream for _, place in losses if place.step == t]
         if predicted:

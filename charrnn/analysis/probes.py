@@ -47,7 +47,7 @@ def distance_from_last(marks: Array) -> Array:
 
 
 def count_since(marks: Array, starts: Array) -> Array:
-    """The number of marks after the last start. The start of the text counts as one.
+    """The number of marks after the last start. The start of the text counts as a start.
 
     Marks 1 1 0 1 with starts 0 0 1 0 give 1 2 0 1.
     """

@@ -45,8 +45,8 @@ def save_alignments(alignments: Sequence[Alignment], path: Path) -> None:
 def alignment_lines(alignment: Alignment, width: int) -> Iterator[str]:
     """Yields a row of shades for each target symbol, then the labels of the source.
 
-    A label stands below the column of its step if the label before it leaves space. If the source does not fit the
-    width, neighbouring steps share a column, which shows the sum of their weights.
+    A label is below the column of its step, and is left out if the label before it leaves no space. If the source does
+    not fit the width, neighbouring steps share a column, which shows the sum of their weights.
     """
     from rich.cells import cell_len
 

@@ -60,7 +60,7 @@ WRITE_ERRORS = (errno.EIO, errno.EBADF, errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs a command and exits. An error is reported as one line on stderr; only a bug produces a traceback."""
     prepare_streams()
-    # Values that are not finite are checked for explicitly where they matter, so NumPy need not warn of them.
+    # The code checks explicitly for values that are not finite, so the warnings of NumPy are not needed.
     warnings.simplefilter("ignore", RuntimeWarning)
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)

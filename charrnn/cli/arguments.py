@@ -163,9 +163,9 @@ def load_model(
 
     If stderr is a terminal, a line says which checkpoint is used.
 
-    runs: several runs are combined to an ensemble.
-    methods: the newest run is suitable if its model has at least one of these methods, such as `sample_many`. A model
-    that is named is not checked.
+    runs: several runs are combined into an ensemble.
+    methods: the newest run is suitable if its model has at least one of these methods, such as `sample_many`. A run or
+    model that the user names is not checked.
     """
     from charrnn.engines.select import new_backend
     from charrnn.runs.directory import Run, find_run, newest_run

@@ -268,7 +268,7 @@ def _print_scores(scores: dict[str, Any], *, json_output: bool) -> None:
 
 
 def _score_lines(scores: dict[str, Any]) -> Iterator[str]:
-    """The scores, one per line, a table of the classes, and their confusions."""
+    """Yields the scores, one per line, then a table of the classes, their confusions, and the wrong records."""
     if "perplexity" in scores:
         characters = format_count(scores["chars"], "character")
         yield (

@@ -29,7 +29,7 @@ class Scale:
     low: float
     high: float
     ticks: int  # number of values on the legend
-    digit_step: float  # the digit n stands for about n x digit_step
+    digit_step: float  # the digit n means about n x digit_step
     open_ended: bool = False  # whether there may be values above `high`
 
     @property

@@ -193,7 +193,7 @@ class SkippedSymbols:
 
     def __init__(self) -> None:
         self.num_skipped = 0
-        self.num_inputs = 0  # with a skipped symbol
+        self.num_inputs = 0  # number of inputs with a skipped symbol
         self.unanswered: list[int] = []  # line numbers
 
     def add(self, record: TextRecord, num_skipped: int, *, has_answer: bool) -> None:

@@ -12,7 +12,7 @@ from charrnn.runs.reports import Metrics, Result
 
 README = Path(__file__).with_name("README.md")
 GENERATED = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
-TRAIN_PANELS = ("Model", "Data", "Training")  # shown in full for `train` only
+TRAIN_PANELS = ("Model", "Data", "Training")  # for other commands than `train`, only the names are listed
 FIELDS = {"metrics": Metrics.names(), "result": Result.names()}
 
 

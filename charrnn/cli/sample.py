@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_PASSAGE = 80  # characters shown of a copied passage
 DEFAULT_LENGTH = 500
 MAX_STREAMS = 256  # samples that are generated at the same time
-MAX_DRAWS = 20  # with --unique: samples that are drawn at most, for each sample that is wanted
+MAX_DRAWS = 20  # with --unique: maximum number of draws per requested sample
 RULER = "-" * 40 + "\n"
 
 Prime = Annotated[str | None, typer.Option(help=r"Text to continue (\n is the line feed).", show_default=False)]
@@ -195,7 +195,7 @@ def sample(
         else:
             write_text(f"{prefix}{text}\n")
         return
-    stops = [*map(_unescape, stop or []), *(text_model.stops if length else [])]  # an endless text has many lines
+    stops = [*map(_unescape, stop or []), *(text_model.stops if length else [])]  # --length 0: no stop at line ends
     if is_streamed:
         write_text(prefix)
 
@@ -249,7 +249,7 @@ def _draw_samples(
 ) -> Iterator[Sample]:
     """Yields samples with consecutive seeds. draw: seeds -> samples.
 
-    unique: whether a sample with the text of an earlier one is left out. Then there may be fewer samples than wanted.
+    unique: whether to leave out samples with the text of an earlier one. There may then be fewer than `number` samples.
     """
     texts = set[str]()
     yielded = 0

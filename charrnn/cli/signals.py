@@ -27,7 +27,7 @@ def _handled(*signals: signal.Signals) -> list[signal.Signals]:
 
 
 def postpone_saves() -> None:
-    """Makes a request to save harmless while there is nothing to save."""
+    """Makes SAVE_SIGNALS have no effect while there is nothing to save."""
     for number in _handled(*SAVE_SIGNALS):
         signal.signal(number, lambda *_: None)
 

@@ -192,6 +192,7 @@ def _report(runner: SweepRunner) -> dict[str, Any]:
     best = next((row for row in trials if row["state"] == "completed"), None)
     command = None
     if best is not None:
+        # If these options were not given, `charrnn train` could choose other values than those of the trial.
         defaults = {"hidden_size": ModelOptions.hidden_size, "seed": plan.seed, "workers": best["workers"]}
         command = train_command(plan.corpus, defaults | plan.options | best["params"])
     return {

@@ -42,7 +42,7 @@ SHOWN_CHARS = 2_000  # of the validation part, if no text is given
 SEARCHED_CHARS = 50_000
 MIN_SEARCHED_CHARS = 2_000  # correlations on fewer characters are not reliable
 MAX_DRAWN_UNITS = 12  # maximum number of units in a figure
-SHOWN_ALIGNMENTS = 10  # at most; the first lines of the file
+SHOWN_ALIGNMENTS = 10  # maximum number of lines of the file whose alignments are shown
 MAX_NATS = 6  # upper end of the scale of losses
 VALUES_PANEL = "Values"
 
@@ -144,7 +144,7 @@ def view(
         check_figure_path(output)
     selected = None if unit is None else _parse_unit(unit)
     runs = [] if run is None else [run]
-    # Alignments need a TEXT, so without one the newest run is that of a language model.
+    # Alignments need a TEXT. Without a TEXT, the newest run of a language model is therefore used.
     shows_units = text is None or unit is not None or find
     methods = ["sample_many"] if shows_units else ["sample_many", "align"]
     any_model = load_model(runs, model, checkpoint, methods=methods)

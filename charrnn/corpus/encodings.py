@@ -1,11 +1,11 @@
-"""Recognises what a file is that cannot be read as text in the given encoding. The result is only advice."""
+"""Recognises the format or encoding of a file that is not text in the given encoding. The result is only advice."""
 
 from __future__ import annotations
 
 import codecs
 import re
 
-BINARY_FORMATS = (  # the first bytes of files that are not text, and what they are
+BINARY_FORMATS = (  # the first bytes of files that are not text, the name of the format, and a remedy
     (b"\x1f\x8b\x08", "a gzip file", "gunzip it, or name it .gz"),
     (b"PK\x03\x04", "a zip file (such as .docx, .odt, .xlsx or .epub)", "save its content as plain text"),
     (b"%PDF-", "a PDF document", "extract its text: pdftotext FILE"),
@@ -29,11 +29,11 @@ BYTE_ORDER_MARKS = (  # UTF-32 first, because its mark begins with that of UTF-1
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 MIN_NUL_SHARE = 0.2  # of all bytes of a text in UTF-16 without a byte order mark; other texts contain no NUL
-MAX_ACCENT_SHARE = 0.3  # of the bytes that are not ASCII in a text in a Western European language
+MAX_ACCENT_SHARE = 0.3  # largest share of bytes that are not ASCII among the letters of a Western European text
 CP1252_UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
 # Punctuation and capitals of cp1252 inside a word. Older encodings (mac-roman, cp850) have accented letters there.
 CP1252_IMPLAUSIBLE = re.compile(rb"[a-z][\x80\x82-\x8c\x8e\x91\x93-\x95\x98\x99\x9b\x9f](?=[a-z])")
-MAX_IMPLAUSIBLE_SHARE = 0.1  # of the bytes 0x80 to 0x9f
+MAX_IMPLAUSIBLE_SHARE = 0.1  # largest share of matches of CP1252_IMPLAUSIBLE among the bytes 0x80 to 0x9f
 
 
 def binary_format(start: bytes) -> tuple[str, str] | None:
@@ -44,7 +44,7 @@ def binary_format(start: bytes) -> tuple[str, str] | None:
 def utf16_or_32(start: bytes) -> str | None:
     """The encoding of a text without a byte order mark in which at least a fifth of the bytes are NUL, else None.
 
-    In UTF-16, an ASCII character is a byte and a NUL. UTF-32-LE, for the text "ab": a 0 0 0 b 0 0 0.
+    In UTF-16, an ASCII character is a byte and a NUL. In UTF-32-LE, the text "ab" is a 0 0 0 b 0 0 0.
     """
     if len(start) < 4 or start.count(0) < MIN_NUL_SHARE * len(start):
         return None
@@ -61,7 +61,7 @@ def utf16_or_32(start: bytes) -> str | None:
 
 
 def encoding_advice(start: bytes, part: bytes, encoding: str) -> str:
-    """What to do with a file that is not valid in an encoding. part: the bytes around the first invalid byte."""
+    """Advice for a file that is not valid in an encoding. part: the bytes around the first invalid byte."""
     mark = next((name for mark, name in BYTE_ORDER_MARKS if start.startswith(mark)), None)
     if mark is not None:
         return f"it starts with a byte order mark of {mark}: {_conversion(mark)}"

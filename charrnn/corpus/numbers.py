@@ -20,7 +20,7 @@ BLOCK_SIZE = 1 << 18  # numbers that are standardised at a time
 
 
 def read_vectors(path: str) -> Array:
-    """Reads one vector per row (N, F) from a .npy file, or from a .csv file that may have a header.
+    """Reads one vector per row (N, D) from a .npy file, or from a .csv file that may have a header.
 
     Numbers of a .npy file in float32 keep this precision. Raises CorpusError.
     """
@@ -70,7 +70,8 @@ class Standardizer:
             differences depend on the magnitude of these rows.
         """
         largest = _largest(values)
-        # Divided by a power of 2 near the largest value, no square overflows or vanishes, and nothing is rounded.
+        # The values are divided by a power of 2 near the largest value, so that their squares neither overflow nor
+        # underflow. A division by a power of 2 does not round.
         unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
         with np.errstate(over="ignore", invalid="ignore"):
             blocks = [values[part] for part in _blocks(*values.shape)]
@@ -111,7 +112,7 @@ class Standardizer:
         return standardised
 
     def shorten(self, values: Array) -> list[list[float]]:
-        """Rows (N, D) in the columns' own units, rounded to the precision of float32 for standardised values."""
+        """Rounds rows (N, D) in the columns' own units to the precision that float32 has for standardised values."""
         decimals = [math.ceil(-math.log10(std * FLOAT32_PRECISION)) for std in self.std.tolist()]
         return [
             [value if math.isnan(value) else round(value, number) for value, number in zip(row, decimals, strict=True)]

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-# Characters that never combine with the character before them, so a text can be normalised in two parts there: Latin
-# letters, Chinese characters and Korean syllables.
+# Characters that never combine with the character before them: Latin letters, Chinese characters and Korean syllables.
+# A text can be split before such a character, and the parts can be normalised separately.
 PART_START = re.compile(r"[\x00-\u02ff\u3400-\u9fff\uac00-\ud7a3]")
 NORMAL_FORMS = ("NFC", "NFD", "NFKC", "none")
 
@@ -39,7 +39,7 @@ def _last_part_start(text: str) -> int:
 
 
 def replace_in_pieces(pieces: Iterable[str], old: str, new: str) -> Iterator[str]:
-    """Replaces a text by another. The end of a piece that could be the start of `old` is withheld."""
+    """Replaces a text by another. The end of a piece that could be the start of `old` is yielded later."""
     pending = ""
     for piece in pieces:
         *parts, last = (pending + piece).split(old)

@@ -56,8 +56,8 @@ class ByteReader:
 class TextReader:
     """Reads text files: decodes them, drops byte order marks and translates line ends.
 
-    Files that are not text, or not in the encoding, raise CorpusError with advice. Nothing is guessed silently: what
-    was changed in which files is in `notices`.
+    Files that are not text, or not in the encoding, raise CorpusError with advice. No change is silent: `notices` names
+    each kind of change and the files.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TextReader:
         form: str = "none",
         separator: str | None = None,
     ) -> None:
-        """newline: "lf" (CR LF and CR become LF) or "keep"; None is "lf" where they cannot be kept.
+        """newline: "lf" (CR LF and CR become LF) or "keep". None: as "lf", if --newline is not an option.
         form: the Unicode normal form of the text.
         separator: a text that is replaced by DOCUMENT_END.
 
@@ -126,7 +126,7 @@ class TextReader:
                     yield text
             if text := line_ends.decode("", final=True):
                 yield text
-        newlines = line_ends.newlines  # None, the only kind, or a tuple of kinds
+        newlines = line_ends.newlines  # None, one kind, or a tuple of kinds
         kinds = newlines if isinstance(newlines, tuple) else (newlines,)
         names = [name for kind, name in (("\r\n", "CR LF"), ("\r", "CR")) if kind in kinds]
         if names and self.newline != "keep":
@@ -226,7 +226,7 @@ def _advance(text: str, line: int, column: int) -> tuple[int, int]:
 
 
 def name_files(names: Sequence[str]) -> str:
-    """One file by its name; several by the first name and their number."""
+    """A description of files: the first name, and the number of the others if there are any."""
     others = len(names) - 1
     return names[0] if not others else f"{names[0]} and {others} other file{'s' if others > 1 else ''}"
 

@@ -102,8 +102,8 @@ class RecordParser:
     def __init__(
         self, path: str, notices: list[str], record_format: RecordFormat, *, needs_output: bool = True
     ) -> None:
-        """needs_output: whether each record must have an output. Otherwise the first line determines whether they do,
-        and blank lines are inputs."""
+        """needs_output: whether each record must have an output. Otherwise the first line determines whether the
+        records have outputs, and blank lines are inputs."""
         self.name = display_name(path)
         self.notices = notices
         self.header = record_format.header
@@ -207,7 +207,10 @@ class RecordParser:
         return line.text.split("\t")
 
     def _default_places(self, cells: list[str], line: Line) -> list[int]:
-        """The columns if no columns are given: the first two, which must be the only ones."""
+        """The places of the columns if no header was read: the given numbers, or the first two, or the only one.
+
+        Raises CorpusError if no columns are given and there are more than two.
+        """
         if self.columns is not None:
             self._places = [int(name) - 1 for name in self.columns]
             return self._places

@@ -24,7 +24,7 @@ SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # in the order in
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}  # cells without a value, in lower case
 MAX_NAMED = 20  # names in a message
 CHUNK_CELLS = 1 << 18  # cells that are parsed at a time
-TEXT_SHARE = 0.1  # a column with at least this share of texts contains labels
+TEXT_SHARE = 0.1  # a column with at least this many texts per number contains labels
 GROUPED_DIGITS = re.compile(r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d*)?")  # a number with thousands separators
 DATE = re.compile(  # dates, times and both, such as 2026-11-28, 28.11.26, 2026-11-28T14:30:00Z, 14:30, 2026Q1, Nov 2026
     r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})|\d{4}[- ]?[QW]\d{1,2}"
@@ -69,7 +69,7 @@ class Table:
 
     @property
     def layout(self) -> str:
-        """How the file is written, if it is not usual, for the user: `separated by semicolons, decimal commas`."""
+        """The separator and the decimal sign for messages, if unusual: `separated by semicolons, decimal commas`."""
         parts = [] if self.separator == "," or len(self.names) == 1 else [f"separated by {SEPARATORS[self.separator]}"]
         if any(content.first_comma for content in self.contents):
             parts.append("decimal commas")
@@ -111,7 +111,7 @@ class Table:
         return texts
 
     def is_text(self, column: str) -> bool:
-        """Whether the column contains labels: at least one cell in ten is a text that is not a number."""
+        """Whether the column contains labels: it has at least one text for every ten numbers."""
         num_texts = self.content(column).num_texts
         num_numbers = np.isfinite(self.values[:, self.names.index(column)]).sum()
         return num_texts > 0 and num_texts >= TEXT_SHARE * num_numbers

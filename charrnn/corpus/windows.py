@@ -120,7 +120,7 @@ class WindowPass:
     """Reads every window once, or windows that are spread evenly over all, for validation and scoring."""
 
     def __init__(self, windows: Windows, batch_size: int, limit: int = 0) -> None:
-        """limit: the largest number of steps in all windows that are read; 0 = all windows."""
+        """limit: the number of steps to read, rounded up to whole windows; 0 = all windows."""
         self.windows = windows
         self.batch_size = batch_size
         number = min(windows.number, -(-limit // windows.seq_length)) if limit else windows.number

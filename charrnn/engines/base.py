@@ -44,7 +44,7 @@ class Engine(Protocol):
     def gradient(self, step: int) -> tuple[float, float]:
         """Computes the gradient of a batch. step: counted from 0. Returns the loss and the L2 norm of the gradient.
 
-        Both are 0 for a batch without scored steps.
+        The loss and the norm are 0 for a batch without scored steps.
         """
 
     def update(self, learning_rate: float, factor: float) -> None:

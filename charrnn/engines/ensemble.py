@@ -1,4 +1,4 @@
-"""Runs several trained networks as one: an ensemble, whose probabilities, or predicted numbers, are means.
+"""An ensemble: several trained networks, its members, whose probabilities or predicted numbers are averaged.
 
 The members read the same inputs and have the same outputs. Their cells and sizes may differ. The state of an ensemble
 (1, 1, B, N) contains for each stream the N values of the states (L, num_states, B, H) of all members.
@@ -21,7 +21,10 @@ Member = tuple[Architecture, Array]  # an architecture and its flat parameters
 
 
 class EnsembleBackend:
-    """See engines.base.Backend. Every call computes with all members, and uses only the loss of its architecture."""
+    """See engines.base.Backend.
+
+    Each method runs all members. It ignores `flat` and reads only the loss of `architecture`.
+    """
 
     def __init__(self, backend: Backend, members: Sequence[Member]) -> None:
         self.backend = backend

@@ -36,8 +36,8 @@ def draw_step_masks(
 ) -> StepMasks:
     """Draws the masks of a step. draw: the function that draws arrays or tensors (default: with NumPy).
 
-    The masks of the outputs are the same at all time steps (variational dropout, Gal & Ghahramani 2016). Those of the
-    recurrent weights are DropConnect (Wan et al. 2013; Merity, Keskar & Socher 2018).
+    The masks of the outputs are the same at all time steps (variational dropout, Gal & Ghahramani 2016). The masks
+    of W_hh implement DropConnect (Wan et al. 2013; Merity, Keskar & Socher 2018).
     """
     layers = architecture.num_layers
     hidden = architecture.hidden_size

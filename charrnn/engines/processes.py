@@ -19,9 +19,9 @@ def start_child(
 ) -> subprocess.Popen[bytes]:
     """Runs `main()` of a module in a new process. Its standard input and output are unbuffered pipes.
 
-    arguments: the command-line arguments of the process. memory: it can open this memory by its name.
+    arguments: the command-line arguments of the process. memory: shared memory that the process can open by name.
     """
-    # The child has the module path of the parent, so that files in the current directory cannot replace modules.
+    # The child gets the sys.path of the parent, so that files in the current directory cannot replace modules.
     start = f"import sys; sys.path[:] = {sys.path}; from {module} import main; main()"
     return start_process([sys.executable, "-P", "-c", start, *arguments], os.environ | ONE_THREAD, memory)
 

@@ -144,7 +144,7 @@ def largest(values: Array, number: int) -> tuple[Array, Array]:
         best = np.argpartition(-values, number - 1, axis=1)[:, :number]
         best = best[rows, np.argsort(-values[rows, best], axis=1)]
         return values[rows, best], best
-    # For few values, this takes a seventh of the time.
+    # For few values, a search for one value at a time takes a seventh of the time of np.argpartition.
     remaining = values.copy()
     found = np.empty((len(values), number), values.dtype)
     best = np.empty((len(values), number), np.int64)

@@ -61,7 +61,7 @@ class SourceStepper:
         self.stepper.select_streams(rows)
 
     def _outputs(self, read: Array) -> Array:
-        """The products with h (N K, E + H) -> the outputs (N K, V). Without attention, the two are the same."""
+        """The products with h (N K, E + H) -> the outputs (N K, V). Without attention, `read` contains the outputs."""
         if not self.attends:
             return read
         num_sources, _, width = self.memory.shape

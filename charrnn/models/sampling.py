@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 
-SORTED_SYMBOLS = 256  # number of symbols that are sorted first for top-p; they usually have enough probability
+SORTED_SYMBOLS = 256  # number of symbols that are sorted first for top-p; their probabilities usually add up to top-p
 
 
 def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
@@ -20,7 +20,7 @@ def filtered_probabilities(logits: Array, options: SamplingOptions) -> Array:
     """
     p: Array = np.exp(logits if options.temperature == 1 else logits / max(options.temperature, 1e-6))
     if options.top_k or options.top_p < 1:
-        width = options.top_k or SORTED_SYMBOLS  # the symbols that are sorted
+        width = options.top_k or SORTED_SYMBOLS  # number of symbols that are sorted
         order = _most_likely(p, width)
         ordered = np.take_along_axis(p, order, axis=1)
         if options.top_p < 1:
@@ -53,7 +53,7 @@ def choose(logits: Array, options: SamplingOptions, u: Array, excluded: Array | 
 
     excluded: (B, V), True for symbols that must not be chosen. In each row, at least one must be False.
 
-    Returns ids (B,), and their nats (B,) before filtering.
+    Returns ids (B,), and their losses in nats (B,), from the probabilities before filtering.
     """
     shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
     allowed = shifted

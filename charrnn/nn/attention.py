@@ -4,7 +4,7 @@ For each stream and each decoder step with the hidden state h, over the encoder'
 
     q   = W_a^T h                                   query             (1)
     e_s = q . m_s                                   score             (2)
-    a   = softmax(e)                                weights           (3)
+    a   = softmax(e)                                attention weights (3)
     c   = sum over s of a_s m_s                     context           (4)
     y   = tanh(W_c [c; h] + b_c)                    output            (5)
 
@@ -44,7 +44,7 @@ class Attention:
 
         h: (T, B, H). memory: (S, B, E). is_source: bool (S, B), False where a step is padding.
 
-        Returns y (T, B, H), which the caller may overwrite. Sets `alignment` (B, T, S) to the weights (3).
+        Returns y (T, B, H), which the caller may overwrite. Sets `alignment` (B, T, S) to the attention weights (3).
         """
         w = self.weights
         self.h = np.ascontiguousarray(h.swapaxes(0, 1))  # (B, T, H)

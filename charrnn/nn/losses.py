@@ -1,7 +1,7 @@
 """Losses and their gradients.
 
 N rows (time steps x streams), V classes, M predicted numbers. The loss of a softmax is in nats. The loss of numbers is
-half their mean squared error. To save memory, the functions overwrite the outputs of the network.
+half their mean squared error. To save memory, the forward and backward functions overwrite their first argument.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cross_entropy_forward(logits: Array, targets: Array) -> tuple[Array, Array]:
 def cross_entropy_backward(probabilities: Array, targets: Array, scale: float | Array) -> Array:
     """The gradient of sum(scale * losses) with respect to the logits: scale * (probabilities - one_hot(targets)).
 
-    It overwrites the probabilities (N, V). scale: a number, or one for each row (N, 1).
+    The gradient overwrites the probabilities (N, V). scale: a number, or one for each row (N, 1).
     """
     probabilities[np.arange(len(targets)), targets] -= 1
     probabilities *= scale
@@ -57,7 +57,10 @@ def squared_error_forward(y: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def squared_error_backward(errors: Array, targets: Array, scale: float | Array) -> Array:
-    """The gradient of sum(scale * losses) with respect to y: scale * errors / M. It overwrites the errors (N, M)."""
+    """The gradient of sum(scale * losses) with respect to y: scale * errors / M.
+
+    The gradient overwrites the errors (N, M).
+    """
     errors *= scale / errors.shape[1]
     return errors
 

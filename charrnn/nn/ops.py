@@ -1,4 +1,4 @@
-"""Differentiable operations outside the recurrence, as pairs x_forward and x_backward on plain arrays.
+"""Differentiable operations outside the recurrence, as pairs of a forward and a backward function of arrays.
 
 N rows (time steps x streams), D and M widths, K ids in a bag, V symbols.
 """

@@ -34,7 +34,7 @@ CHUNK_ROWS = 512  # rows (steps x streams) of a chunk
 
 
 class LayerWeights(NamedTuple):
-    """The parameters of a layer, or their gradients. Names, shapes and gate order are those of PyTorch."""
+    """The parameters of a layer, or their gradients. Shapes and gate order are those of PyTorch."""
 
     w_ih: Array  # (G, D)
     w_hh: Array  # (G, H)

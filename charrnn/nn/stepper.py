@@ -65,7 +65,7 @@ class Stepper:
         return np.stack([np.stack(layer.state) for layer in self.layers])
 
     def restore(self, state: Array) -> Array:
-        """Sets the state (L, num_states, B, H). Returns its outputs (B, V), which are valid until the next call."""
+        """Sets the state (L, num_states, B, H). Returns the outputs (B, V) of this state, valid until the next call."""
         for layer, layer_state in zip(self.layers, state, strict=True):
             for array, values in zip(layer.state, layer_state, strict=True):
                 array[...] = values
@@ -92,7 +92,7 @@ class Stepper:
         return x
 
     def _project(self, products: Array) -> Array:
-        """Adds the bias and the slots that do not read x: products with W_ih (N, n H) -> (N, S H)."""
+        """Products with W_ih for n slots (N, n H) -> the input of all slots (N, S H), with the biases."""
         projected = np.tile(self.input_bias, (len(products), 1))
         projected[:, : products.shape[1]] += products
         return projected

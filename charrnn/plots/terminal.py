@@ -13,7 +13,7 @@ from charrnn.plots.trials import Trial, evaluated_trials, option_names, value_me
 
 BEST_MARKER = "hd"  # plotext's name for its finest block characters
 CLIPPED_SYMBOL = "▲"
-BEST_SYMBOL = "━"  # stands for these characters in a label
+BEST_SYMBOL = "━"  # represents BEST_MARKER in a label
 SYMBOLS = "*o+x#%@&"  # markers of the other curves
 NUM_TICKS = 5
 MIN_WIDTH = 40

@@ -21,7 +21,8 @@ from charrnn.system import is_locked, lock_file
 
 STUDY = ".study"  # marks the directory of a sweep, which contains runs and is not a run itself
 LOCK = ".lock"
-# The files that a new run may have written before it was killed. A directory with no other files counts as empty.
+# The files that a new run may have written before its config.json, if it was killed then. A directory with no other
+# files counts as empty.
 LEFT_BY_KILL = (LOCK, TEMPORARY_FILES, "last.safetensors", "data", "logs.json", "tensorboard", "wandb")
 MIN_SIMILARITY = 0.7  # minimum similarity of a suggested name to a misspelled name; see difflib
 
@@ -140,7 +141,7 @@ def runs_root() -> Path:
 def create_run(path: Path | None, stem: str) -> Run:
     """Creates the directory `path`. If it is None, creates `<stem>-<nnn>` with the next unused number.
 
-    Raises RunError if `path` exists, StorageError if the directory cannot be created.
+    Raises RunError if `path` exists and is not empty (see LEFT_BY_KILL), StorageError if it cannot be created.
     """
     if path is None:
         return _create_numbered_run(runs_root(), stem)
@@ -193,7 +194,7 @@ def _is_study(path: Path) -> bool:
 
 
 def find_run(path: Path) -> Path:
-    """Returns the path of a run. A bare name that is not in the working directory is looked up under the root.
+    """Returns the path of a run. A bare name that is not in the working directory is looked up under `runs_root()`.
 
     Raises RunError if the path is invalid.
     """
@@ -206,7 +207,7 @@ def find_run(path: Path) -> Path:
 
 
 def newest_run(fits: Callable[[RunConfig], bool] | None = None) -> Run:
-    """Returns the run under the root that was started or resumed last. Raises RunError if there is no such run.
+    """Returns the run under `runs_root()` that was started or resumed last. Raises RunError if there is no such run.
 
     fits: returns whether a run with this configuration is suitable. If it is given, runs with a damaged configuration
     are skipped.

@@ -60,8 +60,9 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
 
     parts: the content, in order, as bytes or other buffers. They are not copied.
 
-    A symbolic link is not replaced, but the file that it points to. A device or a pipe is refused. The temporary file
-    has a short random name, so that it is valid for any file name and is not shared by two writers.
+    If the path is a symbolic link, the file that it points to is replaced. A device or a pipe is refused. The name of
+    the temporary file is short, so that it is valid even if the name of the file is long, and random, so that two
+    writers do not use the same temporary file.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):

@@ -61,8 +61,10 @@ def _loss_facts(evaluations: Sequence[Row], run: Run) -> dict[str, str]:
 
 
 def loss_curve(evaluations: Sequence[Row]) -> str:
-    """The losses against the steps as SVG: the training loss dashed, the validation loss solid. "" for fewer than two
-    evaluations."""
+    """The losses against the steps as SVG: the training loss dashed, the validation loss solid.
+
+    Returns "" for fewer than two evaluations.
+    """
     curves = {
         name: [(row["step"], row[f"{name}_loss"]) for row in evaluations if row[f"{name}_loss"] is not None]
         for name in ("train", "val")

@@ -33,8 +33,8 @@ from charrnn.runs.files import dump_json, write_atomically
 
 OPSET = 17  # of 2022, so that older runtimes can read the files
 IR_VERSION = 8
-MAX_SIZE = (1 << 31) - (1 << 24)  # bytes of weights: a protobuf message holds 2 GiB
-NO_INPUT = ""  # the name that stands for an optional input that is left out
+MAX_SIZE = (1 << 31) - (1 << 24)  # bytes of weights; a protobuf message can have at most 2 GiB
+NO_INPUT = ""  # the name of an optional input that is left out
 # For each cell: the ONNX operator, our indices of its gates in ONNX's order (LSTM: i, o, f, c; GRU: z, r, h), and the
 # attributes of the operator.
 OPERATORS: dict[str, tuple[str, list[int], dict[str, int]]] = {

@@ -18,7 +18,7 @@ from charrnn.fields import LARGEST_INTEGER, CheckedFields, checked_field
 from charrnn.options import DataOptions, RunConfig
 from charrnn.runs.files import PARSE_ERRORS, open_regular, parse_error_reason, read_regular
 
-MAX_SIZE = 1 << 26  # bytes; a larger file was not written by charrnn
+MAX_SIZE = 1 << 26  # bytes of a JSON file, or of a line; a larger one was not written by charrnn
 # Options that must have a value in config.json. `training/defaults.py` chooses the values that the user does not give.
 RESOLVED = ("batch_size", "seq_length", "learning_rate", "dropout", "recurrent_dropout", "workers", "val_limit")
 BUDGETS = ("max_steps", "max_epochs", "max_minutes")  # at least one of them must have a value
@@ -111,7 +111,7 @@ class Sample(CheckedFields):
     text: str = ""
 
 
-# The types of common values in metrics.jsonl.
+# The types that the values in metrics.jsonl usually have. A line with other types is checked completely.
 METRICS_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(Metrics.names(), (float, NoneType)),
     **dict.fromkeys(("epoch", "seconds", "learning_rate", "chars_per_second"), (float,)),

@@ -7,7 +7,7 @@ Parent and child exchange JSON objects, one per line. The parent writes one line
 
 The child writes to its standard output:
 
-    {"progress": share of the budget from 0 to 1, "val_loss": loss}      after each evaluation
+    {"progress": used fraction of the budget from 0 to 1, "val_loss": loss}      after each evaluation
     {"result": content of result.json}                                   at the end of the run
     {"error": name of the exception class, "message": text, "hint": text}    if the run cannot be trained
 

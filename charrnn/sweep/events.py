@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrialEvaluated:
-    """A trial was evaluated. progress: the share of its budget that is used, from 0 to 1."""
+    """A trial was evaluated. progress: the used fraction of its budget, from 0 to 1."""
 
     number: int
     progress: float

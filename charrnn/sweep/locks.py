@@ -40,7 +40,7 @@ class OwnerLocks:
 
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
-        """Excludes all other processes that use this folder."""
+        """Context manager that only one of the processes that use this folder can be in at a time."""
         lock = lock_file(self.mutex_file)
         try:
             yield
@@ -84,10 +84,10 @@ def _owner_lock(owner_file: Path) -> Path:
 
 
 def lock_child(owner_file: Path) -> BaseFileLock | None:
-    """Locks the file of this child process of an owner. None if the owner has been killed.
+    """Locks the file of this child process of an owner. Returns None if the owner has been killed.
 
-    The child must lock its file before it looks at its owner. Otherwise another process could take over the trial
-    between the death of the owner and the lock of the child.
+    The child must lock its file before it checks the lock of its owner. Otherwise another process could take over the
+    trial between the death of the owner and the lock of the child.
     """
     lock = lock_file(owner_file.with_name(f"{owner_file.name}-{os.getpid()}{LOCK}"))
     if is_locked(_owner_lock(owner_file)):

@@ -40,7 +40,7 @@ warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # for co
 MACHINE_OPTIONS = ("workers", "device", "precision", "val_file")  # these may differ between machines
 PRUNING_MIN_TRIALS = 5  # trials that must be completed before a trial is pruned
 PRUNING_MIN_PROGRESS = EVALUATIONS // 4  # no trial is pruned in the first quarter of its budget
-MAX_TPE_DRAWS = 5  # after this many draws of points that already have a trial, points are drawn at random
+MAX_TPE_DRAWS = 5  # if TPE draws points that already have a trial this many times, points are drawn at random
 
 
 class Study:
@@ -76,7 +76,7 @@ class Study:
             options["repeats"] = plan.repeats
         space = [vars(dimension) for dimension in plan.space]
         description = json.loads(dump_json({"search space": space, "options": options, "corpus": fingerprint}))
-        trials_exist = bool(self.trials())  # read before the attributes: another machine may be starting the study
+        trials_exist = bool(self.trials())  # read before the attributes: another machine may start the study now
         if "charrnn" not in self.study.user_attrs:
             if trials_exist:
                 raise RunError(f"study {plan.study}: was not created by charrnn", "choose another --study")

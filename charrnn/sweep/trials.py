@@ -47,8 +47,8 @@ def check_study(study: optuna.Study) -> None:
 def trial_rows(study: optuna.Study, folder: Path) -> list[dict[str, Any]]:
     """Returns a dict for each trial. The completed trials come first, in ascending order of their loss.
 
-    The keys are number, state, value (the best validation loss so far, or None), params, run and, if the trial has
-    them, error and workers.
+    The keys are number, state, value, params, run and, if the trial has them, error and workers. `value` is the loss of
+    a completed trial, the last loss of a pruned or diverged one, the lowest loss so far of others, or None.
     """
     rows = []
     for trial in counted_trials(study):

@@ -196,6 +196,13 @@ class TrainedModel(ABC):
         """The name of the task."""
         return str(self.checkpoint.task["name"])
 
+    def parameters_for(self, first: TrainedModel) -> Array | None:
+        """The parameters of this model as a member of an ensemble, which reads the batches of the model `first`.
+
+        None if the two models differ in the task or the vocabulary.
+        """
+        return self.parameters if self.checkpoint.task == first.checkpoint.task else None
+
     @abstractmethod
     def evaluate_file(self, file: EvaluationFile) -> dict[str, Any]:
         """Returns the metrics of `charrnn eval` for a file. Raises CorpusError, UsageError."""

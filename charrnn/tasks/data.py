@@ -1,4 +1,4 @@
-"""Data in memory, written to files in the format of `charrnn train`, so that they take the same path as files."""
+"""Writes data in memory to files in the format of `charrnn train`, so that the same code reads both."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import numpy as np
 from charrnn.errors import CorpusError
 from charrnn.runs.files import write_atomically
 
-FORMAT = {"columns": "1,2"}  # the option with which records are not mistaken for another format
-PLACES = {"records.tsv": ("record", 1), "table.csv": ("row", 2)}  # what a line contains, and the line of the first one
+FORMAT = {"columns": "1,2"}  # with this option, records are not mistaken for another format
+# For each file the noun for a line in messages, and the number of the first such line.
+PLACES = {"records.tsv": ("record", 1), "table.csv": ("row", 2)}
 SEPARATORS = {"\t": "a tab", "\n": "a line feed", "\r": "a carriage return"}
 
 
@@ -86,7 +87,7 @@ def write_matrix_pairs(folder: Path, data: Any) -> DataFiles:
 
 
 def write_vector_pairs(folder: Path, data: Any) -> DataFiles:
-    """Writes pairs of a vector (F,) and a text: the texts as lines, and the vectors as a matrix."""
+    """Writes pairs of a vector (D,) and a text: the texts as lines, and the vectors as a matrix."""
     texts = []
     vectors = []
     for place, vector, text in _pairs(data, "(vector, text)"):

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -14,9 +15,9 @@ import numpy as np
 from charrnn.corpus.reading import display_name
 from charrnn.corpus.record_files import TextRecord, read_records
 from charrnn.corpus.vocabulary import Vocabulary
-from charrnn.corpus.windows import Records
+from charrnn.corpus.windows import Records, WindowPass, Windows, WindowStream
 from charrnn.engines.base import Backend
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UsageError, format_count
 from charrnn.models.architecture import Architecture
 from charrnn.models.transfer import transfer_parameters
 from charrnn.nn.arrays import Array
@@ -27,11 +28,15 @@ from charrnn.runs.reports import Scores
 from charrnn.tasks.base import EvaluationFile, TaskDefaults, TrainedModel
 from charrnn.tasks.data import DataFiles, write_pairs
 from charrnn.tasks.scoring import mean_loss
+from charrnn.tasks.splitting import split_records
 from charrnn.tasks.vocabularies import ids_in, source_vocabulary
-from charrnn.tasks.windowed import WindowTask, split_records
 
 TAB = "\t"
 PREVIEWED = 5  # records shown during training
+DEFAULT_BATCH_SIZE = 32
+MIN_BATCHES = 8  # per epoch; if there are few records, the default batch size is smaller
+MIN_WINDOW = 64  # lower limit of the default sequence length
+MAX_WINDOW = 1024  # its upper limit
 SHOWN_NAMES = 10  # labels or tags in a message
 SHOWN_LENGTH = 40  # characters of a label in a message
 
@@ -119,10 +124,8 @@ class Coding(ABC):
         return Pair(record.text, record.output)
 
 
-class RecordTask(WindowTask):
-    """Records to train on. See tasks.base.Task."""
-
-    min_window = 64
+class RecordTask:
+    """Records to train on, which are packed into windows. See tasks.base.Task."""
 
     def __init__(
         self,
@@ -132,10 +135,15 @@ class RecordTask(WindowTask):
         fingerprint: str,
         notices: list[str],
     ) -> None:
-        super().__init__(parts, coding.records, fingerprint, notices)
+        """parts: the records of the parts "train", "val" and "test"."""
         self.model_class = model_class
-        self.defaults = coding.defaults
         self.coding = coding
+        self.defaults = coding.defaults
+        self.parts = parts
+        self.fingerprint = fingerprint
+        self.notices = notices
+        self.encoded = cache(lambda part: coding.records(parts[part]))
+        self.windows = cache(lambda part, seq_length: Windows(self.encoded(part), seq_length))
 
     @classmethod
     def read(cls, model_class: type[RecordModel], config: RunConfig, source: Checkpoint | None = None) -> RecordTask:
@@ -165,12 +173,22 @@ class RecordTask(WindowTask):
         return cls(model_class, coding, parts, _fingerprint(pairs, val_pairs), notices)
 
     @property
+    def training_size(self) -> int:
+        return len(self.encoded("train").x)
+
+    @property
+    def has_validation(self) -> bool:
+        return bool(self.parts["val"])
+
+    @property
     def vocabulary_size(self) -> int:
         return len(self.coding.vocabulary)
 
     def describe(self) -> str:
         outputs = self.coding.describe_outputs([pair for part in self.parts.values() for pair in part])
-        return f"corpus: {self.vocabulary_size} distinct characters, {outputs}; {self.describe_parts()}"
+        train, val, test = (len(self.parts[part]) for part in ("train", "val", "test"))
+        parts = f"{format_count(train, 'record')} to train on, {val:,} to validate, {test:,} to test"
+        return f"corpus: {self.vocabulary_size} distinct characters, {outputs}; {parts}"
 
     def metadata(self) -> dict[str, Any]:
         return {"name": self.coding.name, **self.coding.to_dict()}
@@ -187,13 +205,39 @@ class RecordTask(WindowTask):
             outputs = source_coding.outputs_in(self.coding)
         return transfer_parameters(source.weights, architecture, seed, inputs, outputs)
 
+    def fit_batch(self, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
+        longest = int(self.encoded("train").lengths.max())
+        seq_length = seq_length or min(max(longest, MIN_WINDOW), MAX_WINDOW)
+        windows = self.windows("train", seq_length)
+        if not windows.num_scored:
+            problem = f"windows of {format_count(seq_length, 'step')} contain no step that is scored"
+            raise UsageError(problem, "raise --seq-length, or lower --delay")
+        if batch_size is not None and batch_size > windows.number:
+            steps = format_count(seq_length, "step")
+            problem = f"--batch-size {batch_size}: more than the number of training windows of {steps}"
+            raise UsageError(problem, f"the largest that fits is {windows.number}")
+        return batch_size or max(1, min(DEFAULT_BATCH_SIZE, windows.number // MIN_BATCHES)), seq_length
+
+    def training_stream(self, batch_size: int, seq_length: int, seed: int) -> WindowStream:
+        return WindowStream(self.windows("train", seq_length), batch_size, seed)
+
+    def validation_pass(self, batch_size: int, seq_length: int, limit: int = 0) -> WindowPass | None:
+        if not self.has_validation or not self.windows("val", seq_length).num_scored:
+            return None
+        return WindowPass(self.windows("val", seq_length), batch_size, limit)
+
     def window_notices(self, seq_length: int) -> list[str]:
         windows = self.windows("train", seq_length)
-        notice = (
+        notices = [
             f"windows of {seq_length} steps: {windows.scored_fraction:.1%} of the steps are scored, "
             f"{windows.empty_fraction:.1%} are empty"
-        )
-        return [notice, *super().window_notices(seq_length)]
+        ]
+        shortened = int((self.encoded("train").lengths > seq_length).sum())
+        if shortened:
+            notices.append(
+                f"{shortened:,} records are longer than {seq_length} steps; only their last {seq_length} are used"
+            )
+        return notices
 
     def scores(self, means: Array) -> Scores:
         loss, accuracy = means.tolist()

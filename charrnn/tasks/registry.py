@@ -103,11 +103,13 @@ def load_ensemble(paths: Sequence[Path], *, checkpoint: str = "best", backend: B
     first = models[0]
     if len(models) == 1:
         return first
+    members = []
     for path, model in zip(paths, models, strict=True):
-        if model.checkpoint.task != first.checkpoint.task:
+        parameters = model.parameters_for(first)
+        if parameters is None:
             problem = f"{path}: the vocabulary or the task is not that of {paths[0]}"
             raise RunError(problem, "only models with the same vocabulary can be averaged")
-    members = [(model.architecture, model.parameters) for model in models]
+        members.append((model.architecture, parameters))
     return make_model(first.checkpoint, EnsembleBackend(first.backend, members))
 
 

@@ -21,12 +21,14 @@ from charrnn.training.memory import check_memory
 from charrnn.training.sizing import SIZES, affordable_size, chars_per_second, default_dropout
 
 DEFAULT_MINUTES = 5.0
-# Options that have a default in options.py. If the user did not give them, the task chooses another default.
+# Options whose default in options.py is replaced by the default of the task, or by a chosen value, if the user did not
+# give them.
 TASK_DEFAULTED = ("cell", "hidden_size", "embedding_size", "weight_decay", "schedule", "keep_best")
 SMALL_SIZES = (16, 32, 48)  # hidden sizes for very little data
 REFERENCE_SIZE = 256  # above this hidden size, the default learning rate is inversely proportional to the hidden size
-# The default of --val-limit. An evaluation takes about a third of the time of training on as many symbols, so these
-# limits give the last evaluation at most some per cent of the time.
+# The default of --val-limit is the number of symbols trained on in the whole run, divided by TRAINED_PER_VALIDATED,
+# between MIN_VALIDATED and MAX_VALIDATED. An evaluation takes about a third of the time of training on as many symbols,
+# so one evaluation takes about 4 % of the time of a run, and less of the time of a long run.
 MAX_VALIDATED = 1_000_000
 MIN_VALIDATED = 200_000
 TRAINED_PER_VALIDATED = 8

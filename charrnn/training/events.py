@@ -24,8 +24,8 @@ class TrainingState(CheckedFields):
     evaluation_seconds: float = checked_field(0.0, low=0)  # duration of the last evaluation
     train_loss: float | None = None  # mean over the steps between the last two evaluations
     val: Scores = field(default_factory=Scores)  # of the last evaluation
-    best: Scores = field(default_factory=Scores)  # of the evaluation with the lowest validation loss
-    best_step: int | None = None  # step of the evaluation with the lowest validation loss
+    best: Scores = field(default_factory=Scores)  # of the best evaluation; see --keep-best
+    best_step: int | None = None  # step of the best evaluation
     stale_evaluations: int = 0  # evaluations since best_step
     metrics_size: int = checked_field(0, low=0)  # bytes of metrics.jsonl
     samples_size: int = checked_field(0, low=0)  # bytes of samples.jsonl

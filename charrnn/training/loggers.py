@@ -21,7 +21,7 @@ from charrnn.training.trainer import Trainer
 
 PROJECT = "charrnn"  # default name of the W&B project and of the MLflow experiment
 ALLOWED = re.compile(r"[^\w\-. /]")  # other characters are not allowed in the names of metrics
-MLFLOW_DEFAULTS = {  # environment variables: a server that does not answer delays a run by seconds, not minutes
+MLFLOW_DEFAULTS = {  # environment variables. With these, a server that does not answer delays a run only by seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -99,8 +99,9 @@ class TensorBoard(Logger):
 
     def begin(self) -> None:
         step = self.trainer.state.step
-        # Later steps that the last checkpoint does not know are repeated, so TensorBoard has to forget them.
-        # The name of a file contains the time in seconds. The suffix keeps files of the same second apart.
+        # A resumed run repeats the steps after its last checkpoint. `purge_step` makes TensorBoard discard what was
+        # logged for them. The name of a file contains the time in seconds. The suffix makes the names of two files that
+        # are created in the same second different.
         self.writer = self.module.SummaryWriter(
             str(self.run.path / "tensorboard"), purge_step=step + 1, filename_suffix=f".step-{step}"
         )
@@ -147,7 +148,7 @@ class WandB(Logger):
             settings=self.module.Settings(silent=True, console="off", init_timeout=INIT_SECONDS),
         )
         self.keep_id(self.log.id)
-        self.log.define_metric("*", step_metric="step")  # a resumed run repeats some steps
+        self.log.define_metric("*", step_metric="step")  # the steps of W&B cannot be repeated, as after a resume
 
     def log_metrics(self, values: dict[str, float], step: int) -> None:
         self.log.log({"step": step, **values})
@@ -215,7 +216,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def make_loggers(names: Sequence[str], trainer: Trainer) -> dict[str, Logger]:
-    """The loggers of a run, by option. names: have been checked with `check_trackers`."""
+    """The loggers of a run, by option. names: must have been checked with `check_trackers`."""
     return {f"--log {name}": LOGGERS[name](trainer) for name in dict.fromkeys(names)}
 
 

@@ -15,10 +15,10 @@ from charrnn.system import memory_limit
 
 FLOAT_BYTES = 4
 WEIGHT_COPIES = 4  # copies of the weights in each worker, masked or in another layout
-# Bytes of memory that the data of a task need at most while they are read, per byte of their files, as measured. Of a
-# text with a cache file, only MAX_TEXT_IN_MEMORY bytes are in memory.
+# The largest measured number of bytes of memory that reading the data of a task needs per byte of their files. If a
+# text has a cache file, only MAX_TEXT_IN_MEMORY bytes of the text are in memory.
 BYTES_PER_FILE_BYTE = {"lm": 5, "series": 16}
-BYTES_PER_RECORD_BYTE = 40  # of all other tasks
+BYTES_PER_RECORD_BYTE = 40  # the same for all other tasks
 
 
 def required_memory(architecture: Architecture, train: ResolvedTraining) -> int:

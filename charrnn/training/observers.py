@@ -15,7 +15,7 @@ class Observer(Protocol):
     """Gets all events of a run."""
 
     def begin(self) -> None:
-        """Prepares before the run starts, so that this does not count as time of training."""
+        """Prepares before the run starts, so that the preparation does not count as training time."""
 
     def show(self, event: Event) -> None: ...
 

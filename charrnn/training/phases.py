@@ -34,7 +34,7 @@ class Phase(NamedTuple):
 
 
 class TimedEngine(NumpyEngine):
-    """Measures how long the parent works in each phase, and how long it waits for the other workers."""
+    """Measures how long worker 0, the parent process, works in each phase and waits for the other workers."""
 
     def __init__(self, architecture: Architecture, train: ResolvedTraining) -> None:
         super().__init__(architecture, train)

@@ -17,7 +17,7 @@ from charrnn.nn.arrays import Array
 from charrnn.options import ResolvedTraining
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # hidden sizes to choose from
-CHARS_PER_WEIGHT = 15  # training characters per recurrent weight; the best value in runs of 2, 5 and 30 minutes
+CHARS_PER_WEIGHT = 15  # training characters per recurrent weight; the best ratio in runs of 2, 5 and 30 minutes
 EFFICIENCY = 0.45  # speed of training relative to a large matrix product; see `charrnn bench`
 PRODUCT_SIZE = 1024  # rows and columns of the matrices that `product_rate` multiplies
 PRODUCT_TIMINGS = 8

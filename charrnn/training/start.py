@@ -126,6 +126,7 @@ def new_run(
     model = config.model
     if source is not None:
         model = select_options(ModelOptions, source.architecture.to_dict())
+        # The other options in TASK_DEFAULTED are taken from the other model.
         unset = set(unset) & {"weight_decay", "schedule", "keep_best"}
     resolved = resolve_options(model, config.train, task, unset=unset, jobs=jobs)
     train = resolved.train

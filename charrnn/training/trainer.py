@@ -30,14 +30,14 @@ from charrnn.training.budget import Budget
 from charrnn.training.events import Done, Evaluated, Event, Sampled, Saved, Step, TrainingState, Validating
 
 # Without --eval-every, the run is evaluated when it passes a milestone, which is a multiple of 1 / EVALUATIONS of its
-# budget. Since the last evaluation it must have taken MIN_STEPS_PER_VALIDATION_STEP training steps per batch of the
-# validation data, so that validation takes at most about 4 % of the time. All batches have the same numbers of time
-# steps and streams.
+# budget. The run must also have taken MIN_STEPS_PER_VALIDATION_STEP training steps per batch of the validation data
+# since the last evaluation, so that validation takes at most about 4 % of the time. All batches have the same numbers
+# of time steps and streams.
 EVALUATIONS = 20
 MIN_STEPS_PER_VALIDATION_STEP = 8
-VALIDATION_STEP_COST = 0.4  # time of a validation batch relative to a training step, before the first evaluation
-# Without --save-every, the run is saved after SAVE_SECONDS and at each evaluation, but not before
-# SECONDS_PER_SAVE_SECOND times the duration of the last save, so that saves take at most 5 % of the time.
+VALIDATION_STEP_COST = 0.4  # assumed time of a validation batch relative to a training step, until one is measured
+# Without --save-every, the run is saved after SAVE_SECONDS and at each evaluation. SECONDS_PER_SAVE_SECOND times the
+# duration of the last save must have passed since then, so that saves take at most 5 % of the time.
 SAVE_SECONDS = 30.0
 SECONDS_PER_SAVE_SECOND = 20
 LEARNED_LOSS = 1e-3  # nats; the run ends when the training loss and the validation loss are lower
@@ -74,10 +74,10 @@ class Trainer:
         self.state = TrainingState() if checkpoint is None else self._saved_state(checkpoint)
         self.signal: int | None = None  # the first signal that interrupted the run
         self.save_requested = False
-        self.max_loss = math.inf
+        self.max_loss = math.inf  # the run has diverged if the loss of a step is not lower
         if architecture.loss == "softmax":
             self.max_loss = MAX_LOSS_RATIO * (1 + math.log(architecture.output_size))
-        self.weights_are_useless = False
+        self.weights_are_useless = False  # whether the loss of the last step reached max_loss
         self.samples_at_evaluations = False  # whether to make a sample at each evaluation without --sample-every
 
     def interrupt(self, signal: int) -> None:
@@ -107,8 +107,8 @@ class Trainer:
                 self._restore(self.checkpoint)
                 self.checkpoint = None  # its arrays are no longer needed
             self.start_time = time.monotonic() - self.state.seconds
-            # The checkpoint is written first, so that a run with a config.json can always be resumed.
-            # This checkpoint has the same state as the previous one, so an old result stays valid until the first step.
+            # The checkpoint is written first, so that a run with a config.json can always be resumed. It has the same
+            # state as the previous checkpoint, so an old result stays valid until the first step.
             self._save()
             self.run_directory.write_json(self.run_directory.config, self.config.to_dict())
             self.run_directory.remove_result()
@@ -205,8 +205,10 @@ class Trainer:
         return "early_stopped" if self._is_learned() else "completed" if self.is_spent else None
 
     def _is_learned(self) -> bool:
-        """Whether the evaluation at this step found that nothing is left to learn. The first step of a process is not
-        such a step, so that a run can be resumed."""
+        """Whether the run was evaluated at this step and its losses are below LEARNED_LOSS.
+
+        False until this process has taken a step, so that such a run can be resumed.
+        """
         state = self.state
         if self.architecture.loss != "softmax" or not self.first_step < state.step == state.evaluated_step:
             return False

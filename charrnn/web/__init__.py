@@ -1,1 +1,1 @@
-"""A language model as a web page: HTML, CSS and JavaScript files, and the code that assembles them."""
+"""A language model, or runs, as a web page: HTML, CSS and JavaScript files, and the code that assembles them."""

@@ -76,7 +76,7 @@ def _model_values(model: TextModel, float32: bool, units: Sequence[Mapping[str, 
 
 
 def _texts(model: TextModel, float32: bool) -> dict[str, str]:
-    """The texts of the page that depend on the model. Without its run, the corpus and the loss are not known."""
+    """The texts of the page that depend on the model. They name the corpus and the loss if the model is in a run."""
     architecture = model.architecture
     path = model.checkpoint.path
     run = Run(path.parent)

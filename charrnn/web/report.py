@@ -1,4 +1,4 @@
-"""Runs as one HTML file without a server: curves, samples and options. It also shows a run while it is trained."""
+"""Runs as one HTML file that needs no server: curves, samples and options. It can also show a run during training."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from charrnn.training.trainer import Trainer
 from charrnn.web.page import content_hash, read_file
 
 REFRESH_SECONDS = 5  # time between two reloads of the page of a run that is being trained
-COLOURS = 8
-TICKS = 5  # about as many on each axis
-SIZE = 1000  # width and height of the coordinates of a curve, which are stretched to the size of the plot
+COLOURS = 8  # number of colours of curves in report.css
+TICKS = 5  # approximate number of ticks on each axis
+SIZE = 1000  # the coordinates of a curve are from 0 to SIZE; the browser stretches them to the size of the plot
 HINT = "Point at the chart, or select it and press the arrow keys, to read values."
 FIELD_LABELS = {
     "best_val_loss": "best validation loss",
@@ -44,7 +44,7 @@ FIELD_LABELS = {
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training of a run is."""
+    """The progress of a run that is being trained."""
 
     share: float  # used fraction of the budget
     seconds_left: float  # estimated
@@ -53,7 +53,7 @@ class Progress:
 class LivePage:
     """The file `live.html` of a run. It is written after the first step, at each save and at the end.
 
-    Each evaluation is followed by a save.
+    The run is normally saved after each evaluation.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -148,7 +148,7 @@ class RunReport:
         return self.row.get("train_loss") if loss is None else loss
 
     def curve(self, x: str, y: str) -> Curve:
-        """A score of the evaluations against a field, and with the validation loss the training loss."""
+        """A score of the evaluations against a field. If the score is the validation loss, also the training loss."""
         train = [row["train_loss"] for row in self.evaluations] if y == "val_loss" else []
         return Curve(self.label, [row[x] for row in self.evaluations], train, [row[y] for row in self.evaluations])
 

@@ -97,13 +97,16 @@ class CharRNNSide:
         """The engine has finished each step when it returns."""
 
     def sample(self, length):
+        import numpy as np
         from threadpoolctl import threadpool_limits
 
+        from charrnn.corpus.vocabulary import Vocabulary
         from charrnn.options import SamplingOptions
         from charrnn.runs.checkpoint import Checkpoint
         from charrnn.tasks.language.model import TextModel
 
-        task = {"name": "lm", "vocabulary": list(range(32, 32 + NUM_SYMBOLS)), "bytes": False, "lines": False}
+        vocabulary = Vocabulary(np.arange(32, 32 + NUM_SYMBOLS, dtype=np.uint32))
+        task = {"name": "lm", **vocabulary.to_dict(), "lines": False}
         model = TextModel(Checkpoint(self.architecture, task, self.engine.parameters))
         with threadpool_limits(self.engine.train.workers):  # as in `charrnn sample`, where no engine limits the threads
             for _ in model.sample_many(model.vocabulary.encode("A"), length, [1], SamplingOptions()):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from charrnn.tasks.registry import load_model
+
 from .conftest import task_inputs
 
 CORPORA = {"classify": "kinds.tsv", "tag": "syllables.tsv", "translate": "dates.tsv", "series": "season.csv"}
@@ -36,6 +38,18 @@ def test_two_runs_of_captions_are_averaged(charrnn, task_runs):
     words = ["--features", "shapes.csv", "--greedy"]
     one = charrnn("sample", "--run", "runs/caption", *words).out
     assert charrnn("sample", "--run", "runs/caption", "--run", "runs/caption", *words).out == one
+
+
+def test_runs_of_captions_with_different_seeds_are_averaged(charrnn, task_runs):
+    """The seed determines which vectors are used for training, and thus the means and standard deviations."""
+    train = ["train", "shapes.txt", "--task", "caption", "--features", "shapes.csv", "--hidden-size", "8"]
+    for seed in ("1", "2"):
+        assert charrnn(*train, "--max-steps", "5", "--seed", seed, "--run", f"seed{seed}").code == 0
+    means = [load_model(f"seed{seed}").coding.scale.mean.tolist() for seed in "12"]
+    assert means[0] != means[1]
+    words = ["eval", "shapes.txt", "--features", "shapes.csv", "--json"]
+    losses = [charrnn(*words, *runs).json["loss"] for runs in (["--run", "seed1"], ["--run", "seed2"])]
+    assert charrnn(*words, "--run", "seed1", "--run", "seed2").json["loss"] < sum(losses) / 2
 
 
 def test_a_named_run_and_another_one_are_refused(charrnn, trained):

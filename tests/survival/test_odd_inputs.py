@@ -123,7 +123,8 @@ def test_a_terminal_shows_a_progress_bar_that_fits_its_width(columns, tmp_path):
     (tmp_path / "corpus.txt").write_text("some text " * 100)
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, columns))
-    budget = ["--max-steps", "1000000", "--max-minutes", "0.03"]  # long enough for the bar to be drawn between two steps
+    # long enough for the bar to be drawn between two steps
+    budget = ["--max-steps", "1000000", "--max-minutes", "0.03"]
     command = [*CHARRNN, "train", "corpus.txt", "--run", "r", *TINY, *budget]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave)
     os.close(slave)

@@ -2,8 +2,9 @@
 
 A training step has three phases. All workers run the same phase at the same time. The parent process is worker 0.
   gradient  forward and backward pass over the worker's streams -> the worker's own flat gradient
-  reduce    for a slice of the parameters: sums the workers' gradients in a fixed order -> squared norm of the slice
-  update    for the same slice: clipping, optimizer step, running average
+  reduce    for a slice of the parameters: sums the workers' gradients in a fixed order and limits the elements of the
+            sum (--clip-value) -> squared norm of the slice
+  update    for the same slice: limits the norm of the gradient (--clip-norm), optimizer step, running average
 The workers are processes and not threads, because a recurrent step consists of many small operations that hold Python's
 global interpreter lock.
 

@@ -65,8 +65,10 @@ class Worker:
         return self.network.loss_and_gradient(arena.batch(self.rows), state, scale, outputs_mask, masks.recurrent)
 
     def reduce(self) -> float:
-        """Adds the gradients of all workers in this worker's slice, always in the same order. Returns the squared norm
-        of the slice."""
+        """Adds the gradients of all workers in this worker's slice, always in the same order.
+
+        Limits the elements of the sum to `clip_value`. Returns the squared norm of the slice.
+        """
         first, *others = (grads[self.slice] for grads in self.arena.grads)
         for other in others:
             first += other

@@ -25,7 +25,7 @@ def prepare_device(train: TrainingOptions) -> torch.device:
         if train.workers:
             torch.set_num_threads(max(1, train.workers // torchrun_variable("LOCAL_WORLD_SIZE", 1)))
         # glibc returns large blocks to the system when they are freed, so each step would request new pages. Freeing a
-        # block raises the limit above which a block counts as large.
+        # block raises the limit above which a block counts as large. Therefore a large block is allocated and freed.
         torch.empty(LARGE_ALLOCATION, dtype=torch.uint8)
         return torch.device("cpu")
     # A resumed run must compute the same bits. PyTorch warns about operations that have no deterministic kernel.

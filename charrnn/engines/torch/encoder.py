@@ -1,6 +1,7 @@
 """PyTorch versions of the encoder in models/encoder.py and the attention in nn/attention.py.
 
-S source steps, B streams, E width of the memory; H hidden size and L layers, both of the decoder.
+S source steps, B streams, N packed steps (the steps of all sources without padding), E width of the memory; H hidden
+size and L layers, both of the decoder.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class DeviceSource:
     x: Tensor  # (N,) ids or (N, D) numbers, in the packed order
     sizes: Tensor  # (steps of the longest,): the number of sources that have this step; always on the CPU
     rows: Tensor  # (N,): the row of the batch (row s B + b is step s of stream b) of each packed step
-    streams: Tensor  # (B,): the stream of each source
+    streams: Tensor  # (B,): the stream of each source, the longest source first
     row_streams: Tensor  # (N,): the stream of each packed step
     is_step: Tensor  # bool (S, B)
 

@@ -1,6 +1,6 @@
 """The network of models/network.py in PyTorch: the same parameters, batches and losses, on any device.
 
-T time steps, B streams, N = T x B rows, n scored rows, H hidden size, L layers, S arrays in a state, K sequences.
+T time steps, B streams, N = T x B rows, n scored rows, H hidden size, L layers, K sequences.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from charrnn.nn.recurrent import LayerWeights
 class TorchNetwork:
     """The network with a flat vector of parameters.
 
-    grads: a vector of the same size, to which `backward()` adds the gradients. Without it the network cannot train.
+    grads: a vector of the same size, to which PyTorch's `backward()` adds the gradients. Without it the network cannot
+        train.
     """
 
     def __init__(self, architecture: Architecture, flat: Tensor, grads: Tensor | None = None) -> None:
@@ -91,7 +92,7 @@ class TorchNetwork:
         dropout_masks: Tensor | None = None,
         recurrent_masks: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """The top layer's outputs as rows (N, H), and the final state (L, S, B, H).
+        """The top layer's outputs as rows (N, H), and the final state (L, num_states, B, H).
 
         dropout_masks: masks that multiply the outputs of the layers (see `split_dropout_masks`).
         recurrent_masks: for each layer of the decoder a mask (G, H) that multiplies W_hh.
@@ -165,7 +166,7 @@ class TorchNetwork:
     def _run(
         self, weights: list[LayerWeights], y: Tensor, state: Tensor, sizes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Calls PyTorch's recurrent function, which runs some layers. state (layers, S, B, H)."""
+        """Calls PyTorch's recurrent function, which runs some layers. state: (layers, num_states, B, H)."""
         arrays = [part.contiguous() for part in state.unbind(1)]
         initial = arrays if len(arrays) > 1 else arrays[0]  # (h, c) for an LSTM, h for the other cells
         flat_weights = [array for layer in weights for array in layer]

@@ -17,10 +17,10 @@ from charrnn.tasks.caption.coding import CaptionCoding
 from charrnn.tasks.caption.vectors import read_records, to_matrices
 from charrnn.tasks.data import DataFiles, write_vector_pairs
 from charrnn.tasks.encoder_decoder.matrices import Matrix, array_matrix
-from charrnn.tasks.encoder_decoder.model import SourceModel
+from charrnn.tasks.encoder_decoder.matrix_model import MatrixModel
 
 
-class Captioner(SourceModel):
+class Captioner(MatrixModel):
     """Writes a text for a vector."""
 
     input_dimensions = 1
@@ -35,7 +35,7 @@ class Captioner(SourceModel):
         raise self._no_text()
 
     def read_sources(self, inputs: Sequence[Any]) -> list[Any]:
-        """inputs: vectors (F,), or matrices of one row."""
+        """inputs: vectors (D,), or matrices of one row."""
         if any(isinstance(each, str) for each in inputs):
             raise self._no_text()
         return [
@@ -55,7 +55,7 @@ class Captioner(SourceModel):
     def sample(
         self, vectors: Any, *, prime: str = "", length: int | None = None, seed: int | None = None, **options: Any
     ) -> list[str]:
-        """Writes a text for each vector (N, F). The text of vector n has the seed `seed` + n.
+        """Writes a text for each vector (N, D). The text of vector n has the seed `seed` + n.
 
         prime, length: see `write`. options: the fields of SamplingOptions.
         """

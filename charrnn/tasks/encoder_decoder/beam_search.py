@@ -22,7 +22,8 @@ from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
 
 MAX_STREAMS = 256  # hypotheses per group of sources
-# A target has at most this many symbols, so that a network that does not end its targets ends in a reasonable time.
+# A target has at most MIN_LIMIT + LIMIT_PER_SOURCE_STEP x S symbols for a source of S steps. This bounds the time for a
+# network that never writes the end symbol.
 MIN_LIMIT = 1000
 LIMIT_PER_SOURCE_STEP = 20
 T = TypeVar("T")
@@ -63,8 +64,8 @@ class Decoder:
     ) -> list[tuple[list[int], list[float]]]:
         """Samples a target for each source. Returns the ids of each target, without `end`, and the loss of each symbol.
 
-        uniforms: a generator of random numbers in [0, 1) for each source. prime: ids with which all targets begin; the
-        results do not repeat them.
+        uniforms: for each source a function that returns a random number in [0, 1). prime: ids with which all targets
+        begin; the results do not repeat them.
         """
 
         def draw_group(group: list[int]) -> list[tuple[list[int], list[float]]]:

@@ -20,6 +20,7 @@ from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.encoder_decoder.task import check_initial_task
 
 MAX_SUBSAMPLE = 10_000
+MANY_ROWS = 4  # rows per target symbol from which on two rows are joined by default; see tests/benchmarks/README.md
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,13 @@ def array_matrix(values: Any, dimensions: int, name: str) -> Matrix:
     if not rows.size or not np.isfinite(rows).all():
         raise CorpusError(f"{name}: must contain finite numbers", f"its shape is {rows.shape}")
     return Matrix(name, rows)
+
+
+def default_subsample(records: Sequence[SourceRecord], target: Symbols) -> int:
+    """The default of `--subsample`: 2 if the matrices have many rows for each symbol of the targets, otherwise 1."""
+    num_rows = sum(len(record.source.values) for record in records)
+    num_symbols = sum(len(target.split(record.target)) for record in records)
+    return 2 if num_rows >= MANY_ROWS * num_symbols else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +96,7 @@ class MatrixCoding(SourceCoding):
         longest = max(1, *(len(target.split(text)) for text in targets))
         if known is None:
             scale = Standardizer.fit(np.concatenate([record.source.values for record in training_records]))
-            return cls(scale, data.subsample or 1, target, longest)
+            return cls(scale, data.subsample or default_subsample(records, target), target, longest)
         if data.subsample not in (None, known.subsample):
             trained = f"the model given by --init-from was trained with --subsample {known.subsample}"
             raise UsageError(f"--subsample {data.subsample}: {trained}")
@@ -112,7 +120,8 @@ class MatrixCoding(SourceCoding):
         }
 
     def describe(self) -> str:
-        return f"rows of {self.width} numbers, {len(self.target.symbols)} target symbols"
+        joined = f", of which {self.subsample} are one step" if self.subsample > 1 else ""
+        return f"rows of {self.width} numbers{joined}, {len(self.target.symbols)} target symbols"
 
     @property
     def width(self) -> int:

@@ -117,7 +117,7 @@ class SourceModel(TrainedModel):
         return [self._align(source) for source in self.read_sources(texts)]
 
     def _align(self, source: Any) -> Alignment:
-        """The beam search keeps no attention weights, so the decoder reads its best target again."""
+        """The alignment of a source. Beam search keeps no attention weights, so the decoder reads the target again."""
         encoded = self.coding.encode_source(source)
         (hypotheses,) = self._decoder().search([encoded], beam=DEFAULT_BEAM, limit=self._limit())
         ids, _ = hypotheses[0]

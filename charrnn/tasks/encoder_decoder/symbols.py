@@ -35,7 +35,7 @@ class Symbols:
         """Makes a vocabulary of the symbols in some texts, in a Unicode normal form.
 
         other: a vocabulary whose symbols are included and whose separator is used. Raises UsageError if `separator` is
-        given and differs from it.
+        given and differs from that separator.
         """
         if other is not None:
             if separator not in (None, other.separator):

@@ -20,10 +20,10 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.reports import Scores
 from charrnn.tasks.encoder_decoder.coding import SourceCoding, SourceRecord
 from charrnn.tasks.encoder_decoder.model import SourceModel
-from charrnn.tasks.windowed import split_records
+from charrnn.tasks.splitting import split_records
 
-DEFAULT_BATCH_SIZES = (8, 32)  # for few and for many records
-MIN_BATCHES = 50  # in an epoch; the default batch size is as large as they allow, within these limits
+DEFAULT_BATCH_SIZES = (8, 32)  # lower and upper limit
+MIN_BATCHES = 50  # per epoch; between the two limits, the default batch size is the largest with this many batches
 DEFAULT_MAX_STEPS = 4096  # default upper limit of the steps of a source, and of a target
 
 

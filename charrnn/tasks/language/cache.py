@@ -1,13 +1,14 @@
-"""The files of a text as ids. The ids of a large text are in a cache file, of which the system loads what is used.
+"""Reads the files of a text as ids. The ids of a large text are stored in a cache file, which is mapped into memory.
 
-The files are read once. Their codes are kept in memory up to MAX_TEXT_IN_MEMORY bytes, and beyond that in a temporary
-file without a name. When all symbols are known, the codes are converted to ids chunk by chunk. A cache file contains
+The files are read once. Their codes (code points or bytes) are kept in memory, or in a temporary file without a name if
+they need more than MAX_TEXT_IN_MEMORY bytes. After the last file, all symbols are known, and the codes are converted to
+ids chunk by chunk. A cache file contains
 
     free element | ids of the corpus | free element | ids of the validation file | description | its length, 8 bytes
 
-The description is JSON. Each part of a text begins with the start symbol: a part is a private mapping of the file, in
-which the start symbol replaces the element before the part. The file itself is never changed. It can be deleted at any
-time.
+The description is JSON. Each part of a text begins with the start symbol. Therefore a part is a private mapping of the
+file, in which the start symbol replaces the element before the part. The file itself is never changed. It can be
+deleted at any time.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ BLOCK = 1 << 20  # ids that are converted at once
 FORMAT = 1  # of cache files
 SUFFIX = ".ids"
 LENGTH_BYTES = 8
-READING_SHARE = 0.7  # of the time until the ids are written
+READING_SHARE = 0.7  # share of reading in the time until the ids are written
 ABANDONED_SECONDS = 3600  # age at which a temporary file belongs to a process that was killed
 
 Report = Callable[[float, int], None]  # is called with the share of the work that is done, and the symbols read so far
@@ -117,7 +118,7 @@ class Text:
         return part
 
     def count_start_symbols(self, stop: int) -> int | None:
-        """The number of start symbols among the first `stop` ids. None if they are in memory and can be counted."""
+        """The number of start symbols among the first `stop` ids. None for a text in memory: TextStream counts them."""
         if self.file is None:
             return None
         nearest, count = self.start_symbols[bisect.bisect_right(self.start_symbols, stop, key=lambda item: item[0]) - 1]
@@ -169,7 +170,7 @@ class Codes:
         self.directory = directory
         self.length = 0
         self.without_end: list[str] = []  # the files that did not end in `file_end`, so that it was added
-        self.is_used = np.zeros(0x110000, bool)  # for each code
+        self.is_used = np.zeros(0x110000, bool)  # whether each code occurs
         self._starts: list[int] = []
         self._chunks: list[Array] = []
         self._num_bytes = 0

@@ -21,10 +21,11 @@ SEARCHED = 1 << 20  # ids in which the end of a record is searched at once
 
 @dataclass(frozen=True)
 class Corpus:
-    """The parts are vectors of ids, of the smallest unsigned type. A part starts with the start symbol or is empty.
-    The parts of a large text are mapped from a file, so they must not be read as a whole.
+    """A text as ids, split into parts.
 
-    The state restarts at the start of each file and of each record.
+    The parts are vectors of ids, of the smallest unsigned type. A part starts with the start symbol or is empty. The
+    parts of a large text are mapped from a file, so they must not be read as a whole. The state is reset at the start
+    of each file and of each record.
     """
 
     vocabulary: Vocabulary
@@ -118,7 +119,10 @@ def load_corpus(paths: Sequence[str], data: DataOptions, *, cache: bool = True) 
 
 
 def _starts_within(starts: Array, start: int, stop: int) -> Array:
-    """The file starts in a part of the text, relative to its start. At the start of the part, the state is zero."""
+    """The file starts inside a part of the text, relative to the start of the part.
+
+    The start of the part itself is left out, because the state is zero there.
+    """
     within: Array = starts[(starts > start) & (starts < stop)] - start
     return within
 

@@ -37,7 +37,7 @@ class ScoredSection(NamedTuple):
 
 
 class EncodedFile:
-    """The ids of the characters of a text file. Reading them in chunks raises CorpusError."""
+    """The ids of the characters of a text file. Iterating over its chunks can raise CorpusError."""
 
     def __init__(self, path: str, vocabulary: Vocabulary, *, skip_unknown: bool) -> None:
         self.path = path
@@ -95,7 +95,7 @@ class TextModel(TrainedModel):
         return () if self.vocabulary.separator is None else (self.vocabulary.separator,)
 
     def prepend_start(self, ids: Array) -> Array:
-        """Prepends the start symbol to ids. Every text is read with the start symbol, from the zero state."""
+        """Prepends the start symbol to ids. Each text is read from the zero state, with the start symbol first."""
         return np.concatenate([[self.vocabulary.start], ids]).astype(np.intp)
 
     @staticmethod
@@ -123,8 +123,8 @@ class TextModel(TrainedModel):
         """Yields a text that continues `prime`, in pieces, as it is written.
 
         length: number of characters; 0 for an endless text.
-        stop: the text ends before the first of these texts. A model of lines also ends the text at the end of the line,
-            unless the text is endless.
+        stop: the text ends before the first of these texts. A model of lines or documents also ends the text at the
+            end of the line or document, unless the text is endless.
         on_unknown: "error" or "skip", for characters of the prime that are not in the vocabulary.
         no_repeat_ngram: see `sample_many`.
         options: the fields of SamplingOptions.
@@ -189,15 +189,15 @@ class TextModel(TrainedModel):
     def search(self, prime: Array, length: int, beam: int) -> tuple[str, float]:
         """Finds a likely text of at most `length` characters by beam search, with `beam` hypotheses.
 
-        prime: ids. A text of a model of lines ends at the end of the line; other texts have exactly `length`
-        characters. Returns the text and its mean nats per character.
+        prime: ids. A text of a model of lines or documents ends at the end of the line or document, if that is reached.
+        Other texts have exactly `length` characters. Returns the text and its mean nats per character.
         """
         stepper = self._new_stepper(beam)
         logits = self._read(stepper, self.prepend_start(prime), beam)
         record_end = self.record_end()
         end = -1 if record_end is None else record_end
         ((ids, log_p), *_), *_ = BeamSearch(stepper, np.array([length]), beam, end).run(logits)
-        num_predicted = len(ids) + (len(ids) < length)  # a shorter text also has an end
+        num_predicted = len(ids) + (len(ids) < length)  # the end of a shorter text is also predicted
         return self.vocabulary.decode(ids), -log_p / num_predicted
 
     def score(self, text: str) -> float:

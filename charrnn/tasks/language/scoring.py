@@ -4,7 +4,7 @@ A text is read in sections, which bounds the memory. A section is divided among 
 of a batch. A reader first reads the WARMUP characters before its part, and then its part. Its state at the start of its
 part is afterwards compared with the final state of the reader before it. Where the two differ, the part is read again
 from that final state, until the state is the same as in the first reading. Therefore the result is that of one reader
-who reads the whole text, up to the rounding of the states.
+that reads the whole text, except for differences of the states within TOLERANCE.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIN_READER_LENGTH = 1024  # characters per reader; a shorter section has one rea
 MAX_READER_LENGTH = 8192
 SEQ_LENGTH = 64  # time steps per batch
 BATCHES_PER_COMPARISON = 8  # batches between two comparisons of the states of a part that is read again
-TOLERANCE = 1e-4  # two states are the same if no value differs by more, relative to the value or to 1
+TOLERANCE = 1e-4  # two states are the same if each value v differs by at most this times max(1, |v|)
 
 # Processes a batch, from a state that it overwrites with the final state. places: (T, B), see TextParts.
 Visit = Callable[[ScoringNetwork, Batch, Array, Array], None]

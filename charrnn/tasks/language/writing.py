@@ -1,4 +1,4 @@
-"""What bounds a sample: stop texts, and a guard against repetition."""
+"""Limits of a sample: stop texts, and a guard against repetition."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class NgramGuard:
         """n: at least 2. ids: the start of the text."""
         self.n = n
         self.last: tuple[int, ...] = ()  # up to n - 1 symbols at the end of the text
-        self.followers: dict[tuple[int, ...], set[int]] = {}  # what has followed each n - 1 symbols
+        self.followers: dict[tuple[int, ...], set[int]] = {}  # the symbols that have followed n - 1 symbols
         for i in ids:
             self.add(i)
 

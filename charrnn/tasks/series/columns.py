@@ -23,6 +23,8 @@ from charrnn.tasks.records import parse_names
 class Columns:
     """Encodes rows of a table as time steps. A checkpoint stores the columns of its task.
 
+    The columns are the targets, which are predicted, and the other columns.
+
     With history, step n reads the other columns of row n and the targets of row n - 1, and predicts the change of the
     targets from row n - 1 to row n, so that a trend does not make the prediction harder. There is no step for row 0. If
     all columns are targets, the network predicts the next row.
@@ -35,7 +37,7 @@ class Columns:
     input_scale: Standardizer
     output_scale: Standardizer | None  # of the changes or of the targets; None if the target is a column of labels
     labels: tuple[str, ...] = ()
-    missing: str = "error"  # what to do with missing values, see `MISSING_RULES`
+    missing: str = "error"  # the rule for missing values, see `MISSING_RULES`
 
     @classmethod
     def from_tables(
@@ -150,9 +152,9 @@ class Columns:
         )
 
     def inputs_of(self, table: Table, known_rows: int | None = None) -> Array:
-        """The input columns of all rows (n, D). Values that are missing are replaced if the rule says so.
+        """The input columns of all rows (n, D). The rules `previous` and `mean` replace missing values.
 
-        known_rows: the number of rows whose targets are known (default: all); those of the other rows are NaN.
+        known_rows: the number of rows whose targets are known (default: all). The targets of the other rows are NaN.
         """
         width = len(self.others)
         others = fill_missing(table, self.others, self.missing)
@@ -219,7 +221,7 @@ def complete_rows(table: Table, columns: Sequence[str], labels: Sequence[str] = 
 def fill_missing(table: Table, columns: Sequence[str], rule: str) -> Array:
     """Some columns (n, D). With the rule `previous`, a missing value is replaced by the one before it.
 
-    With the rules `previous` and `mean`, the values that are still missing are to be replaced by means. Raises
+    With the rules `previous` and `mean`, the caller must replace the values that are still missing by means. Raises
     CorpusError for a missing value if the rule is `error`.
     """
     values = table.numbers(columns)

@@ -267,7 +267,10 @@ def _known_rows(targets: Array) -> int:
 
 
 def _label_metrics(logits: Array, true: Array, rows: int) -> dict[str, Any]:
-    """rows: the number of rows including those whose label is unknown, which have no logits."""
+    """The metrics of predicted labels.
+
+    rows: the number of rows, including those whose label is unknown, which have no logits.
+    """
     known_rows = len(true)
     nats = float(cross_entropy_forward(logits, true)[0].sum(dtype=np.float64))
     return {

@@ -1,4 +1,4 @@
-"""Which columns of the tables are read: those that the user chose, or all but dates, an index and empty columns."""
+"""Selects the columns to read: those that the user chose, or all but dates, an index and empty columns."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _parse_names(text: str | None) -> list[str]:
 
 
 def _useless_reason(name: str, tables: Sequence[Table]) -> str | None:
-    """Why a column cannot be read, or None."""
+    """The reason why a column is left out, or None."""
     if all(table.is_date(name) for table in tables):
         return "dates or times"
     if not any(table.content(name).num_texts or np.isfinite(table.numbers_of(name)).any() for table in tables):
@@ -83,9 +83,10 @@ def _useless_reason(name: str, tables: Sequence[Table]) -> str | None:
 
 
 def _is_index(name: str, tables: Sequence[Table]) -> bool:
-    """Whether the numbers of a column only number the rows or say when they were recorded.
+    """Whether a column contains only row numbers or times.
 
-    They rise from row to row, either by the same step or under a name such as `time`. The column is the first one.
+    Such a column is the first one, and its numbers rise from row to row. Either they rise by the same step, or the name
+    of the column is one such as `time`.
     """
     if any(table.names[0] != name or table.content(name).num_texts for table in tables):
         return False

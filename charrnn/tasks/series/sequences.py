@@ -54,7 +54,7 @@ class Reader(NamedTuple):
 
 
 class SequencePass:
-    """Batches for scoring. Readers, B at a time, read T steps at a time. Every scored step is scored once.
+    """Batches for scoring. Groups of B readers read T steps at a time. Every scored step is scored once.
 
     The scored steps of a long record are divided among several readers. Each reads up to WARMUP steps before its part.
     Its state is then almost the same as if it had read the whole record before its part.

@@ -191,7 +191,7 @@ def _options_of(columns: Columns, data: DataOptions) -> DataOptions:
 
 
 def _describe_layouts(tables: Sequence[Table], notices: list[str]) -> None:
-    """Appends to `notices` how files are written, if their separator or decimal sign is not the usual one."""
+    """Appends to `notices` the separators and decimal signs that are unusual."""
     for layout in dict.fromkeys(table.layout for table in tables if table.layout):
         paths = [display_name(table.path) for table in tables if table.layout == layout]
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""

@@ -1,6 +1,7 @@
 """How tagged texts are encoded: as the characters of the text and `delay` tabs.
 
-The tag of a character is the target of the step `delay` steps later, so the network knows the characters that follow.
+The tag of a character is the target of the step `delay` steps later. Therefore the network has read the `delay`
+characters that follow before it predicts the tag.
 With a delay of 2, the text `abc` with the tags `x.y` becomes
 
     inputs   a  b  c  <TAB>  <TAB>
@@ -165,7 +166,10 @@ class TagCoding(Coding):
         )
 
     def _augment(self, levels: Array, ids: Array, starts: Array) -> Augment:
-        """Adds n-grams to a batch. In training, some steps read shorter symbols, so that all symbols are learned."""
+        """Returns a function that adds n-grams to a batch.
+
+        In training, the function also makes some steps read shorter symbols, so that all symbols are learned.
+        """
         located = self.ngrams.locate(ids, starts)
 
         def augment(batch: Batch, places: Array, rng: np.random.Generator | None) -> Batch:

@@ -10,12 +10,12 @@ from charrnn.errors import CorpusError
 from charrnn.tasks.base import EvaluationFile
 from charrnn.tasks.data import DataFiles, write_matrix_pairs
 from charrnn.tasks.encoder_decoder.matrices import Matrix, array_matrix
-from charrnn.tasks.encoder_decoder.model import SourceModel
+from charrnn.tasks.encoder_decoder.matrix_model import MatrixModel
 from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
 
 
-class Transcriber(SourceModel):
+class Transcriber(MatrixModel):
     """Predicts a text for a matrix."""
 
     input_dimensions = 2

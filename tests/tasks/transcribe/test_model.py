@@ -1,5 +1,7 @@
 """A trained transcriber: its answers for files, and the evaluation of a file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from charrnn.corpus.numbers import Standardizer
 from charrnn.errors import CorpusError
 from charrnn.options import DataOptions, SamplingOptions
 from charrnn.tasks.base import EvaluationFile, PredictionOptions
+from charrnn.tasks.encoder_decoder.matrices import Matrix
 from charrnn.tasks.encoder_decoder.symbols import Symbols
 from charrnn.tasks.transcribe.coding import TranscriptCoding
 from charrnn.tasks.transcribe.matrices import read_matrices, read_matrix
@@ -53,6 +56,27 @@ def test_the_log_probability_of_an_answer_is_its_score(model, paths):
         (((answer, log_p),),) = model.rank([matrix])
         if len(answer) < 2 * 3 + 10:  # otherwise the answer has no end
             assert model.score(matrix, answer) * (len(answer) + 1) == pytest.approx(-log_p)
+
+
+@pytest.mark.parametrize("subsample", [1, 3])
+def test_a_member_of_an_ensemble_reads_the_rows_of_the_first_model(subsample, source_model):
+    symbols = Symbols(tuple(" abc"))
+    scales = [
+        Standardizer(np.array([1.0, -2.0]), np.array([2.0, 0.5])),
+        Standardizer(np.zeros(2), np.array([1.0, 3.0])),
+    ]
+    first, second = (source_model(Transcriber, TranscriptCoding(scale, subsample, symbols, 3)) for scale in scales)
+    matrix = Matrix("a", np.random.default_rng(1).standard_normal((6, 2)))
+    unconverted = Transcriber(replace(first.checkpoint, parameters=second.parameters))
+    converted = Transcriber(replace(first.checkpoint, parameters=second.parameters_for(first)))
+    assert converted.score(matrix, "abc") == pytest.approx(second.score(matrix, "abc"), rel=1e-5)
+    assert unconverted.score(matrix, "abc") != pytest.approx(second.score(matrix, "abc"), rel=1e-3)
+
+
+def test_models_with_other_symbols_cannot_be_averaged(source_model):
+    scale = Standardizer(np.zeros(2), np.ones(2))
+    first, second = (source_model(Transcriber, TranscriptCoding(scale, 1, Symbols(tuple(s)), 3)) for s in ("ab", "ac"))
+    assert second.parameters_for(first) is None
 
 
 def test_a_matrix_that_the_model_cannot_read_is_refused(model, paths, tmp_path):

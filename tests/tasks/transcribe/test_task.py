@@ -19,12 +19,12 @@ from charrnn.training.start import new_run, resumed_run
 VECTORS = {"a": [1.0, 0.0, 0.5], "b": [0.0, 2.0, 0.5], "c": [-1.0, -1.0, 0.5]}  # the last column is constant
 
 
-def write_clips(folder, texts, offset=0.0):
-    """A file of clips. Each character of a text becomes two rows."""
+def write_clips(folder, texts, offset=0.0, rows_per_character=2):
+    """A file of clips. Each character of a text becomes `rows_per_character` rows."""
     rng = np.random.default_rng(7)
     lines = []
     for n, text in enumerate(texts):
-        rows = np.repeat([VECTORS[character] for character in text], 2, axis=0)
+        rows = np.repeat([VECTORS[character] for character in text], rows_per_character, axis=0)
         rows[:, :2] += 0.1 * rng.standard_normal((len(rows), 2)) + offset
         np.save(folder / f"{n:03d}.npy", rows)
         lines.append(f"{n:03d}.npy\t{text}\n")
@@ -63,6 +63,14 @@ def test_records_are_split_and_the_scale_is_that_of_the_training_part(tmp_path):
     np.testing.assert_allclose(encoded.std(axis=0), [1, 1, 0], atol=1e-5)
     assert task.coding.target.symbols == ("a", "b", "c") and task.coding.longest == 3
     assert "rows of 3 numbers, 3 target symbols, 42 records to train on" in task.describe()
+
+
+@pytest.mark.parametrize(("rows_per_character", "joined"), [(1, 1), (3, 1), (4, 2), (9, 2)])
+def test_two_rows_are_joined_if_there_are_many_for_each_character(rows_per_character, joined, tmp_path):
+    corpus = write_clips(tmp_path, TEXTS, rows_per_character=rows_per_character)
+    assert read(corpus).coding.subsample == joined
+    assert ("of which 2 are one step" in read(corpus).describe()) == (joined == 2)
+    assert read(corpus, subsample=1).coding.subsample == 1
 
 
 def test_subsample_joins_rows(tmp_path):
