@@ -293,6 +293,26 @@ def test_runs_are_the_records_of_the_command_line(capsys):
         charrnn.runs("nowhere")
 
 
+def test_times_in_memory_are_not_numbers():
+    days = np.arange("2026-11-01", "2026-12-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    days[3] = np.datetime64("NaT")
+    data = {"day": days, "spent": np.diff(days, prepend=days[0]), "a": np.arange(30.0)}
+    model = charrnn.train(data=data, task="series", max_steps=2, ignore="spent", **SMALL)
+    assert list(model.predict(data)) == ["a"]
+    rows = Path(model.checkpoint.path.parent, "data", "table.csv").read_text().splitlines()
+    assert rows[2:5] == ["2026-11-02T00:00:00,86400.0,1.0", "2026-11-03T00:00:00,86400.0,2.0", ",,3.0"]
+
+
+def test_several_texts_are_averaged_and_their_state_is_restored():
+    paths = [charrnn.train(data="abc" * 50, seed=seed, max_steps=2, **SMALL).checkpoint.path for seed in (1, 2)]
+    model = charrnn.load(paths)
+    model.step("a", reset=True)
+    state = model.state()
+    expected = model.step("b")
+    model.restore(state)
+    assert model.step("b") == expected
+
+
 def test_several_runs_are_averaged(trained, monkeypatch):
     monkeypatch.chdir(trained)
     paths = ["runs/classify", "copies2"]

@@ -13,7 +13,7 @@ from typing import Any
 from charrnn.errors import CharRNNError, RunError, UsageError
 from charrnn.options import ALIASES, DataOptions, ModelOptions, TrainingOptions
 from charrnn.runs.directory import Run, list_runs, runs_root
-from charrnn.runs.reports import Metrics, Result, read_metrics, read_result
+from charrnn.runs.reports import Metrics, Result, Scores, read_metrics, read_result
 
 Row = dict[str, Any]
 
@@ -46,7 +46,7 @@ def summary(run: Run) -> Row:
             row |= {name: result[name] for name in RESULTS}
         else:
             row["status"] = "running" if run.locked else "unfinished"
-            row |= _results_so_far(run)
+            row |= _results_so_far(run, config.train.keep_best)
     except (CharRNNError, OSError) as error:
         row |= {"status": "broken", "error": str(error)}
     return row
@@ -62,13 +62,16 @@ def list_rows(root: Path | None = None, sort: str = "best_val_loss") -> list[Row
     return sort_rows([summary(run) for run in list_runs(root or runs_root())], sort)
 
 
-def _results_so_far(run: Run) -> Row:
+def _results_so_far(run: Run, keep_best: str) -> Row:
     """The values of a result, from the evaluations of a run that has no result yet."""
     last: Row = {}
     best: Row = {}
+    best_scores = Scores()
     for last in read_metrics(run.metrics):
-        if last["val_loss"] is not None and (not best or last["val_loss"] < best["val_loss"]):
+        scores = Scores(loss=last["val_loss"], accuracy=last["val_accuracy"])
+        if scores.is_better_than(best_scores, keep_best):
             best = last
+            best_scores = scores
     if not last:
         return {}
     row: Row = {"steps": last["step"], "epochs": last["epoch"]}

@@ -30,7 +30,9 @@ def option_importances(trials: Sequence[tuple[dict[str, Any], float]]) -> dict[s
     for name in trials[0][0]:
         groups = _group_values([values[name] for values, _ in trials])
         count = len(np.unique(groups))
-        if count < 2 or len(losses) < count + MIN_EXTRA_TRIALS:
+        if count < 2:
+            continue
+        if len(losses) < count + MIN_EXTRA_TRIALS:
             return {}
         group_means = np.array([losses[groups == group].mean() for group in groups])
         squares_within = float(((losses - group_means) ** 2).sum())

@@ -119,7 +119,18 @@ def table_columns(data: Any) -> dict[str, list[str]]:
         data = {f"x{n}": column for n, column in enumerate(array.reshape(len(array), -1).T)}
     elif not hasattr(data, "columns") and not isinstance(data, dict):  # a pandas series
         data = {getattr(data, "name", None) or "x0": data}
-    return {str(name): [_cell(value) for value in np.asarray(values).tolist()] for name, values in data.items()}
+    return {str(name): [_cell(value) for value in _column(values)] for name, values in data.items()}
+
+
+def _column(values: Any) -> list[Any]:
+    """The values of a column. Times become texts such as 2026-11-28T14:30:00, durations become seconds."""
+    array = np.asarray(values)
+    if array.dtype.kind == "M":
+        texts = np.datetime_as_string(array.astype("datetime64[s]")).tolist()
+        return [None if text == "NaT" else text for text in texts]
+    if array.dtype.kind == "m":
+        return [float(seconds) for seconds in array / np.timedelta64(1, "s")]
+    return list(array.tolist())
 
 
 def _cell(value: Any) -> str:

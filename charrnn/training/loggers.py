@@ -63,7 +63,7 @@ class Logger(ABC):
         self.run.write_json(self.run.logs, self._ids() | {self.library: identifier})
 
     def _ids(self) -> dict[str, str]:
-        ids: dict[str, str] = json.loads(self.run.logs.read_text()) if self.run.logs.exists() else {}
+        ids: dict[str, str] = json.loads(self.run.logs.read_text("utf-8")) if self.run.logs.exists() else {}
         return ids
 
     @staticmethod

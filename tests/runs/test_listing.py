@@ -50,6 +50,15 @@ def test_an_unfinished_run_has_the_values_of_its_last_and_best_evaluations(tmp_p
     assert set(row) <= set(FIELDS)
 
 
+@pytest.mark.parametrize(("keep_best", "best_step"), [("loss", 14), ("accuracy", 7)])
+def test_the_best_evaluation_of_an_unfinished_run_is_that_of_keep_best(keep_best, best_step, tmp_path):
+    run = write_run(tmp_path / "r", keep_best=keep_best)
+    for step, loss, accuracy in ((7, 1.5, 0.75), (14, 1.25, 0.5), (21, 1.75, 0.75)):
+        values = METRICS.to_dict() | {"step": step, "val_loss": loss, "val_accuracy": accuracy}
+        append_line(run.metrics, dump_json(values))
+    assert summary(run)["best_step"] == best_step
+
+
 def test_a_run_that_is_being_trained_is_running(tmp_path):
     run = write_run(tmp_path / "r")
     with run.lock():

@@ -50,6 +50,11 @@ def test_a_searched_number_is_divided_into_groups():
     assert shares["clip_norm"] < 0.2
 
 
+def test_an_option_with_one_value_has_no_importance_and_the_others_keep_theirs():
+    trials = [(values | {"seed": 1}, loss) for values, loss in grid_trials()]
+    assert option_importances(trials) == option_importances(grid_trials())
+
+
 @pytest.mark.parametrize("count", [0, 1, 4, 5])
 def test_too_few_trials_have_no_importances(count):
     assert option_importances(grid_trials(0.1)[:count]) == {}

@@ -5,7 +5,6 @@ N sources, K hypotheses per source (the beam), V symbols.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -20,6 +19,7 @@ from charrnn.models.beam_search import BeamSearch, Hypothesis
 from charrnn.models.sampling import draw_texts
 from charrnn.nn.arrays import Array
 from charrnn.options import SamplingOptions
+from charrnn.system import available_cores
 
 MAX_STREAMS = 256  # hypotheses per group of sources
 # A target has at most MIN_LIMIT + LIMIT_PER_SOURCE_STEP x S symbols for a source of S steps. This bounds the time for a
@@ -95,7 +95,7 @@ def _map_groups(function: Callable[[list[int]], list[T]], sources: Sequence[Arra
     order = sorted(range(len(sources)), key=lambda n: len(sources[n]))
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     results: dict[int, T] = {}
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with threadpool_limits(1), ThreadPoolExecutor(available_cores()) as threads:
         for group, group_results in zip(groups, threads.map(function, groups), strict=True):
             results.update(zip(group, group_results, strict=True))
     return [results[n] for n in range(len(sources))]

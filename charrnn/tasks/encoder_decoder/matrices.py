@@ -47,7 +47,7 @@ class Matrix:
 
 
 def array_matrix(values: Any, dimensions: int, name: str) -> Matrix:
-    """Makes a matrix of an array with 2 dimensions, or of a vector (F,) as one row. Raises CorpusError."""
+    """Makes a matrix of an array with 2 dimensions, or of a vector (D,) as one row. Raises CorpusError."""
     rows = np.atleast_2d(number_array(values, dimensions, name))
     if not rows.size or not np.isfinite(rows).all():
         raise CorpusError(f"{name}: must contain finite numbers", f"its shape is {rows.shape}")
@@ -145,6 +145,8 @@ class MatrixCoding(SourceCoding):
         if matrix.values.shape[1] != self.width:
             problem = f"{matrix.description}: {format_count(matrix.values.shape[1], 'column')}"
             raise CorpusError(problem, f"the model reads {format_count(self.width, 'column')}")
+        if not np.isfinite(matrix.values).all():
+            raise CorpusError(f"{matrix.description}: contains a number that is not finite")
         rows = self.scale.apply(matrix.values)
         if not np.isfinite(rows).all():
             raise CorpusError(f"{matrix.description}: contains a number that is too large", "scale the numbers down")

@@ -21,7 +21,8 @@ class MatrixModel(SourceModel):
         on the seed of the run.
 
         The other model standardises a value v to x = (v - m) / s, this model to y = (v - mean) / std. Therefore
-        y = x s / std + (m - mean) / std. The first layer of the encoder takes over this conversion.
+        y = x s / std + (m - mean) / std. The first layer of the encoder takes over this conversion. (Only the rows that
+        `encode_source` adds to the last step differ slightly: their values are the means m of the other model.)
         """
         if self.checkpoint.task | {"scale": None} != first.checkpoint.task | {"scale": None}:
             return None

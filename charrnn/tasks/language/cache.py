@@ -321,10 +321,10 @@ def _remove_outdated(directory: Path, name: str) -> None:
     """Deletes the cache files of earlier versions of a corpus, and temporary files of processes that were killed."""
     outdated = [path for path in directory.glob(f"{name.partition('-')[0]}-*{SUFFIX}") if path.name != name]
     limit = time.time() - ABANDONED_SECONDS
-    with contextlib.suppress(OSError):  # another process has deleted the file or, on Windows, uses it
-        outdated += [path for path in directory.glob(TEMPORARY_FILES) if path.stat().st_mtime < limit]
-        for path in outdated:
-            path.unlink()
+    for path in [*outdated, *directory.glob(TEMPORARY_FILES)]:
+        with contextlib.suppress(OSError):  # another process has deleted the file or, on Windows, uses it
+            if path in outdated or path.stat().st_mtime < limit:
+                path.unlink()
 
 
 def _open_cached(path: Path, data: DataOptions) -> Text | None:

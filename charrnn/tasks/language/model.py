@@ -278,7 +278,7 @@ class TextModel(TrainedModel):
         return {symbols[i]: float(p[i]) for i in places.tolist()}
 
     def state(self) -> Array:
-        """The state (L, num_states, 1, H) after the last `step`, for `restore`."""
+        """The state after the last `step`, for `restore`: (L, num_states, 1, H), or (1, 1, 1, N) of an ensemble."""
         if self._stepper is None:
             self.step(reset=True)
         assert self._stepper is not None
@@ -286,10 +286,10 @@ class TextModel(TrainedModel):
 
     def restore(self, state: Array) -> None:
         """Sets the state from which `step` continues. Raises UsageError for a state of another shape."""
-        expected = self.architecture.state_shape(1)
+        self._stepper = self._stepper or self._new_stepper(1)
+        expected = self._stepper.state().shape
         if state.shape != expected:
             raise UsageError(f"restore: the state has shape {state.shape}", f"it must be {expected}")
-        self._stepper = self._stepper or self._new_stepper(1)
         self._logits = self._stepper.restore(state)
 
     def read_file(self, path: str, *, skip_unknown: bool = False) -> EncodedFile:

@@ -1,10 +1,11 @@
 """The loss of a text in nats per character, with the state carried through the text.
 
 A text is read in sections, which bounds the memory. A section is divided among several readers, which are the streams
-of a batch. A reader first reads the WARMUP characters before its part, and then its part. Its state at the start of its
-part is afterwards compared with the final state of the reader before it. Where the two differ, the part is read again
-from that final state, until the state is the same as in the first reading. Therefore the result is that of one reader
-that reads the whole text, except for differences of the states within TOLERANCE.
+of a batch; each thread has some of the readers. A reader first reads the WARMUP characters before its part, and then
+its part. Its state at the start of its part is afterwards compared with the final state of the reader before it. Where
+the two differ, the part is read again from that final state, until the state is the same as in the first reading.
+Therefore the result is that of one reader that reads the whole text, except for differences of the states within
+TOLERANCE.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,16 +24,19 @@ from charrnn.models.architecture import Architecture
 from charrnn.models.network import ScoringNetwork
 from charrnn.nn.arrays import Array
 from charrnn.nn.losses import bits
+from charrnn.system import available_cores
 from charrnn.tasks.language.streams import NO_STARTS, WARMUP, TextParts
 
 MAX_READERS = 64
+READERS_PER_THREAD = 16  # at least
 MIN_READER_LENGTH = 1024  # characters per reader; a shorter section has one reader
 MAX_READER_LENGTH = 8192
 SEQ_LENGTH = 64  # time steps per batch
 BATCHES_PER_COMPARISON = 8  # batches between two comparisons of the states of a part that is read again
 TOLERANCE = 1e-4  # two states are the same if each value v differs by at most this times max(1, |v|)
 
-# Processes a batch, from a state that it overwrites with the final state. places: (T, B), see TextParts.
+# Processes a batch, from a state that it overwrites with the final state. places: (T, B), see TextParts. Several
+# threads call it at the same time, each with its own network.
 Visit = Callable[[ScoringNetwork, Batch, Array, Array], None]
 
 
@@ -70,7 +75,8 @@ class TextScorer:
         self.record_end = record_end
         self.window = window
         self.file_starts = file_starts
-        self._network = functools.lru_cache(2)(self._new_network)
+        self.threads = available_cores()
+        self._network = functools.lru_cache(2 * self.threads)(self._new_network)
         self.state = self._network(1).zero_state(1)  # at the start of the next section
         self.position = 0  # of the first pair of the next section in the text
         self.size = MAX_READERS * MAX_READER_LENGTH
@@ -108,7 +114,7 @@ class TextScorer:
         starts = np.arange(0, pairs, length)
         parts = self._parts(ids, starts, np.minimum(starts + length, pairs))
         first_states = self._warm_up(parts)
-        later_states = list(self._states(parts, first_states, visit))
+        later_states = self._read_in_threads(parts, first_states, visit)
         while True:
             last_states = later_states[-1]
             expected = np.concatenate([self.state, last_states[:, :, :-1]], axis=2)
@@ -126,9 +132,14 @@ class TextScorer:
         self.position += pairs
         return parts, first_states
 
-    def batches(self, parts: TextParts, states: Array) -> Iterator[tuple[ScoringNetwork, Batch, Array, Array]]:
-        """Yields the arguments of `Visit` for each batch of parts that begin with some states."""
-        network = self._network(len(parts.starts))
+    def batches(
+        self, parts: TextParts, states: Array, thread: int = 0
+    ) -> Iterator[tuple[ScoringNetwork, Batch, Array, Array]]:
+        """Yields the arguments of `Visit` for each batch of parts that begin with some states.
+
+        thread: the number of the thread, which has its own network.
+        """
+        network = self._network(len(parts.starts), thread)
         states = states.copy()
         for step in range(parts.steps):
             yield network, parts.batch(step), states, parts.places(step)
@@ -145,9 +156,21 @@ class TextScorer:
         states[:, :, :1] = self.state
         return states
 
-    def _states(self, parts: TextParts, states: Array, visit: Visit) -> Iterator[Array]:
+    def _read_in_threads(self, parts: TextParts, states: Array, visit: Visit) -> list[Array]:
+        """The states that `_states` yields, with the readers divided among threads."""
+        threads = max(1, min(self.threads, len(parts.starts) // READERS_PER_THREAD))
+
+        def read(thread: int, readers: Array) -> list[Array]:
+            group = self._parts(parts.ids, parts.starts[readers], parts.stops[readers])
+            return list(self._states(group, states[:, :, readers], visit, thread))
+
+        with ThreadPoolExecutor(threads) as pool:
+            groups = pool.map(read, range(threads), np.array_split(np.arange(len(parts.starts)), threads))
+        return [np.concatenate(group_states, axis=2) for group_states in zip(*groups, strict=True)]
+
+    def _states(self, parts: TextParts, states: Array, visit: Visit, thread: int = 0) -> Iterator[Array]:
         """Reads parts that begin with some states. Yields the states after every few batches, and at the end."""
-        for number, (network, batch, state, places) in enumerate(self.batches(parts, states), 1):
+        for number, (network, batch, state, places) in enumerate(self.batches(parts, states, thread), 1):
             visit(network, batch, state, places)
             if number % BATCHES_PER_COMPARISON == 0 or number == parts.steps:
                 yield state.copy()
@@ -155,12 +178,11 @@ class TextScorer:
     def _read_windows(self, ids: Array, window: int, visit: Visit) -> None:
         """Reads a section in windows. The state is reset at the start of each window."""
         pairs = len(ids) - 1
-        readers = min(MAX_READERS, -(-pairs // window))
-        for first in range(0, pairs, readers * window):
-            starts = np.minimum(first + np.arange(readers) * window, pairs)
+        for first in range(0, pairs, MAX_READERS * window):
+            starts = np.arange(first, min(first + MAX_READERS * window, pairs), window)
             parts = self._parts(ids, starts, np.minimum(starts + window, pairs))
-            for arguments in self.batches(parts, self._network(readers).zero_state(readers)):
-                visit(*arguments)
+            zero_states = self._network(len(starts)).zero_state(len(starts))
+            self._read_in_threads(parts, zero_states, visit)
         self.position += pairs
 
     def _parts(self, ids: Array, starts: Array, stops: Array, warmup: int = 0) -> TextParts:
@@ -169,7 +191,7 @@ class TextScorer:
         file_starts = self.file_starts[first:last] - self.position
         return TextParts(ids, starts, stops, SEQ_LENGTH, self.record_end, file_starts, warmup)
 
-    def _new_network(self, streams: int) -> ScoringNetwork:
+    def _new_network(self, streams: int, thread: int = 0) -> ScoringNetwork:
         return self.backend.network(self.architecture, self.parameters, streams, SEQ_LENGTH)
 
 

@@ -1,6 +1,6 @@
 """Reads the files of the task `transcribe`: one record per line, `path<TAB>text`.
 
-The path, relative to the file, names a matrix of numbers, for example the frames of a recording.
+The path, relative to the file, names a matrix of numbers, for example with a row for each moment of a recording.
 """
 
 from __future__ import annotations

@@ -57,6 +57,11 @@ def test_a_matrix_of_another_width_is_refused():
         make_coding().encode_source(Matrix("b.npy", np.zeros((4, 3), np.float32)))
 
 
+def test_a_number_that_is_not_finite_is_refused():
+    with pytest.raises(CorpusError, match=r"c\.npy: contains a number that is not finite"):
+        make_coding().encode_source(Matrix("c.npy", np.array([[1.0, np.nan]])))
+
+
 def test_a_number_that_is_too_large_is_refused_with_the_place_of_its_record():
     matrix = Matrix("b.npy", np.full((1, 2), 1e300), "clips.tsv, line 7")
     with pytest.raises(CorpusError, match=r"clips\.tsv, line 7: b\.npy: .*too large"):

@@ -27,9 +27,11 @@ def random_parameters(architecture, scale=0.5):
     return np.random.default_rng(2).normal(0, scale, architecture.num_parameters)
 
 
-@pytest.fixture
-def readers(monkeypatch):
+@pytest.fixture(params=[1, 3], ids=["1 thread", "3 threads"])
+def readers(request, monkeypatch):
     """A function that sets the number of readers for texts of any length."""
+    monkeypatch.setattr(scoring, "available_cores", lambda: request.param)
+    monkeypatch.setattr(scoring, "READERS_PER_THREAD", 2)
 
     def set_readers(number):
         monkeypatch.setattr(scoring, "MIN_READER_LENGTH", 1)
