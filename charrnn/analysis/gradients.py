@@ -157,75 +157,75 @@ def gradient_norms(
     """
     streams = batches[0].x.shape[1]
     source_length = max((len(batch.source.x) for batch in batches if batch.source is not None), default=0)
-    # One step at a time: the backward pass of a step then gives the gradient of the state before it.
-    network = Network(architecture, parameters, streams, 1, np.empty_like(parameters), source_length)
+    network = Network(architecture, parameters, streams, 1, source_length=source_length)
     state = np.zeros(architecture.state_shape(streams), parameters.dtype)
     norms = np.full((architecture.num_layers, len(places), steps + 1), np.nan)
     for n, batch in enumerate(batches):
         memory = None if batch.source is None else network.encode(batch.source, state)
-        states_before = []
+        states = np.empty((len(batch.x), *state.shape), state.dtype)  # before each step
         for t in range(len(batch.x)):
-            states_before.append(state.copy())
-            _forward_step(network, batch, t, state)
-        rest = {number: place for number, place in enumerate(places) if place.batch == n}
-        while rest:
-            # One loss of each stream. The places are unique, so the streams of these losses differ.
-            chosen = {place.stream: number for number, place in rest.items()}
-            losses = [(number, rest.pop(number)) for number in chosen.values()]
-            _add_norms(network, batch, memory, states_before, losses, norms)
+            states[t] = state
+            _forward_step(network, batch, np.full(streams, t), np.arange(streams), state)
+        numbers = [number for number, place in enumerate(places) if place.batch == n]
+        if numbers:
+            _, at, of_stream = np.array([places[number] for number in numbers]).T
+            norms[:, numbers] = _norms_of_losses(architecture, parameters, batch, memory, states, at, of_stream, steps)
     return norms
 
 
-def _add_norms(
-    network: Network,
+def _norms_of_losses(
+    architecture: Architecture,
+    parameters: Array,
     batch: Batch,
     memory: Array | None,
-    states_before: Sequence[Array],
-    losses: Sequence[tuple[int, Place]],
-    norms: Array,
-) -> None:
-    """Writes the norms of losses in different streams of a batch. losses: (index in `norms`, place)."""
-    lengths = history(batch)
-    last_k = {number: min(norms.shape[2] - 1, int(lengths[place[1:]])) for number, place in losses}
-    first = min(place.step - last_k[number] for number, place in losses)
-    last = max(place.step for _, place in losses)
-    dstate = np.zeros_like(states_before[0])
-    unused = np.empty_like(dstate)
-    for t in range(last, first - 1, -1):
-        unused[...] = states_before[t]
-        hidden = _forward_step(network, batch, t, unused)  # recomputes the gates of this step
-        dy = np.zeros_like(hidden)
-        predicted = [place.stream for _, place in losses if place.step == t]
-        if predicted:
-            dy[0, predicted] = _hidden_gradient(network, batch, memory, t, hidden)[0, predicted]
-        for layer_number, layer in reversed(list(enumerate(network.stack.layers))):
-            dstate[layer_number, 0] += dy[0]  # h is read by the next step and by the layer above
-            layer_norms = np.sqrt(np.square(dstate[layer_number]).sum(axis=(0, 2)))
-            for number, place in losses:
-                if 0 <= place.step - t <= last_k[number]:
-                    norms[layer_number, number, place.step - t] = layer_norms[place.stream]
+    states: Array,
+    at: Array,
+    of_stream: Array,
+    steps: int,
+) -> Array:
+    """The norms (L, N, K + 1) of N losses of one batch. All losses are differentiated at the same time: each one is a
+    stream of its own, whose backward pass begins at the step of the loss.
+
+    states: (T, L, num_states, B, H), before each step. at, of_stream: (N,), the steps and streams of the losses.
+    """
+    network = Network(architecture, parameters, len(at), 1, np.empty_like(parameters), source_length=1)
+    norms = np.full((architecture.num_layers, len(at), steps + 1), np.nan)
+    lengths = history(batch)[at, of_stream]
+    dstate = np.zeros(architecture.state_shape(len(at)), parameters.dtype)
+    for k in range(min(steps, int(lengths.max())) + 1):
+        now = np.maximum(at - k, 0)
+        state = states[now, :, :, of_stream].transpose(1, 2, 0, 3).copy()
+        hidden = _forward_step(network, batch, now, of_stream, state)  # recomputes the gates of these steps
+        dy = np.zeros_like(hidden) if k else _hidden_gradient(network, batch, memory, at, of_stream, hidden)
+        has_step = lengths >= k
+        for n, layer in reversed(list(enumerate(network.stack.layers))):
+            dstate[n, 0] += dy[0]  # h is read by the next step and by the layer above
+            norms[n, has_step, k] = np.sqrt(np.square(dstate[n]).sum(axis=(0, 2)))[has_step]
             dy.fill(0)
-            layer.backward(dy, dstate[layer_number], network.layer_grads[layer_number], dy if layer_number else None)
+            layer.backward(dy, dstate[n], network.layer_grads[n], dy if n else None)
+    return norms
 
 
-def _forward_step(network: Network, batch: Batch, t: int, state: Array) -> Array:
-    """The outputs (1, B, H) of the recurrent stack at one step. Overwrites `state` with the state after it."""
+def _forward_step(network: Network, batch: Batch, steps: Array, streams: Array, state: Array) -> Array:
+    """The outputs (1, N, H) of the recurrent stack at steps of some streams (N,). Overwrites `state` with the state
+    after it."""
     embedding = network.named.get("embedding.weight")
-    x = batch.x[t : t + 1]
-    reset_mask = None if batch.reset_mask is None else batch.reset_mask[t : t + 1]
+    x = batch.x[steps, streams][None]
+    reset_mask = None if batch.reset_mask is None else batch.reset_mask[steps, streams][None]
     return network.stack.forward(x if embedding is None else embedding[x], state, reset_mask=reset_mask)
 
 
-def _hidden_gradient(network: Network, batch: Batch, memory: Array | None, t: int, hidden: Array) -> Array:
-    """The gradient of the losses of one step with respect to the outputs (1, B, H) of the recurrent stack."""
+def _hidden_gradient(
+    network: Network, batch: Batch, memory: Array | None, steps: Array, streams: Array, hidden: Array
+) -> Array:
+    """The gradients of losses with respect to the outputs (1, N, H) of the recurrent stack at their steps."""
     attention = network.attention
     y = hidden
     if attention is not None and memory is not None and batch.source is not None:
-        y = attention.forward(hidden, memory, batch.source.is_step)
-    targets = batch.targets[t]
-    _, residual = network.loss.forward(
-        network.head_outputs(y[0], None if batch.ngrams is None else batch.ngrams[t]), targets
-    )
+        y = attention.forward(hidden, memory[:, streams], batch.source.is_step[:, streams])
+    outputs = network.head_outputs(y[0], None if batch.ngrams is None else batch.ngrams[steps, streams])
+    targets = batch.targets[steps, streams]
+    _, residual = network.loss.forward(outputs, targets)
     dy = (network.loss.backward(residual, targets, network.heads[0].share) @ network.named["head.weight"])[None]
     if y is not hidden and attention is not None:
         attention.backward(dy, dy, attention_weights(network.grads))
