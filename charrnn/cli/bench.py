@@ -47,7 +47,8 @@ def bench(
     sgemm_gflops: the speed of a large float32 matrix product on the same number of cores, measured alternately with
     training. fraction_of_peak: gflops / sgemm_gflops.
 
-    --phases shows the duration of each phase of a 5-minute run and its share of the total time.
+    --phases shows the duration of each phase of a 5-minute run and its share of the total time. With --json, it prints
+    {"phases": [...]}, with the fields name, seconds (each time) and times.
     """
     from charrnn.cli.progress import reading_bar
     from charrnn.tasks.registry import read_task
@@ -85,7 +86,7 @@ def _print_phases(task: Task, config: RunConfig, seconds: float, *, json_output:
 
     phases = measure_phases(task, config.model, config.train, seconds)
     if json_output:
-        print_json([phase._asdict() for phase in phases])
+        print_json({"phases": [phase._asdict() for phase in phases]})
         return
     from rich.table import Table
 

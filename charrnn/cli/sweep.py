@@ -122,6 +122,9 @@ def sweep(
     --init-from, --run and --resume are options of train only.
     If the same command is started several times, the processes share the work. They can run on several machines if
     they use the same --storage.
+
+    --json prints an object with the fields study, trials (the best one first), best (a trial), importances (the share
+    of the variance of the losses that each option explains) and command (which trains the best model again).
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     postpone_saves()
