@@ -191,8 +191,15 @@ def _isolated(monkeypatch):
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("command", "task", "code"), list(expected_codes()))
+def cases():
+    """Each command, task and engine. Sweeps with PyTorch are slow, so that only one is among the quick tests."""
+    for command, task, code in expected_codes():
+        for engine in ENGINES:
+            is_slow = command == "sweep" and engine == "torch" and task != "lm"
+            yield pytest.param(command, task, code, engine, marks=pytest.mark.slow if is_slow else [])
+
+
+@pytest.mark.parametrize(("command", "task", "code", "engine"), list(cases()))
 def test_the_command_works_or_is_refused_in_one_line(
     command, task, code, engine, charrnn, train, folder_of, monkeypatch
 ):

@@ -27,7 +27,9 @@ def test_an_option_of_the_data_needs_a_corpus(charrnn):
 
 def test_the_phases_of_a_run_add_up_to_its_budget(charrnn, corpus):
     words = ["bench", corpus, "--hidden-size", "8", "--batch-size", "2", "--workers", "2", "--seconds", "0.1"]
-    phases = {phase["name"]: phase for phase in charrnn(*words, "--phases", "--json", "--dropout", "0.5").json["phases"]}
+    phases = {
+        phase["name"]: phase for phase in charrnn(*words, "--phases", "--json", "--dropout", "0.5").json["phases"]
+    }
     total = sum(phase["seconds"] * phase["times"] for phase in phases.values())
     assert total == pytest.approx(300, rel=0.01)  # the default budget is 5 minutes
     assert phases["start"]["times"] == 1 and phases["evaluation"]["times"] <= 20 < phases["gradient"]["times"]

@@ -143,8 +143,8 @@ def test_a_failed_resume_of_a_finished_run_can_be_repeated(number, corpus, tmp_p
     [
         "page --run RUN --output new/page.html",
         "report RUN --output new/report.html",
-        "plot RUN --output new/curve.png",
-        "view CORPUS --run RUN --output new/units.svg",
+        pytest.param("plot RUN --output new/curve.png", marks=pytest.mark.slow),
+        pytest.param("view CORPUS --run RUN --output new/units.svg", marks=pytest.mark.slow),
         "export new/model.onnx --run RUN",
     ],
 )
