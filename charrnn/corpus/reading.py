@@ -22,6 +22,7 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.arrays import Array
 from charrnn.options import DataOptions
 
+BOM = "\ufeff"  # byte order mark
 CHUNK_SIZE = 1 << 20  # bytes
 MAX_TEXT_IN_MEMORY = 1 << 24  # bytes of the codes of a text; those of a larger text are stored in a file
 SAMPLE_SIZE = 1 << 13  # bytes at the start of a file that show what kind of file it is
@@ -159,7 +160,7 @@ class TextReader:
                 num_undecoded = len(state[0])  # bytes of an incomplete character at the end of the last chunk
                 decoder.setstate(state)
                 valid = decoder.decode(chunk[: max(0, error.start - num_undecoded)])
-                line, column = _advance(valid, line, column)
+                line, column = _advance(valid.removeprefix(BOM) if is_first else valid, line, column)
                 byte = error.object[error.start] if error.start < len(error.object) else 0
                 problem = f"{name}, line {line}, column {column}: byte 0x{byte:02x} is not valid {self.encoding}"
                 advice = encoding_advice(start, bytes(error.object), self.encoding)
@@ -167,13 +168,12 @@ class TextReader:
             except UnicodeError as error:
                 problem = f"{name}: not {self.encoding}: {error}"
                 raise CorpusError(problem, encoding_advice(start, chunk, self.encoding)) from None
-            line, column = _advance(text, line, column)
             if is_first and text:
                 is_first = False
-                if text.startswith("\ufeff"):
+                if text.startswith(BOM):
                     text = text[1:]
-                    column -= 1
                     self._note("dropped the byte order mark at the start", name)
+            line, column = _advance(text, line, column)
             if text:
                 yield text
             if not chunk:

@@ -41,6 +41,8 @@ def terminal_curves(losses: LossFigure, width: int, height: int) -> str:
     lines = _lines(plot)
     title = f"{losses.title}, {losses.y_label}"
     note = [losses.clipping_note] if losses.clipping_note else []
+    if len(curves) < len(losses.curves):
+        note.append(f"the best {len(curves)} of {len(losses.curves)} runs")
     if not label_width:
         return "\n".join([title, *lines, f"{losses.x_label:>{width}}", *note])
     plot_rows = [n for n, line in enumerate(lines) if "│" in line or "┤" in line]
@@ -53,7 +55,7 @@ def terminal_curves(losses: LossFigure, width: int, height: int) -> str:
 
 
 def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: int, height: int) -> str:
-    """The medians of the flows, on a logarithmic axis."""
+    """The medians of the flows, on a logarithmic axis. Of more than len(SYMBOLS) flows, only the first are drawn."""
     plot = _new_plot(width, height)
     powers_of_ten = [[math.log10(norm) for norm in flow.median if norm > 0] for flow in flows]
     lowest = math.floor(min(map(min, powers_of_ten)))
@@ -65,6 +67,8 @@ def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: in
     for symbol, powers in zip(SYMBOLS, powers_of_ten, strict=False):
         plot.draw(plot.signal(list(range(len(powers))), powers, marker=symbol).lines())
     labels = [f"{symbol} {flow.label}" for symbol, flow in zip(SYMBOLS, flows, strict=False)]
+    if len(flows) > len(SYMBOLS):
+        labels.append(f"the first {len(SYMBOLS)} of {len(flows)} layers are drawn")
     return "\n".join([f"{title}, {GRADIENT_Y_LABEL}", *_lines(plot), GRADIENT_X_LABEL, *labels])
 
 

@@ -188,6 +188,17 @@ def test_the_error_for_undecodable_text_gives_the_position_of_the_first_bad_byte
         assert codes(path, chunk=chunk, **options) == list(map(ord, expected))
 
 
+@pytest.mark.parametrize("chunk", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [(b"ab\xff", "line 1, column 3"), (b"a\nbc\xff", "line 2, column 3"), (b"\xff", "line 1, column 1")],
+)
+def test_a_byte_order_mark_does_not_count_in_the_position_of_an_error(tmp_path, data, place, chunk):
+    path = write(tmp_path / "a.txt", b"\xef\xbb\xbf" + data)
+    with pytest.raises(CorpusError, match=place):
+        codes(path, chunk=chunk)
+
+
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_an_incomplete_character_at_the_end_of_a_file_is_not_completed_by_the_next_file(tmp_path, chunk):
     first, second = write(tmp_path / "1", b"abc\xe2\x80"), write(tmp_path / "2", b"\x94")
