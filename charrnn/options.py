@@ -101,7 +101,7 @@ class ModelOptions(CheckedFields):
         "Size of a learned input embedding; 0 = one-hot input.",
         low=0,
         high=65536,
-        default_text="0; for --task tag and translate 64, transcribe and caption 32",
+        default_text="0, or 128 for 1,000 symbols or more; for --task tag and translate 64, transcribe and caption 32",
     )
     attention: bool = checked_field(
         True, "translate, transcribe, caption: the decoder attends to the encoder's outputs."

@@ -146,3 +146,13 @@ def test_more_workers_than_cores_are_said_to_be_slower(series):
     assert resolved.notices == ["--workers 4: slower than --workers 2, the number of cores"]
     train = TrainingOptions(**RESOLVED, max_steps=9)
     assert resolve_options(ModelOptions("rnn", 250, 2), train, series()).notices == []
+
+
+@pytest.mark.parametrize(("symbols", "embedding_size"), [(999, 0), (1000, 128)])
+def test_texts_with_many_symbols_have_an_embedding(symbols, embedding_size, tmp_path):
+    (tmp_path / "corpus.txt").write_text("".join(chr(0x4E00 + n) for n in range(symbols)) * 3, "utf-8")
+    task = read_task(RunConfig.from_options([str(tmp_path / "corpus.txt")], {}))
+    assert task.vocabulary_size == symbols
+    for unset, expected in ((TASK_DEFAULTED, embedding_size), (("hidden_size",), 5)):
+        resolved = resolve_options(ModelOptions(embedding_size=5), TrainingOptions(max_steps=9), task, unset=unset)
+        assert resolved.model.embedding_size == expected

@@ -162,7 +162,8 @@ class TextScorer:
 
         def read(thread: int, readers: Array) -> list[Array]:
             group = self._parts(parts.ids, parts.starts[readers], parts.stops[readers])
-            return list(self._states(group, states[:, :, readers], visit, thread))
+            with np.errstate(over="ignore", invalid="ignore"):  # the caller checks that the losses are finite
+                return list(self._states(group, states[:, :, readers], visit, thread))
 
         with ThreadPoolExecutor(threads) as pool:
             groups = pool.map(read, range(threads), np.array_split(np.arange(len(parts.starts)), threads))

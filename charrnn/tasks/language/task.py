@@ -23,15 +23,19 @@ from charrnn.tasks.vocabularies import ids_in, source_vocabulary
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_SEQ_LENGTH = 64
 PREVIEW_LENGTH = 200  # characters
+MANY_SYMBOLS = 1000  # from this size of the vocabulary on, the default is an embedding; see tests/benchmarks/README.md
+EMBEDDING_SIZE = 128
 
 
 class LanguageTask:
     """A text to train a language model on. See tasks.base.Task."""
 
-    defaults = TaskDefaults(max_weights_per_symbol=50)  # limits the size for texts of less than about 10,000 characters
-
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
+        self.defaults = TaskDefaults(
+            max_weights_per_symbol=50,  # limits the size for texts of less than about 10,000 characters
+            embedding_size=EMBEDDING_SIZE if self.vocabulary_size >= MANY_SYMBOLS else 0,
+        )
         self.fingerprint = corpus.fingerprint
         self.notices = corpus.notices
 
