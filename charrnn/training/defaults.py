@@ -53,35 +53,16 @@ def resolve_options(
     Raises UsageError if options do not fit the data or each other, OutOfMemoryError if the memory is too small.
     """
     defaults = task.defaults
-    chosen: dict[str, Any] = {}  # training options
-    decays_weights = train.optimizer == "adamw"
-    if train.weight_decay and not decays_weights:
-        raise UsageError(f"--weight-decay needs --optimizer adamw, not {train.optimizer}")
-    if "weight_decay" in unset and decays_weights:
-        chosen["weight_decay"] = defaults.weight_decay
-    for name in ("schedule", "keep_best"):
-        if name in unset:
-            chosen[name] = getattr(defaults, name)
     model = replace(
         model,
         cell=defaults.cell if "cell" in unset else model.cell,
         embedding_size=defaults.embedding_size if "embedding_size" in unset else model.embedding_size,
     )
-    batch_size, seq_length = task.fit_batch(train.batch_size, train.seq_length)
-    check_workers(train.workers, batch_size)
-    chosen |= {"batch_size": batch_size, "seq_length": seq_length}
-    chosen["workers"] = train.workers or default_workers(batch_size, jobs)
+    draft = draft_training(train, task, unset, jobs)
     notices = []
-    if train.device == "cpu" and chosen["workers"] > available_cores():
-        notices.append(f"--workers {chosen['workers']}: slower than --workers {available_cores()}, the number of cores")
-    if train.max_steps is None and train.max_epochs is None and train.max_minutes is None:
-        chosen["max_minutes"] = DEFAULT_MINUTES
-    check_device(replace(train, batch_size=batch_size))
-    # Four values are still missing. They depend on the architecture, but do not affect the speed or the budget.
-    draft = ResolvedTraining(
-        **train.to_dict() | chosen | {"learning_rate": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0, "val_limit": 0}
-    )
-    stream = task.training_stream(batch_size, seq_length, train.seed)
+    if draft.device == "cpu" and draft.workers > available_cores():
+        notices.append(f"--workers {draft.workers}: slower than --workers {available_cores()}, the number of cores")
+    stream = task.training_stream(draft.batch_size, draft.seq_length, draft.seed)
     budget = Budget.from_options(draft, stream.epoch_steps)
     if "hidden_size" in unset:
         size = choose_hidden_size(model, draft, task, budget)
@@ -93,26 +74,63 @@ def resolve_options(
     if draft.keep_best == "accuracy" and task.scores(np.zeros(architecture.num_sums)).accuracy is None:
         raise UsageError("--keep-best accuracy: the predictions of this task have no accuracy", "use --keep-best loss")
     trained = trained_symbols(architecture, draft, budget, stream.symbols_per_step)
-    dropout = 0.0
-    if train.dropout is None or train.recurrent_dropout is None:
-        dropout = choose_dropout(architecture, task, trained)
+    resolved = complete_training(draft, train, task, model, trained)
+    notices += val_limit_notices(task, resolved)
+    check_memory(architecture, resolved)
+    return ResolvedOptions(model, resolved, notices)
+
+
+def draft_training(train: TrainingOptions, task: Task, unset: Collection[str], jobs: int) -> ResolvedTraining:
+    """Chooses the training options that do not depend on the size of the network.
+
+    The others (learning rate, dropout rates, limit of the validation) are 0. They affect neither speed nor budget.
+    """
+    defaults = task.defaults
+    chosen: dict[str, Any] = {"learning_rate": 0.0, "dropout": 0.0, "recurrent_dropout": 0.0, "val_limit": 0}
+    decays_weights = train.optimizer == "adamw"
+    if train.weight_decay and not decays_weights:
+        raise UsageError(f"--weight-decay needs --optimizer adamw, not {train.optimizer}")
+    if "weight_decay" in unset and decays_weights:
+        chosen["weight_decay"] = defaults.weight_decay
+    for name in ("schedule", "keep_best"):
+        if name in unset:
+            chosen[name] = getattr(defaults, name)
+    batch_size, seq_length = task.fit_batch(train.batch_size, train.seq_length)
+    check_workers(train.workers, batch_size)
+    chosen |= {"batch_size": batch_size, "seq_length": seq_length}
+    chosen["workers"] = train.workers or default_workers(batch_size, jobs)
+    if train.max_steps is None and train.max_epochs is None and train.max_minutes is None:
+        chosen["max_minutes"] = DEFAULT_MINUTES
+    check_device(replace(train, batch_size=batch_size))
+    return ResolvedTraining(**train.to_dict() | chosen)
+
+
+def complete_training(
+    draft: ResolvedTraining, train: TrainingOptions, task: Task, model: ModelOptions, trained: float
+) -> ResolvedTraining:
+    """Chooses the training options that depend on the size of the network.
+
+    draft: the result of `draft_training`. train: the user's options. trained: the number of symbols that the run is
+    trained on.
+    """
+    dropout = train.dropout
+    recurrent_dropout = train.recurrent_dropout
+    if dropout is None or recurrent_dropout is None:
+        default = choose_dropout(task.architecture(model), task, trained)
+        if dropout is None:
+            dropout = default
+        if recurrent_dropout is None:
+            recurrent_dropout = round(task.defaults.recurrent_dropout_scale * default, 2)
     val_limit = train.val_limit
     if val_limit is None:
         val_limit = int(min(MAX_VALIDATED, max(MIN_VALIDATED, trained / TRAINED_PER_VALIDATED)))
-    notices += val_limit_notices(task, batch_size, seq_length, val_limit)
-    resolved = replace(
+    return replace(
         draft,
         learning_rate=choose_learning_rate(model, train, task),
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
         val_limit=val_limit,
-        dropout=dropout if train.dropout is None else train.dropout,
-        recurrent_dropout=(
-            round(defaults.recurrent_dropout_scale * dropout, 2)
-            if train.recurrent_dropout is None
-            else train.recurrent_dropout
-        ),
     )
-    check_memory(architecture, resolved)
-    return ResolvedOptions(model, resolved, notices)
 
 
 def choose_hidden_size(model: ModelOptions, train: ResolvedTraining, task: Task, budget: Budget) -> int:
@@ -142,10 +160,10 @@ def trained_symbols(
     return symbols
 
 
-def val_limit_notices(task: Task, batch_size: int, seq_length: int, limit: int) -> list[str]:
+def val_limit_notices(task: Task, train: ResolvedTraining) -> list[str]:
     """A message for the user if an evaluation scores only a part of the validation data."""
-    whole = task.validation_pass(batch_size, seq_length)
-    part = task.validation_pass(batch_size, seq_length, limit)
+    whole = task.validation_pass(train.batch_size, train.seq_length)
+    part = task.validation_pass(train.batch_size, train.seq_length, train.val_limit)
     if whole is None or part is None or part.predictions >= whole.predictions:
         return []
     sizes = f"{part.predictions:,} of {whole.predictions:,} predictions, spread evenly"
