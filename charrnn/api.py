@@ -225,7 +225,7 @@ def _start_with_data(
     for name in FILE_OPTIONS:
         if name in options:
             raise UsageError(f"{flag(name)}: only for files, not for data in memory")
-    write = model_class(RunConfig.from_options([DATA_STEM], _without_features(options)).data.task).write_data
+    write = model_class(RunConfig.from_options([DATA_STEM], _with_vector_placeholder(options)).data.task).write_data
     directory = create_run(path, DATA_STEM)
     try:
         val_folder = directory.data / "val"
@@ -242,7 +242,7 @@ def _start_with_data(
         raise
 
 
-def _without_features(options: dict[str, Any]) -> dict[str, Any]:
+def _with_vector_placeholder(options: dict[str, Any]) -> dict[str, Any]:
     """The options, for captions with a placeholder for `features`. The vectors are in the data, not in a file."""
     return options | ({"features": DATA_STEM} if options.get("task") == "caption" else {})
 

@@ -187,7 +187,7 @@ class RecordParser:
         cells = self._cells(line)
         places = self._places
         if places is None:
-            places = self._default_places(cells, line)
+            places = self._find_places(cells, line)
         if len(cells) <= max(places):
             if self.columns is None and self.kind == "tabs":
                 raise CorpusError(f"{line.place}: no tab between text and output")
@@ -206,7 +206,7 @@ class RecordParser:
                 raise CorpusError(f"{line.place}: {error}") from None
         return line.text.split("\t")
 
-    def _default_places(self, cells: list[str], line: Line) -> list[int]:
+    def _find_places(self, cells: list[str], line: Line) -> list[int]:
         """The places of the columns if no header was read: the given numbers, or the first two, or the only one.
 
         Raises CorpusError if no columns are given and there are more than two.
