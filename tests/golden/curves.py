@@ -51,7 +51,7 @@ def losses(task_name, cell):
     if task_name == "caption":
         options["features"] = str(DATA / "shapes.csv")
     if task_name == "transcribe":
-        options["target_separator"] = " "
+        options |= {"target_separator": " ", "subsample": 1}
     config = RunConfig.from_options([str(DATA / FILES[task_name])], options)
     task = read_task(config)
     resolved = resolve_options(config.model, config.train, task)
