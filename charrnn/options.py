@@ -86,7 +86,7 @@ class ModelOptions(CheckedFields):
         "lstm",
         "Recurrent cell: lstm, gru or rnn (tanh).",
         choices=CELLS,
-        default_text="lstm; for --task classify, translate, caption, and series without --target gru",
+        default_text="lstm; gru for --task classify, caption, translate (below 30,000 records), series (no --target)",
     )
     hidden_size: int = checked_field(
         256,

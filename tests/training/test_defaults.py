@@ -156,3 +156,12 @@ def test_texts_with_many_symbols_have_an_embedding(symbols, embedding_size, tmp_
     for unset, expected in ((TASK_DEFAULTED, embedding_size), (("hidden_size",), 5)):
         resolved = resolve_options(ModelOptions(embedding_size=5), TrainingOptions(max_steps=9), task, unset=unset)
         assert resolved.model.embedding_size == expected
+
+
+@pytest.mark.parametrize(("records", "cell"), [(29_999, "gru"), (30_000, "lstm")])
+def test_translators_of_many_records_have_lstm_layers(records, cell, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("".join(f"{n}\t{n % 7}\n" for n in range(records)))
+    options = {"task": "translate", "val_fraction": 0.0}
+    task = read_task(RunConfig.from_options([str(tmp_path / "pairs.tsv")], options))
+    resolved = resolve_options(ModelOptions(), TrainingOptions(max_steps=9), task, unset=TASK_DEFAULTED)
+    assert resolved.model.cell == cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from charrnn.corpus.record_files import read_records
 from charrnn.errors import UsageError
@@ -14,6 +15,7 @@ from charrnn.tasks.encoder_decoder.task import SourceTask, check_initial_task, f
 from charrnn.tasks.translate.coding import TextPairCoding
 from charrnn.tasks.translate.model import Translator
 
+MANY_RECORDS = 30_000  # from this number on, LSTM layers are better than GRU layers; see tests/benchmarks/README.md
 MIN_REDUCTION = 4  # sources are decomposed if this makes their vocabulary smaller by more than this factor
 
 
@@ -36,7 +38,10 @@ class TranslateTask(SourceTask):
         fingerprint = fingerprint_records(
             *([(record.source, b"", record.target) for record in part] for part in (records, val_records))
         )
-        return cls(Translator, coding, parts, fingerprint, notices)
+        task = cls(Translator, coding, parts, fingerprint, notices)
+        if len(parts["train"]) >= MANY_RECORDS:
+            task.defaults = replace(task.defaults, cell="lstm")
+        return task
 
 
 def read_pairs(paths: Sequence[str], data: DataOptions, notices: list[str]) -> list[SourceRecord]:
