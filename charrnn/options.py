@@ -86,7 +86,8 @@ class ModelOptions(CheckedFields):
         "lstm",
         "Recurrent cell: lstm, gru or rnn (tanh).",
         choices=CELLS,
-        default_text="lstm; gru for --task classify, caption, translate (below 30,000 records), series (no --target)",
+        default_text="lstm; for --task classify, caption, translate (below 30,000 records), and series without --target"
+        " gru",
     )
     hidden_size: int = checked_field(
         256,
@@ -101,7 +102,7 @@ class ModelOptions(CheckedFields):
         "Size of a learned input embedding; 0 = one-hot input.",
         low=0,
         high=65536,
-        default_text="0, or 128 for 1,000 symbols or more; for --task tag and translate 64, transcribe and caption 32",
+        default_text="0 (128 from 1,000 symbols on); for --task tag and translate 64, transcribe and caption 32",
     )
     attention: bool = checked_field(
         True, "translate, transcribe, caption: the decoder attends to the encoder's outputs."
