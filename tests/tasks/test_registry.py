@@ -159,8 +159,10 @@ def test_a_checkpoint_with_damaged_metadata_is_refused(damage, tmp_path):
 
 
 def stated_default(option, task):
-    """The default of an option for a task as the help states it: `A; for --task TASK, TASK and TASK B, TASK C`. Notes in
-    parentheses are for data that are much larger than those of these tests."""
+    """The default of an option for a task as the help states it: `A; for --task TASK, TASK and TASK B, TASK C`.
+
+    Notes in parentheses are for data that are much larger than those of these tests.
+    """
     (spec,) = (spec for cls in (ModelOptions, TrainingOptions) for spec in fields(cls) if spec.name == option)
     text = re.sub(r" \(.*?\)", "", spec.metadata["default_text"] or str(spec.default))
     default, _, exceptions = text.partition("; for --task ")
