@@ -68,7 +68,7 @@ def terminal_gradient_flows(flows: Sequence[GradientFlow], title: str, width: in
         plot.draw(plot.signal(list(range(len(powers))), powers, marker=symbol).lines())
     labels = [f"{symbol} {flow.label}" for symbol, flow in zip(SYMBOLS, flows, strict=False)]
     if len(flows) > len(SYMBOLS):
-        labels.append(f"the first {len(SYMBOLS)} of {len(flows)} layers are drawn")
+        labels.append(f"the first {len(SYMBOLS)} of {len(flows)} curves are drawn")
     return "\n".join([f"{title}, {GRADIENT_Y_LABEL}", *_lines(plot), GRADIENT_X_LABEL, *labels])
 
 

@@ -40,7 +40,7 @@ def test_curves_and_flows_that_are_not_drawn_are_counted():
     assert text.endswith("\nthe best 9 of 12 runs") and "run 8" in text and "run 9" not in text
     flows = [GradientFlow(f"layer {n}", np.full((3, 11), 0.5) ** np.arange(11)) for n in range(10)]
     text = terminal_gradient_flows(flows, "gradients", 60, 15)
-    assert text.endswith("\nthe first 8 of 10 layers are drawn") and "layer 7" in text and "layer 8" not in text
+    assert text.endswith("\nthe first 8 of 10 curves are drawn") and "layer 7" in text and "layer 8" not in text
 
 
 def test_the_bars_of_a_sweep_start_at_a_stated_loss():

@@ -120,7 +120,7 @@ class MatrixCoding(SourceCoding):
         }
 
     def describe(self) -> str:
-        joined = f", of which {self.subsample} are one step" if self.subsample > 1 else ""
+        joined = f", {self.subsample} rows per step" if self.subsample > 1 else ""
         return f"rows of {self.width} numbers{joined}, {len(self.target.symbols)} target symbols"
 
     @property
@@ -145,10 +145,10 @@ class MatrixCoding(SourceCoding):
         if matrix.values.shape[1] != self.width:
             problem = f"{matrix.description}: {format_count(matrix.values.shape[1], 'column')}"
             raise CorpusError(problem, f"the model reads {format_count(self.width, 'column')}")
-        if not np.isfinite(matrix.values).all():
-            raise CorpusError(f"{matrix.description}: contains a number that is not finite")
         rows = self.scale.apply(matrix.values)
         if not np.isfinite(rows).all():
+            if not np.isfinite(matrix.values).all():
+                raise CorpusError(f"{matrix.description}: contains a number that is not finite")
             raise CorpusError(f"{matrix.description}: contains a number that is too large", "scale the numbers down")
         steps = -(-len(rows) // self.subsample)
         padded = np.zeros((steps * self.subsample, self.width), np.float32)

@@ -77,7 +77,7 @@ class TextScorer:
         self.file_starts = file_starts
         self.threads = available_cores()
         self._network = functools.lru_cache(2 * self.threads)(self._new_network)
-        self.state = self._network(1).zero_state(1)  # at the start of the next section
+        self.state = self._network(1, 0).zero_state(1)  # at the start of the next section
         self.position = 0  # of the first pair of the next section in the text
         self.size = MAX_READERS * MAX_READER_LENGTH
         if window is not None:
@@ -147,7 +147,7 @@ class TextScorer:
     def _warm_up(self, parts: TextParts) -> Array:
         """The states of the readers at the start of their parts, after the warm-up."""
         readers = len(parts.starts)
-        network = self._network(readers)
+        network = self._network(readers, 0)
         states = network.zero_state(readers)
         if readers > 1:
             before = self._parts(parts.ids, parts.starts, parts.starts, WARMUP)
@@ -182,7 +182,7 @@ class TextScorer:
         for first in range(0, pairs, MAX_READERS * window):
             starts = np.arange(first, min(first + MAX_READERS * window, pairs), window)
             parts = self._parts(ids, starts, np.minimum(starts + window, pairs))
-            zero_states = self._network(len(starts)).zero_state(len(starts))
+            zero_states = self._network(len(starts), 0).zero_state(len(starts))
             self._read_in_threads(parts, zero_states, visit)
         self.position += pairs
 
@@ -192,7 +192,7 @@ class TextScorer:
         file_starts = self.file_starts[first:last] - self.position
         return TextParts(ids, starts, stops, SEQ_LENGTH, self.record_end, file_starts, warmup)
 
-    def _new_network(self, streams: int, thread: int = 0) -> ScoringNetwork:
+    def _new_network(self, streams: int, thread: int) -> ScoringNetwork:
         return self.backend.network(self.architecture, self.parameters, streams, SEQ_LENGTH)
 
 

@@ -69,7 +69,7 @@ def test_records_are_split_and_the_scale_is_that_of_the_training_part(tmp_path):
 def test_two_rows_are_joined_if_there_are_many_for_each_character(rows_per_character, joined, tmp_path):
     corpus = write_clips(tmp_path, TEXTS, rows_per_character=rows_per_character)
     assert read(corpus).coding.subsample == joined
-    assert ("of which 2 are one step" in read(corpus).describe()) == (joined == 2)
+    assert ("2 rows per step" in read(corpus).describe()) == (joined == 2)
     assert read(corpus, subsample=1).coding.subsample == 1
 
 
